@@ -1,0 +1,93 @@
+# Everything that is done to this project is a target here; `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# What `make run` starts.
+DIR ?= data
+PORT ?= 6379
+STORES ?= 1
+
+# What `make test` runs: TESTS=tests.resp for a part, JOBS=1 for one process, TRIALFLAGS for trial's own options.
+TESTS ?= tests
+JOBS ?= 2
+TRIALFLAGS ?=
+
+# The first Python that is new enough, unless PYTHON names one.
+NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+FOUND = $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+    $(shell command -v $(p) >/dev/null && $(p) $(NEW_ENOUGH) 2>/dev/null && echo $(p)))
+PYTHON ?= $(firstword $(FOUND))
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The editable mode that Twisted's plugin search sees; code that changes needs no new installation.
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
+
+.PHONY: help run test check lint types layers redis bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
+
+run: $(VENV)/.run ## Start a store on 127.0.0.1:6379 with its data in ./data (PORT= DIR= STORES=)
+	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" --stores "$(STORES)"
+
+test: $(VENV)/.dev redis ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
+	@$(PY) -m twisted.trial $(if $(filter-out 0 1,$(JOBS)),--jobs=$(JOBS)) $(TRIALFLAGS) $(TESTS)
+
+check: lint types test ## Lint, types and all tests: what must pass before a commit
+
+lint: $(VENV)/.dev ## Look for mistakes and style
+	@$(VENV)/bin/ruff check --quiet .
+
+types: $(VENV)/.dev ## Check the types
+	@$(VENV)/bin/mypy
+
+layers: $(VENV)/.dev ## Check who imports whom, and that documents and code agree
+	@$(PY) -m twisted.trial tests.test_layers tests.test_house
+
+proof-%: $(VENV)/.dev redis ## Run the long form of a proof, tests/proofs/NAME.py; figures go to docs/evidence/NAME.md
+	@$(PY) -m tests.proofs.$*
+
+bench: proof-bench ## Measure throughput and latency beside Redis
+
+clean: ## Take away all that these targets made, but no data
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+# The tests compare with Debian's Redis. Without it those tests skip, and say so.
+redis:
+	@if command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing redis-server and redis-tools, which the tests compare with ..."; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server redis-tools >/dev/null; \
+	elif [ -n "$${CI:-}" ]; then \
+	  echo "redis-server and redis-tools are missing, and only root can install them." >&2; exit 1; \
+	else \
+	  echo "Tests that compare with a real Redis will skip: install redis-server and redis-tools for them." >&2; \
+	fi
+
+$(PY):
+	$(if $(PYTHON),,$(error TinyKV needs Python 3.11 or newer and found none; name one: make PYTHON=/path/to/python3))
+	@if ! $(PYTHON) $(NEW_ENOUGH) 2>/dev/null; then \
+	  version=$$($(PYTHON) --version 2>/dev/null) || version="not a Python that runs"; \
+	  echo "TinyKV needs Python 3.11 or newer, and $(PYTHON) is $$version." >&2; exit 1; fi
+	@echo "Making a virtual environment in $(VENV) ..."
+	@if ! $(PYTHON) -m venv --clear $(VENV) >$(VENV).log 2>&1; then \
+	  cat $(VENV).log >&2; rm -rf $(VENV) $(VENV).log; \
+	  echo "$(PYTHON) can't make a virtual environment; on Debian, apt install python3-venv helps." >&2; exit 1; fi
+	@rm -f $(VENV).log
+
+$(VENV)/.run: setup.cfg pyproject.toml | $(PY)
+	@echo "Installing TinyKV and what it needs into $(VENV) (once; about a minute) ..."
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(PY)
+	@echo "Installing TinyKV and what its tests need into $(VENV) (once; about a minute) ..."
+	@$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/.run
