@@ -1,0 +1,122 @@
+"""
+Every refusal that reaches a client, each with the words it has on the wire.
+
+A L{CommandError} is an answer, not a fault: the command changed nothing and the client is told why. Its C{wire}
+is the text after the C{-} of a RESP error, without the line end, in Redis's own words wherever Redis has them
+(the reference is Redis 7.0.15).
+"""
+
+from __future__ import annotations
+
+
+class CommandError(Exception):
+    """
+    A command was refused and did nothing.
+
+    @ivar wire: The text of the RESP error, such as C{b"ERR syntax error"}.
+    """
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes) -> None:
+        super().__init__(wire)
+        self.wire = wire
+
+
+class WrongType(CommandError):
+    """The key holds a value of another type than the command works on."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+class SyntaxProblem(CommandError):
+    """The options of a command don't fit together."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"ERR syntax error")
+
+
+class NotAnInteger(CommandError):
+    """An argument or a value was to be a 64-bit signed integer."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"ERR value is not an integer or out of range")
+
+
+class NotAFloat(CommandError):
+    """An argument or a value was to be a floating point number."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"ERR value is not a valid float")
+
+
+class NoSuchKey(CommandError):
+    """The command needs an existing key."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"ERR no such key")
+
+
+class OutOfRange(CommandError):
+    """An index lies outside of the value."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(b"ERR index out of range")
+
+
+class WrongArity(CommandError):
+    """A command was called with a wrong number of arguments."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(b"ERR wrong number of arguments for '%b' command" % name.encode())
+
+
+class TryAgain(CommandError):
+    """The store is busy; the command did nothing and may be sent again."""
+
+    __slots__ = ()
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(b"TRYAGAIN " + reason.encode())
+
+
+class OutOfDisk(CommandError):
+    """The disk is nearly full: commands that make data grow are refused, all others go on."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(
+            b"OOM command not allowed: the disk of this store is nearly full. Free space or add a store, then retry."
+        )
+
+
+class Fault(Exception):
+    """
+    Something below failed in a way that no command is to blame for: the store stops serving and says why.
+
+    Whatever it was doing doesn't count as done.
+    """
+
+
+class Damaged(Fault):
+    """
+    Bytes read back from a row or a log entry aren't what was written.
+
+    It's never answered to a client as if it were its mistake: the store stops serving and says which row it was.
+    """

@@ -1,0 +1,111 @@
+"""
+Where each thing lies in the ordered space of row keys.
+
+All rows of a column family are ordered by their key bytes. A region is a range of that space, so what shall move,
+split or be deleted together has to be neighbours in it::
+
+    r slot(2) db(1) 0                                   how many keys this (slot, db) holds, and how many can expire
+    r slot(2) db(1) 1 crc32(key)(4) key                 the meta row of a Redis key: type, version, expiry, value
+    r slot(2) db(1) 2 generation(8) node(4)             a node of the tree that holds a large value
+    w key                                               raw keys (families default, lock, write)
+
+Numbers are big-endian, so that byte order is number order. The slot comes first, since Redis regions are cut at
+slot borders; C{crc32} before the key gives L{SCAN <https://redis.io/commands/scan/>} an order that spreads the keys
+evenly and whose position fits into a number. Nothing follows a raw key in a meta row's key, so it needs no escape.
+"""
+
+from __future__ import annotations
+
+from binascii import crc32, crc_hqx
+from struct import Struct
+
+SLOTS = 16384
+DATABASES = 16
+
+KIND_COUNTER = 0
+KIND_META = 1
+KIND_NODE = 2
+
+REDIS_PREFIX = b"r"
+RAW_PREFIX = b"w"
+REDIS_RANGE = (b"r", b"s")
+RAW_RANGE = (b"w", b"x")
+
+#: Length of a meta row's key before the raw key begins.
+META_KEY_OFFSET = 9
+
+_META = Struct(">cHBBI")
+_COUNTER = Struct(">cHBB")
+_NODE = Struct(">cHBBQI")
+_PLACE = Struct(">xHBBI")
+
+
+def slot_of(key: bytes) -> int:
+    """
+    Say in which of the 16384 slots a key lies.
+
+    @see: U{https://redis.io/docs/reference/cluster-spec/} (hash tags)
+    """
+    if b"{" in key:
+        start = key.index(b"{")
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            key = key[start + 1 : end]
+    return crc_hqx(key, 0) & 16383
+
+
+def meta_key(db: int, key: bytes) -> bytes:
+    """Give the row key of a Redis key's meta row in a (physical) database."""
+    if b"{" in key:
+        return _META.pack(b"r", slot_of(key), db, 1, crc32(key)) + key
+    return _META.pack(b"r", crc_hqx(key, 0) & 16383, db, 1, crc32(key)) + key
+
+
+def counter_key(slot: int, db: int) -> bytes:
+    """Give the row key of a (slot, db)'s counter row, the first of its range."""
+    return _COUNTER.pack(b"r", slot, db, 0)
+
+
+def node_key(slot: int, db: int, generation: int, node: int) -> bytes:
+    """Give the row key of a tree node."""
+    return _NODE.pack(b"r", slot, db, 2, generation, node)
+
+
+def generation_range(slot: int, db: int, generation: int) -> tuple[bytes, bytes]:
+    """Give the range [start, end) of all the nodes of one generation of a value."""
+    return _NODE.pack(b"r", slot, db, 2, generation, 0), _NODE.pack(b"r", slot, db, 2, generation + 1, 0)
+
+
+def database_range(slot: int, db: int) -> tuple[bytes, bytes]:
+    """Give the range [start, end) of everything that a database has in a slot."""
+    start = _COUNTER.pack(b"r", slot, db, 0)
+    return start, start[:-2] + bytes((db + 1,))
+
+
+def meta_range(slot: int, db: int, crc: int = 0) -> tuple[bytes, bytes]:
+    """Give the range [start, end) of the meta rows of a slot from a crc32 on."""
+    return _META.pack(b"r", slot, db, 1, crc), _COUNTER.pack(b"r", slot, db, 2)
+
+
+def place_of(row_key: bytes) -> tuple[int, int, int, int]:
+    """Read (slot, db, kind, crc32) back from a meta row's key."""
+    slot, db, kind, crc = _PLACE.unpack_from(row_key)
+    return slot, db, kind, crc
+
+
+def raw_key(key: bytes) -> bytes:
+    """Give the row key of a raw key."""
+    return b"w" + key
+
+
+def after(key: bytes) -> bytes:
+    """Give the least key that is greater than this one."""
+    return key + b"\x00"
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """Give the least key greater than all that start with this prefix; None if there is no such key."""
+    stripped = prefix.rstrip(b"\xff")
+    if not stripped:
+        return None
+    return stripped[:-1] + bytes((stripped[-1] + 1,))
