@@ -1,0 +1,1 @@
+"""Tests of the protocol: requests and replies, whole, in pieces and damaged."""
