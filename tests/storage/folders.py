@@ -1,0 +1,89 @@
+"""
+A data folder whose writers run in the test's own process.
+"""
+
+from __future__ import annotations
+
+from tinykv.storage.child import open_session
+from tinykv.storage.connection import connect_writer
+from tinykv.storage.data import DataStore
+from tinykv.storage.folder import DataFolder, open_folder
+from tinykv.storage.reader import Reader
+from tinykv.storage.rowstore import RowStore
+from tinykv.storage.sessions import DataSession
+from tinykv.storage.synchronous import SynchronousChannel
+from tinykv.storage.tables import MemTable
+from tinykv.storage.writers import DataWriter, LogWriter
+
+
+def open_small(path: str, store_id: int = 1, cluster_id: str = "") -> DataFolder:
+    """Open a folder without ballast and without waiting."""
+    return open_folder(path, store_id, cluster_id, ballast_bytes=0, patience=0)
+
+
+class Box:
+    """A live object: its row is what it holds."""
+
+    def __init__(self, row_key: bytes, content: bytes) -> None:
+        self.row_key = row_key
+        self.table: object | None = None
+        self.content = content
+        self.encoded = 0
+
+    def encode(self) -> bytes:
+        """Count, and give the content."""
+        self.encoded += 1
+        return self.content
+
+
+class LocalStore:
+    """Everything of a store's storage, in one process and by hand."""
+
+    def __init__(self, path: str, *, fsync: bool = True) -> None:
+        self.path = path
+        self.fsync = fsync
+        self.open()
+
+    def open(self) -> None:
+        """Open the folder, and hand its files over."""
+        self.folder = open_small(self.path)
+        self.recovery = self.folder.recover(1)
+        self.replay = list(self.folder.entries(1, self.recovery.applied[0]))
+        self.folder.release_files()
+        self.log_session = open_session("log", self.folder.raft_path, fsync=self.fsync)
+        self.data_connection = connect_writer(self.folder.data_path)
+        self.data_session = DataSession(DataStore(self.data_connection, self.folder.data_path))
+        self.log_channel = SynchronousChannel(self.log_session)
+        self.data_channel = SynchronousChannel(self.data_session)
+        self.log = LogWriter(self.log_channel)
+        self.data = DataWriter(self.data_channel)
+        self.reader = Reader(self.folder.data_path)
+        self.rows = RowStore(self.reader)
+
+    def flush(self, table: MemTable) -> None:
+        """Flush and retire the oldest frozen table."""
+        self.data.flush(table, lambda: self.rows.retire(table))
+        self.data_channel.run()
+
+    def hurry(self) -> None:
+        """Leave out the fsyncs of data.db, where a test isn't about them."""
+        self.data_connection.execute("PRAGMA synchronous = OFF")
+
+    def lose_memory(self) -> None:
+        """Lose what isn't in SQLite, as a crash does, but leave the files open."""
+        self.data_channel.drop()
+        self.rows = RowStore(self.reader)
+
+    def crash(self) -> None:
+        """Lose what isn't durable, and start again."""
+        self.log_channel.drop()
+        self.data_channel.drop()
+        self.close()
+        self.open()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.reader.close()
+        self.log_session.close()
+        self.data_session.close()
+        self.folder.close()

@@ -1,0 +1,3 @@
+"""
+SQLite under the store: files, log writer, row store, data writer (design, section 5).
+"""

@@ -1,0 +1,185 @@
+"""
+data.db: the rows of all regions. Runs in the data writer's process.
+
+One flush is one transaction: it arrives in pieces, is sorted for the sake of the trees, and is written when
+its last piece is there. So nothing of it is on disk before all of it is (R4).
+
+Pieces, as the store sends them:
+
+    (HIDE, family, [(start, end), ...])    delete what is there, before any row of this flush
+    (ROWS, family, [(key, value or None), ...])
+    (DISCARD, [(family, start, end), ...])    delete after the rows
+    (EXPIRIES, [(at_ms, key, True or None), ...])
+    (COMMIT,)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
+
+from tinykv.storage.checksum import row_checksum
+from tinykv.storage.errors import from_sqlite
+from tinykv.storage.schema import errors_of
+from tinykv.storage.sums import PageSums
+from tinykv.storage.tables import FAMILIES
+
+HIDE: Final = 0
+ROWS: Final = 1
+DISCARD: Final = 2
+EXPIRIES: Final = 3
+COMMIT: Final = 4
+
+#: Bytes of rows after which the write-ahead log is worth a checkpoint.
+CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
+#: What a changed row is counted as beside its key and value.
+_ROW_BYTES: Final = 64
+#: Rows of one statement: a fifth faster than one row each, and longer ones gain nothing.
+_STATEMENT_ROWS: Final = 100
+
+_ONE: Final = {
+    name: f'INSERT INTO "{name}" (key, crc, value) VALUES (?, ?, ?)'
+    " ON CONFLICT (key) DO UPDATE SET crc = excluded.crc, value = excluded.value"
+    for name in FAMILIES
+}
+_MANY: Final = {
+    name: sql.replace("(?, ?, ?)", ", ".join(["(?, ?, ?)"] * _STATEMENT_ROWS)) for name, sql in _ONE.items()
+}
+_KEY: Final = itemgetter(0)
+
+
+class DataStore:
+    """
+    Writes to data.db.
+
+    @param connection: the writing connection of the file; from here on nobody else's.
+    @param path: for messages.
+    @param checkpoint_bytes: bytes of rows after which a checkpoint is due.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, *, checkpoint_bytes: int = CHECKPOINT_BYTES
+    ) -> None:
+        self._connection = connection
+        self._checkpoint_bytes = checkpoint_bytes
+        self._path = path
+        self._unchecked = 0
+        with errors_of(path):
+            self._sums = PageSums.load(path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._rows: dict[str, list[tuple[bytes, bytes | None]]] = {}
+        self._hidden: list[tuple[str, bytes, bytes]] = []
+        self._discards: list[tuple[str, bytes, bytes]] = []
+        self._expiries: list[tuple[int, bytes, bool | None]] = []
+
+    def receive(self, piece: tuple[Any, ...]) -> bool:
+        """
+        Take one piece of a flush; with the last, write it all.
+
+        @return: whether a flush is now committed.
+        @raise StorageError: final; the object mustn't be used again.
+        """
+        verb = piece[0]
+        if verb == ROWS:
+            self._rows.setdefault(piece[1], []).extend(piece[2])
+        elif verb == HIDE:
+            self._hidden.extend((piece[1], start, end) for start, end in piece[2])
+        elif verb == DISCARD:
+            self._discards.extend(piece[1])
+        elif verb == EXPIRIES:
+            self._expiries.extend(piece[1])
+        else:
+            assert verb == COMMIT, f"unknown piece {verb}"
+            self._flush()
+            return True
+        return False
+
+    def _flush(self) -> None:
+        execute = self._connection.execute
+        changes = self._connection.total_changes
+        try:
+            execute("BEGIN IMMEDIATE")
+            try:
+                self._delete(self._hidden)
+                for family, rows in self._rows.items():
+                    self._upsert(family, rows)
+                self._delete(self._discards)
+                self._note()
+                execute("COMMIT")
+            except BaseException:
+                # A full disk has ended the transaction already.
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+        self._unchecked += _ROW_BYTES * (self._connection.total_changes - changes)
+        self._begin()
+
+    def _delete(self, ranges: list[tuple[str, bytes, bytes]]) -> None:
+        for family, start, end in ranges:
+            self._connection.execute(f'DELETE FROM "{family}" WHERE key >= ? AND key < ?', (start, end))
+
+    def _upsert(self, family: str, rows: list[tuple[bytes, bytes | None]]) -> None:
+        execute = self._connection.execute
+        gone = [(key,) for key, value in rows if value is None]
+        kept = [(key, row_checksum(key, value), value) for key, value in rows if value is not None]
+        rows.clear()
+        if gone:
+            gone.sort()
+            self._connection.executemany(f'DELETE FROM "{family}" WHERE key = ?', gone)
+        kept.sort(key=_KEY)
+        self._unchecked += sum(len(key) + len(value) for key, _, value in kept)
+        whole = len(kept) - len(kept) % _STATEMENT_ROWS
+        sql = _MANY[family]
+        for place in range(0, whole, _STATEMENT_ROWS):
+            execute(sql, tuple(chain.from_iterable(kept[place : place + _STATEMENT_ROWS])))
+        self._connection.executemany(_ONE[family], kept[whole:])
+
+    def _note(self) -> None:
+        added = sorted((at, key) for at, key, state in self._expiries if state)
+        gone = sorted((at, key) for at, key, state in self._expiries if not state)
+        self._connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", gone)
+        self._connection.executemany("INSERT OR IGNORE INTO expiries (at, key) VALUES (?, ?)", added)
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """
+        Is enough written for a checkpoint to be worth its fsync?
+        """
+        return self._unchecked >= self._checkpoint_bytes
+
+    def checkpoint(self) -> None:
+        """
+        Bring the write-ahead log into the file, between two transactions and waiting for nobody (R8).
+        """
+        self._unchecked = 0
+        try:
+            self._prepare()
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+
+    def _prepare(self) -> None:
+        """
+        Before a checkpoint: have the checksums of the pages that it changes on disk.
+        """
+        if self._sums is not None:
+            with errors_of(self._path):
+                self._sums.prepare()
+
+    def close(self) -> None:
+        """
+        Empty the write-ahead log and close the file. A flush whose last piece never came is dropped.
+        """
+        try:
+            self._prepare()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+        finally:
+            self._connection.close()

@@ -1,0 +1,52 @@
+"""
+What passes between the store and its two writers: length-prefixed frames of C{marshal}.
+
+Both ends are the same interpreter on the same host, started one by the other over an unnamed socket pair; so
+the fastest form that Python has is safe here, and its being tied to one version of Python doesn't matter. It
+never reaches a disk or a network.
+"""
+
+from __future__ import annotations
+
+import marshal
+from struct import Struct
+from typing import Any, Final
+
+_LENGTH: Final = Struct("!I")
+
+#: (READY,): the file is open
+READY: Final = 0
+#: (DONE, count): that many more batches or flushes are durable, in the order of their sending
+DONE: Final = 1
+#: (FAILED, class name, message): the last frame; nothing of what was not reported done may be taken as
+#: written
+FAILED: Final = 2
+
+
+def encode(message: Any) -> bytes:
+    """
+    @param message: tuples, lists, bytes, str, int, bool, C{None}.
+    @return: the frame.
+    """
+    body = marshal.dumps(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def decode(buffer: bytearray) -> list[Any]:
+    """
+    Take all whole frames from the head of a buffer; what is left of it is the beginning of the next.
+    """
+    messages: list[Any] = []
+    place = 0
+    size = len(buffer)
+    with memoryview(buffer) as view:
+        while size - place >= 4:
+            (length,) = _LENGTH.unpack_from(view, place)
+            end = place + 4 + length
+            if end > size:
+                break
+            messages.append(marshal.loads(view[place + 4 : end]))
+            place = end
+    if place:
+        del buffer[:place]
+    return messages

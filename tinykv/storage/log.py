@@ -1,0 +1,341 @@
+"""
+raft.db: the logs, votes and terms of all regions. Runs in the log writer's process; reading at start in the
+store's.
+
+One batch is one transaction, whatever regions it is about; so one fsync makes all of it durable. An error of
+it is final (R7): nobody knows then what is on disk, and only a restart looks.
+
+A batch is a list of operations, done in their order:
+
+    (APPEND, region, first, [(term, data), ...])   entries first, first + 1, ...; what the log has from first
+    on goes (STATE, region, peer, term, vote, commit_hint) (CUT, region, idx, term)      entries up to idx are
+    gone, and (idx, term) is the base; the rest stays (RESET, region, idx, term)    all entries are gone, and
+    (idx, term) is the base (FORGET, region)              nothing is left of the region (SYNC,)
+    durability "os": what was written before, and this batch, is to be on disk
+
+With durability C{os} a batch is fsynced only if it changes a term or a vote, or says SYNC.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tinykv.storage.checksum import entry_checksum, numbers_checksum
+from tinykv.storage.errors import CorruptFile, LogGap, from_os, from_sqlite
+from tinykv.storage.log_end import LogEnd, forget_end
+
+APPEND: Final = 0
+STATE: Final = 1
+CUT: Final = 2
+RESET: Final = 3
+FORGET: Final = 4
+SYNC: Final = 5
+
+#: Bytes of operations after which the write-ahead log is worth a checkpoint.
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+#: Rows of the log read at once at start.
+_LOAD_ROWS: Final = 256
+
+_PUT_STATE: Final = (
+    "INSERT OR REPLACE INTO hard_state (region, peer, term, vote, commit_hint, crc) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_PUT_BASE: Final = "INSERT OR REPLACE INTO log_base (region, idx, term, crc) VALUES (?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO log (region, idx, term, crc, data) VALUES (?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class HardState:
+    """
+    What a region's peer has promised.
+    """
+
+    peer: int
+    term: int
+    vote: int
+    commit_hint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One entry of a log.
+    """
+
+    index: int
+    term: int
+    data: bytes
+
+
+class LogStore:
+    """
+    Writes to raft.db.
+
+    @param connection: the writing connection of the file; from here on nobody else's.
+    @param path: for messages.
+    @param fsync: C{False} for durability C{os}.
+    @param checkpoint_bytes: bytes of operations after which a checkpoint is due.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        *,
+        fsync: bool = True,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._fsync = fsync
+        # With durability "os" a loss of power may take more than a note of it.
+        self._end = LogEnd(path) if fsync else None
+        self._checkpoint_bytes = checkpoint_bytes
+        self._synchronous = True
+        self._unchecked = 0  # bytes written since the last checkpoint
+        #: region -> its last index; a region without entries and base has none
+        self._lasts: dict[int, int] = {}
+        #: region -> (term, vote) as written
+        self._votes: dict[int, tuple[int, int]] = {}
+        try:
+            self._lasts.update(connection.execute("SELECT region, idx FROM log_base").fetchall())
+            lasts = connection.execute("SELECT region, MAX(idx) FROM log GROUP BY region").fetchall()
+            self._lasts.update(lasts)
+            for region, term, vote in connection.execute("SELECT region, term, vote FROM hard_state"):
+                self._votes[region] = (term, vote)
+        except sqlite3.Error as error:
+            raise from_sqlite(error, path) from error
+
+    def write(self, operations: list[tuple[Any, ...]]) -> None:
+        """
+        Make a batch durable: one transaction, one fsync.
+
+        @raise StorageError: final; the object mustn't be used again.
+        """
+        if not operations:
+            return
+        execute = self._connection.execute
+        try:
+            if not self._fsync:
+                self._choose_synchronous(operations)
+            execute("BEGIN IMMEDIATE")
+            try:
+                self._write(operations)
+                execute("COMMIT")
+            except BaseException:
+                # A full disk has ended the transaction already.
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+            if self._end is not None:
+                self._end.committed()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+        except OSError as error:
+            raise from_os(error, self._path) from error
+
+    def _choose_synchronous(self, operations: list[tuple[Any, ...]]) -> None:
+        """
+        Durability C{os}: does this batch need the disk?
+        """
+        full = any(
+            operation[0] == SYNC
+            or (operation[0] == STATE and self._votes.get(operation[1]) != (operation[3], operation[4]))
+            for operation in operations
+        )
+        if full != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._synchronous = full
+
+    def _write(self, operations: list[tuple[Any, ...]]) -> None:
+        execute = self._connection.execute
+        rows: list[tuple[int, int, int, int, bytes]] = []
+        for operation in operations:
+            verb = operation[0]
+            if verb == APPEND:
+                self._append(operation[1], operation[2], operation[3], rows)
+                continue
+            if verb == STATE:
+                _, region, peer, term, vote, commit_hint = operation
+                crc = numbers_checksum(region, peer, term, vote, commit_hint)
+                execute(_PUT_STATE, (region, peer, term, vote, commit_hint, crc))
+                self._votes[region] = (term, vote)
+                continue
+            self._insert(rows)
+            if verb == CUT:
+                self._rebase(operation, "DELETE FROM log WHERE region = ? AND idx <= ?", operation[1:3])
+                self._lasts[operation[1]] = max(self._lasts.get(operation[1], 0), operation[2])
+            elif verb == RESET:
+                self._rebase(operation, "DELETE FROM log WHERE region = ?", operation[1:2])
+                self._lasts[operation[1]] = operation[2]
+            elif verb == FORGET:
+                for table in ("log", "hard_state", "log_base"):
+                    execute(f"DELETE FROM {table} WHERE region = ?", operation[1:2])
+                self._lasts.pop(operation[1], None)
+                self._votes.pop(operation[1], None)
+            else:
+                assert verb == SYNC, f"unknown operation {verb}"
+                # A commit that changes nothing isn't fsynced, so it changes something.
+                execute("UPDATE meta SET value = value + 1 WHERE name = 'syncs'")
+        self._insert(rows)
+
+    def _append(
+        self,
+        region: int,
+        first: int,
+        entries: list[tuple[int, bytes]],
+        rows: list[tuple[int, int, int, int, bytes]],
+    ) -> None:
+        last = self._lasts.get(region, 0)
+        if first > last + 1:
+            raise LogGap(
+                f"{self._path}: entries from {first} on were to follow entry {last} of region {region}. "
+                "This is a fault of the program; nothing was written"
+            )
+        if first <= last:
+            self._insert(rows)
+            self._connection.execute("DELETE FROM log WHERE region = ? AND idx >= ?", (region, first))
+        index = first
+        for term, data in entries:
+            rows.append((region, index, term, entry_checksum(region, index, term, data), data))
+            self._unchecked += len(data) + 64
+            index += 1
+        self._lasts[region] = index - 1
+
+    def _insert(self, rows: list[tuple[int, int, int, int, bytes]]) -> None:
+        if rows:
+            self._connection.executemany(_INSERT, rows)
+            rows.clear()
+
+    def _rebase(self, operation: tuple[Any, ...], delete: str, key: tuple[Any, ...]) -> None:
+        self._connection.execute(delete, key)
+        self._connection.execute(_PUT_BASE, (*operation[1:4], numbers_checksum(*operation[1:4])))
+        self._unchecked += 4096
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """
+        Is enough written for a checkpoint to be worth its fsync?
+        """
+        return self._unchecked >= self._checkpoint_bytes
+
+    def checkpoint(self) -> None:
+        """
+        Bring the write-ahead log into the file, between two transactions and waiting for nobody (R8).
+        """
+        self._unchecked = 0
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+
+    def close(self) -> None:
+        """
+        Empty the write-ahead log and close the file.
+        """
+        try:
+            self._connection.execute("PRAGMA synchronous = FULL")
+            forget_end(self._path)
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+        except OSError as error:
+            raise from_os(error, self._path) from error
+        finally:
+            self._connection.close()
+            if self._end is not None:
+                self._end.close()
+
+
+def _damaged(connection: sqlite3.Connection, what: str) -> CorruptFile:
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    return CorruptFile(
+        f"{path}: {what} isn't what was written there, its checksum says. The file was left as it is; keep a copy, and "
+        "start this store with an empty folder under a new id"
+    )
+
+
+def read_hard_state(connection: sqlite3.Connection, region: int) -> HardState | None:
+    """
+    @return: what the region's peer has promised, or C{None} if it never promised anything.
+    @raise CorruptFile: it isn't what was written.
+    """
+    row = connection.execute(
+        "SELECT peer, term, vote, commit_hint, crc FROM hard_state WHERE region = ?", (region,)
+    ).fetchone()
+    if row is None:
+        return None
+    if row[4] != numbers_checksum(region, *row[:4]):
+        raise _damaged(connection, f"what the peer of region {region} promised")
+    return HardState(*row[:4])
+
+
+def read_base(connection: sqlite3.Connection, region: int) -> tuple[int, int]:
+    """
+    @return: (index, term) of the entry before the region's first; (0, 0) if the log begins at its beginning.
+    @raise CorruptFile: it isn't what was written.
+    """
+    row = connection.execute("SELECT idx, term, crc FROM log_base WHERE region = ?", (region,)).fetchone()
+    if row is None:
+        return (0, 0)
+    if row[2] != numbers_checksum(region, row[0], row[1]):
+        raise _damaged(connection, f"the base of region {region}'s log")
+    return (row[0], row[1])
+
+
+def read_last(connection: sqlite3.Connection, region: int) -> tuple[int, int]:
+    """
+    @return: (index, term) of the region's last entry, or of its base if it has none.
+    """
+    row = connection.execute(
+        "SELECT idx, term FROM log WHERE region = ? ORDER BY idx DESC LIMIT 1", (region,)
+    ).fetchone()
+    return read_base(connection, region) if row is None else (row[0], row[1])
+
+
+def read_term(connection: sqlite3.Connection, region: int, index: int) -> int | None:
+    """
+    @return: the term of an entry or of the base, or C{None} if the log doesn't hold that index.
+    @raise CorruptFile: the entry isn't what was written.
+    """
+    row = connection.execute(
+        "SELECT term, crc, data FROM log WHERE region = ? AND idx = ?", (region, index)
+    ).fetchone()
+    if row is not None:
+        if row[1] != entry_checksum(region, index, row[0], row[2]):
+            raise _damaged(connection, f"entry {index} of region {region}")
+        return int(row[0])
+    base, term = read_base(connection, region)
+    return term if index == base else None
+
+
+def read_entries(connection: sqlite3.Connection, path: str, region: int, after: int) -> Iterator[Entry]:
+    """
+    Yield the entries above C{after}, some at a time.
+
+    @raise CorruptFile: one is missing, or isn't what was written.
+    """
+    expected = after + 1
+    while True:
+        try:
+            rows = connection.execute(
+                "SELECT idx, term, data, crc FROM log WHERE region = ? AND idx >= ? ORDER BY idx LIMIT ?",
+                (region, expected, _LOAD_ROWS),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, path) from error
+        for row in rows:
+            if row[0] != expected:
+                raise CorruptFile(
+                    f"{path}: entry {expected} of region {region} is missing before entry {row[0]}. The "
+                    "file was left as it is; keep a copy, and start this store with an empty folder under "
+                    "a new id"
+                )
+            if row[3] != entry_checksum(region, *row[:3]):
+                raise _damaged(connection, f"entry {expected} of region {region}")
+            yield Entry(*row[:3])
+            expected += 1
+        if len(rows) < _LOAD_ROWS:
+            return

@@ -1,0 +1,297 @@
+"""
+The store's side of the two writers.
+
+A writer speaks through a channel: in production a child process (L{tinykv.storage.process}), in tests the
+same code in the test's own process (L{tinykv.storage.synchronous}). Completions come in the order of the
+writes and are plain calls; an error is final, is told once, and no completion comes after it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from tinykv.interfaces import IDataWriter, ILogWriter
+from tinykv.storage.data import COMMIT, DISCARD, EXPIRIES, HIDE, ROWS
+from tinykv.storage.errors import StorageError, by_name
+from tinykv.storage.frames import DONE, FAILED
+from tinykv.storage.log import APPEND, CUT, FORGET, RESET, STATE, SYNC
+from tinykv.storage.tables import MemTable
+
+#: Bytes of rows in one piece of a flush: what a turn of the reactor spends on it.
+PIECE_BYTES: Final = 128 * 1024
+#: Live objects encoded in one turn.
+ENCODE_ROWS: Final = 64
+
+
+class Receiver(Protocol):
+    """
+    What a channel calls.
+    """
+
+    def replied(self, message: tuple[Any, ...]) -> None:
+        """
+        The other side says something.
+        """
+        ...
+
+    def writable(self) -> None:
+        """
+        After L{Channel.call_when_writable}: a turn has passed and all that was sent is with the other side.
+        """
+        ...
+
+    def lost(self, error: StorageError) -> None:
+        """
+        The other side is gone without having been asked to go.
+        """
+        ...
+
+
+class Channel(Protocol):
+    """
+    A way to a writer's session.
+    """
+
+    def connect(self, receiver: Receiver) -> None:
+        """
+        Say who listens; before anything else.
+        """
+        ...
+
+    def send(self, message: Any) -> None:
+        """
+        Send at once, or queue.
+        """
+        ...
+
+    def call_when_writable(self) -> None:
+        """
+        Call the receiver once, not before the next turn, when nothing is queued.
+        """
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """
+        What was sent and is not with the other side yet.
+        """
+        ...
+
+    def close(self) -> Deferred[None]:
+        """
+        No more will be sent.
+
+        @return: fires when the other side has finished everything and closed its file; fails with a
+            L{StorageError}.
+        """
+        ...
+
+
+class LogBatch:
+    """
+    Operations for raft.db that become durable together, in the order in which they were added.
+    """
+
+    __slots__ = ("operations",)
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Any, ...]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def append(self, region: int, first: int, entries: list[tuple[int, bytes]]) -> None:
+        """
+        Write entries (term, data) at first, first + 1, ...; what the log holds from C{first} on is replaced.
+        """
+        self.operations.append((APPEND, region, first, entries))
+
+    def hard_state(self, region: int, peer: int, term: int, vote: int, commit_hint: int) -> None:
+        """
+        Write what a peer promises.
+        """
+        self.operations.append((STATE, region, peer, term, vote, commit_hint))
+
+    def cut(self, region: int, index: int, term: int) -> None:
+        """
+        Delete the entries up to C{index}; only after the data.db commit that makes them unneeded (R5).
+        """
+        self.operations.append((CUT, region, index, term))
+
+    def reset(self, region: int, index: int, term: int) -> None:
+        """
+        Replace the whole log by this base (a snapshot was installed).
+        """
+        self.operations.append((RESET, region, index, term))
+
+    def forget(self, region: int) -> None:
+        """
+        Delete everything of a region; only after the data.db commit that makes it unneeded (R5).
+        """
+        self.operations.append((FORGET, region))
+
+    def sync(self) -> None:
+        """
+        With durability C{os}: everything up to and with this batch is to be on disk when it completes. To be
+        done before each flush, up to the index that the flush covers.
+        """
+        self.operations.append((SYNC,))
+
+
+class _Writer:
+    """
+    What both writers have in common: completions in order, and one failure.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._on_failure: list[Callable[[StorageError], None]] = []
+        self._error: StorageError | None = None
+        channel.connect(self)
+
+    def failed(self, callback: Callable[[StorageError], None]) -> None:
+        """
+        Register what is to be called, once, with the error that ends this writer.
+        """
+        self._on_failure.append(callback)
+        if self._error is not None:
+            callback(self._error)
+
+    @property
+    def pending(self) -> int:
+        """
+        How many writes have not completed.
+        """
+        return len(self._waiting)
+
+    def replied(self, message: tuple[Any, ...]) -> None:
+        """
+        Called by the channel.
+        """
+        if self._error is not None:
+            return
+        if message[0] == DONE:
+            for _ in range(message[1]):
+                self._waiting.popleft()()
+        elif message[0] == FAILED:
+            self.lost(by_name(message[1], message[2]))
+
+    def writable(self) -> None:
+        """
+        Called by the channel.
+        """
+
+    def lost(self, error: StorageError) -> None:
+        """
+        Called by the channel.
+        """
+        if self._error is None:
+            self._error = error
+            for callback in self._on_failure:
+                callback(error)
+
+    def close(self) -> Deferred[None]:
+        """
+        Take no more; finish what was taken.
+        """
+        return self._channel.close()
+
+
+@implementer(ILogWriter)
+class LogWriter(_Writer):
+    """
+    Writes batches to raft.db.
+    """
+
+    def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
+        """
+        Make a batch durable, and call C{done} then.
+        """
+        self._waiting.append(done)
+        self._channel.send(batch.operations)
+
+    @property
+    def queued_bytes(self) -> int:
+        """
+        Bytes that the writer's process has not taken yet.
+        """
+        return self._channel.queued_bytes
+
+
+@implementer(IDataWriter)
+class DataWriter(_Writer):
+    """
+    Flushes frozen tables into data.db, one transaction each, a piece a turn.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
+        self._tables: deque[MemTable] = deque()
+        self._pieces: Iterator[tuple[Any, ...] | None] | None = None
+
+    def flush(self, table: MemTable, done: Callable[[], None]) -> None:
+        """
+        Write a frozen table, and call C{done} when it is durable. The table's live objects are encoded on the
+        way.
+        """
+        self._waiting.append(done)
+        self._tables.append(table)
+        if len(self._tables) == 1:
+            self._pieces = pieces(table)
+            self._channel.call_when_writable()
+
+    def writable(self) -> None:
+        """
+        Called by the channel: the time for the next piece.
+        """
+        if self._pieces is None or self._error is not None:
+            return
+        for piece in self._pieces:
+            if piece is not None:
+                self._channel.send(piece)
+            break
+        else:
+            self._tables.popleft()
+            self._pieces = pieces(self._tables[0]) if self._tables else None
+        if self._pieces is not None:
+            self._channel.call_when_writable()
+
+
+def pieces(table: MemTable) -> Iterator[tuple[Any, ...] | None]:
+    """
+    Yield a frozen table in pieces of bounded size; C{None} where a turn went into encoding.
+    """
+    while not table.encode_some(ENCODE_ROWS):
+        yield None
+    for family, ranges in table.hidden.items():
+        yield (HIDE, family, list(ranges))
+    for family, rows in table.rows.items():
+        part: list[tuple[bytes, Any]] = []
+        size = 0
+        for row in rows.items():
+            part.append(row)
+            value: Any = row[1]
+            size += len(row[0]) + 64 + (len(value) if value is not None else 0)
+            if size >= PIECE_BYTES:
+                yield (ROWS, family, part)
+                part = []
+                size = 0
+        if part:
+            yield (ROWS, family, part)
+    if table.discards:
+        yield (DISCARD, table.discards)
+    noted: list[tuple[int, bytes, bool | None]] = []
+    for (at, key), state in table.expiries.items():
+        noted.append((at, key, state))
+        if len(noted) >= PIECE_BYTES // 64:
+            yield (EXPIRIES, noted)
+            noted = []
+    if noted:
+        yield (EXPIRIES, noted)
+    yield (COMMIT,)
