@@ -1,0 +1,1 @@
+"""Consensus: what a group of peers agrees on, as a function of messages and ticks."""

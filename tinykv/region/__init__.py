@@ -1,0 +1,1 @@
+"""One replica of a region: its entries, its apply machine and its state."""
