@@ -1,0 +1,315 @@
+"""
+Runs operations against a region's keyspace, one after another, each of them wholly or not at all.
+
+The same code runs on the peer that leads, with clients to answer, and on all others and at replay, with nobody: what
+an entry does may depend on nothing but the entry and the region's rows (R12 of the design).
+
+A command that fails unexpectedly is undone and answered with an error (R14), alike on every replica; a failure of
+what lies below (memory, disk) goes up instead, before the entry counts as applied, and stops the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tinykv.errors import CommandError, Fault
+from tinykv.redis.context import Context, MustWait
+from tinykv.redis.keyspace import Database, Keyspace
+from tinykv.redis.operations import COMMANDS, EXEC, WAITING, Client, Operation
+from tinykv.redis.sampling import Chance
+from tinykv.redis.spec import CommandSpec
+from tinykv.redis.value import Value
+from tinykv.redis.waiters import Waiter, Waiters
+from tinykv.resp import replies
+
+_INTERNAL_ERROR = replies.error(b"ERR internal error: the command was undone; the log of the store has the details")
+_UNBLOCKED = replies.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
+
+
+class Execution:
+    """
+    A region's commands at work.
+
+    @ivar start_id: Names this run of the store, by which it knows its own waiters.
+    @ivar calls: How often each command ran, by name; for metrics.
+    @ivar keyspace: The data.
+    @ivar refused: Told of a command that was answered with an error: its name, and the error's text.
+    @ivar waiters: The clients that wait.
+    """
+
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        table: Mapping[str, CommandSpec],
+        *,
+        start_id: int,
+        random: Chance,
+        defect: Callable[[str, BaseException], None],
+    ) -> None:
+        self.keyspace = keyspace
+        self.table = table
+        self.start_id = start_id
+        self.waiters = Waiters(keyspace.rows)
+        self.context = Context(keyspace)
+        self.time = 0
+        self._defect = defect
+        self.refused: Callable[[str, bytes], None] = lambda name, text: None
+        self._random = random
+        #: Keys for whose waiters there may be something, in the order in which they became ready.
+        self._ready: dict[tuple[int, bytes], None] = {}
+        self._seed = 0
+        self._place = 0
+
+    # Entries
+
+    def begin_entry(self, time: int, seed: int) -> None:
+        """Begin an entry: its time becomes the region's, its seed feeds the commands' randomness."""
+        assert time >= self.time, "an entry's time never falls behind the region's"
+        self.time = time
+        self.keyspace.region_time = time
+        self._seed = seed
+        self._place = 0
+
+    def run(self, operation: Operation) -> None:
+        """Run one operation of the log and answer its client."""
+        kind, client, number, db, spec, arguments, extra = operation
+        if kind == COMMANDS:
+            reply = self._write(client, db, spec, arguments, False)
+            client.answer(number, reply)
+            if self.waiters:
+                self._serve()
+        elif kind == WAITING:
+            self._run_waiting(operation)
+        elif kind == EXEC:
+            client.answer(number, self._exec(client, arguments, extra))
+            if self.waiters:
+                self._serve()
+        else:
+            self._internal(client, number, arguments)
+
+    def _write(self, client: Client, db: int, spec: CommandSpec, arguments: list[bytes], may_wait: bool) -> bytes:
+        """
+        Run one command on data, and commit it or undo it.
+
+        @raise MustWait: It's a blocking command with nothing to take, and it may wait.
+        """
+        context = self.context
+        keyspace = self.keyspace
+        keyspace.begin(self.time)
+        context.now = self.time
+        context.proto = client.proto
+        context.may_wait = may_wait
+        context.index = db
+        context.db = keyspace.databases[db]
+        context.seed(self._seed, self._place)
+        self._place += 1
+        try:
+            reply = spec.run(context, arguments)
+            if self.waiters:
+                self._note_ready()
+            keyspace.commit()
+        except CommandError as problem:
+            keyspace.rollback()
+            self.refused(spec.name, problem.wire)
+            return replies.error(problem.wire)
+        except MustWait:
+            keyspace.rollback()
+            raise
+        except (Fault, MemoryError, OSError):
+            raise
+        except Exception as problem:  # noqa: BLE001 - R14: undone and answered alike on all replicas
+            keyspace.rollback()
+            self._defect(spec.name, problem)
+            return _INTERNAL_ERROR
+        return reply
+
+    def _exec(
+        self,
+        client: Client,
+        commands: list[tuple[int, CommandSpec | None, list[bytes], Callable[[], bytes] | None]],
+        watched: list[tuple[int, bytes, int]],
+    ) -> bytes:
+        """Run a transaction: nothing of it if a watched key has changed; each command on its own otherwise."""
+        keyspace = self.keyspace
+        keyspace.begin(self.time)
+        for db, key, version in watched:
+            if keyspace.databases[db].version(key) != version:
+                keyspace.commit()
+                return replies.nil_array(client.proto)
+        keyspace.commit()
+        answers: list[bytes] = []
+        for db, spec, arguments, local in commands:
+            if spec is None:
+                assert local is not None
+                answers.append(local())
+            else:
+                answers.append(self._write(client, db, spec, arguments, False))
+        return replies.array(answers)
+
+    # Waiting
+
+    def _run_waiting(self, operation: Operation) -> None:
+        """Run a blocking command; if it has to wait, enter it among the waiters."""
+        _, client, number, db, spec, arguments, origin = operation
+        try:
+            reply = self._write(client, db, spec, arguments, True)
+        except MustWait as wait:
+            if origin is None:
+                origin = (self.start_id, client.client_id, number)
+            order = self.keyspace.sequence
+            self.waiters.add(Waiter(order, origin, db, wait.keys, arguments, client, wait.timed_out))
+            client.waits(number, wait.timeout_ms)
+            return
+        client.answer(number, reply)
+        if self.waiters:
+            self._serve()
+
+    def _note_ready(self) -> None:
+        """Before a command's commit forgets them: remember the keys that it changed and for which someone waits."""
+        keyspace = self.keyspace
+        for value in keyspace.touched:
+            if len(value):
+                index = keyspace.databases.index(value.db)
+                if self.waiters.of(index, value.key):
+                    self._ready.setdefault((index, value.key))
+        for index in keyspace.swapped:
+            for key in self.waiters.waited(index):
+                self._ready.setdefault((index, key))
+
+    def _serve(self) -> None:
+        """
+        Serve waiters from the keys that became ready, oldest first.
+
+        What a waiter does (BLMOVE pushes) may make other keys ready; those follow.
+        """
+        while self._ready:
+            ready, self._ready = self._ready, {}
+            for index, key in ready:
+                self._serve_key(index, key)
+
+    def _serve_key(self, index: int, key: bytes) -> None:
+        """Serve those who wait for one key, as long as there's something for them."""
+        keyspace = self.keyspace
+        for waiter in self.waiters.of(index, key):
+            value = keyspace.databases[index].get(key)
+            if keyspace.undo:
+                # It had expired, and looking at it deleted it; that's no part of what follows.
+                keyspace.commit()
+            if not isinstance(value, Value):
+                return
+            spec = self.table[waiter.arguments[0].decode("latin-1").lower()]
+            if value.NAME != spec.waits_for:
+                continue
+            self.context.ready_key = key
+            try:
+                reply = self._write(waiter.client, index, spec, waiter.arguments, True)
+            except MustWait:
+                continue
+            finally:
+                self.context.ready_key = None
+            self.waiters.remove(waiter)
+            waiter.client.answer(waiter.origin[2], reply)
+
+    # What a leader decides
+
+    def _internal(self, client: Client, number: int, arguments: list[bytes]) -> None:
+        """Do what was decided, and tell whoever asked for it."""
+        name = arguments[0]
+        keyspace = self.keyspace
+        keyspace.begin(self.time)
+        if name == b"expire":
+            db = keyspace.physical[int(arguments[1])]
+            for key in arguments[2:]:
+                # Looking at an expired key while writing deletes it; one that has a later expiry by now stays.
+                db.get(key)
+        elif name == b"settings":
+            changes = zip(arguments[1::2], arguments[2::2], strict=True)
+            keyspace.settings.change({key.decode(): int(value) for key, value in changes}, keyspace.rows)
+        elif name == b"wake":
+            origin = (int(arguments[1]), int(arguments[2]), int(arguments[3]))
+            waiter = self.waiters.find(origin)
+            if waiter is not None:
+                self.waiters.remove(waiter)
+                if arguments[4] != b"gone":
+                    reply = _UNBLOCKED if arguments[4] == b"error" else waiter.timed_out
+                    waiter.client.answer(origin[2], reply)
+        else:
+            assert name == b"gone", name
+            # A store started anew, or is lost: whoever waited there has gone.
+            for waiter in list(self.waiters):
+                if waiter.origin[0] == int(arguments[1]):
+                    self.waiters.remove(waiter)
+        keyspace.commit()
+        client.answer(number, replies.OK)
+
+    # Reads
+
+    def read(
+        self, client: Client, db: int, spec: CommandSpec | None, arguments: Any, now: int
+    ) -> bytes | list[tuple[Database, bytes]]:
+        """
+        Run a read, by the clock.
+
+        @param spec: The command; None for a transaction that only reads, whose commands C{arguments} then are.
+        @return: The reply; or, where it met keys that have expired by the clock alone, those keys: their expiry has
+            to be applied, then the read is run again (R15).
+        """
+        keyspace = self.keyspace
+        keyspace.writing = False
+        if now < self.time:
+            now = self.time
+        keyspace.now = now
+        context = self.context
+        context.now = now
+        context.proto = client.proto
+        context.may_wait = False
+        context.lend(self._random)
+        try:
+            if spec is not None:
+                context.index = db
+                context.db = keyspace.databases[db]
+                reply = spec.run(context, arguments)
+            else:
+                reply = self._read_exec(client, arguments)
+        except CommandError as problem:
+            self.refused(spec.name if spec else "exec", problem.wire)
+            reply = replies.error(problem.wire)
+        except (Fault, MemoryError, OSError):
+            raise
+        except Exception as problem:  # noqa: BLE001 - one broken command mustn't end the others
+            self._defect(spec.name if spec else "exec", problem)
+            reply = _INTERNAL_ERROR
+        if keyspace.noticed:
+            noticed = keyspace.noticed
+            keyspace.noticed = []
+            return noticed
+        return reply
+
+    def _read_exec(
+        self, client: Client, commands: list[tuple[int, CommandSpec | None, list[bytes], Callable[[], bytes] | None]]
+    ) -> bytes:
+        answers: list[bytes] = []
+        for db, spec, arguments, local in commands:
+            if spec is None:
+                assert local is not None
+                answers.append(local())
+                continue
+            self.context.select(db)
+            # A HELLO before it may have changed the protocol.
+            self.context.proto = client.proto
+            try:
+                answers.append(spec.run(self.context, arguments))
+            except CommandError as problem:
+                self.refused(spec.name, problem.wire)
+                answers.append(replies.error(problem.wire))
+        return replies.array(answers)
+
+    # Start
+
+    def load(self, time: int) -> None:
+        """Take over the rows, and the region's time as of them."""
+        self.keyspace.load()
+        self.waiters.load()
+        self.time = time
+        self.keyspace.region_time = time

@@ -1,0 +1,235 @@
+"""
+What commands look like on their way into a log entry and out of it.
+
+An I{operation} is a plain tuple, since there is one for every command on the hot path::
+
+    (kind, client, number, db, spec, arguments, extra)
+
+C{client} is whoever is to be answered (L{Client}), C{number} its count of requests. Records are the same in bytes:
+
+    - C{COMMANDS}: commands of clients on one database, as they came: RESP requests one after another;
+    - C{WAITING}: a blocking command with its origin: start id(8), client(8), number(8), then the RESP request;
+    - C{EXEC}: a transaction: a count(4) of watched keys, each db(1) version(8) length(4) key; then its commands,
+      each db(1) length(4) and a RESP request;
+    - C{INTERNAL}: what a leader decides itself (expiry, waking a waiter, settings): a RESP request.
+
+Reads are operations too when they have to keep their place behind a client's writes, but they're never logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct
+from struct import error as struct_error
+from typing import Any, Protocol
+
+from tinykv.errors import Damaged
+from tinykv.redis.spec import CommandSpec
+from tinykv.resp.limits import RequestLimits
+from tinykv.resp.reader import NEED_DATA, ProtocolError, RequestReader
+from tinykv.resp.replies import encode_command
+
+COMMANDS = 1
+WAITING = 2
+EXEC = 3
+INTERNAL = 4
+#: Never logged.
+READ = 5
+READ_EXEC = 6
+LOCAL = 7
+
+Operation = tuple[int, Any, int, int, Any, Any, Any]
+
+_RECORD = Struct(">BBI")
+_ORIGIN = Struct(">QQQ")
+_COUNT = Struct(">I")
+_WATCHED = Struct(">BQI")
+_COMMAND = Struct(">BI")
+
+#: What was accepted once is in the log, whatever the limits are now.
+_NO_LIMITS = RequestLimits(
+    inline_bytes=1 << 40, arguments=1 << 31, bulk_bytes=1 << 40, query_buffer_bytes=1 << 40
+)
+
+
+class Client(Protocol):
+    """Whoever sent a command and is to be answered."""
+
+    proto: int
+    #: Names the client for as long as the store runs.
+    client_id: int
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Take the reply to a request."""
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Learn that a request has become a waiter."""
+
+
+class Nobody:
+    """The client of operations that are replayed from the log: nobody waits for their replies."""
+
+    proto = 2
+    client_id = 0
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Do nothing: the reply went out, or didn't, when the entry was applied first."""
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Do nothing."""
+
+
+NOBODY = Nobody()
+
+
+def encode_records(operations: list[Operation], start_id: int) -> list[bytes]:
+    """
+    Encode the operations that are logged, in their order.
+
+    Neighbours of one database share a record, so that a pipeline of writes costs one join.
+
+    @param start_id: Names the run of the store whose clients these are.
+    @return: The pieces of the records, to be joined.
+    """
+    pieces: list[bytes] = []
+    run: list[bytes] = []
+    run_db = 0
+    for operation in operations:
+        kind = operation[0]
+        if kind == COMMANDS:
+            if run and operation[3] != run_db:
+                _close(pieces, run, run_db)
+                run = []
+            run_db = operation[3]
+            run.append(operation[6])
+            continue
+        if kind >= READ:
+            continue
+        if run:
+            _close(pieces, run, run_db)
+            run = []
+        if kind == WAITING:
+            body = _ORIGIN.pack(start_id, operation[1].client_id, operation[2]) + encode_command(operation[5])
+        elif kind == EXEC:
+            body = _encode_exec(operation)
+        else:
+            body = encode_command(operation[5])
+        pieces.append(_RECORD.pack(kind, operation[3], len(body)))
+        pieces.append(body)
+    if run:
+        _close(pieces, run, run_db)
+    return pieces
+
+
+def _close(pieces: list[bytes], run: list[bytes], db: int) -> None:
+    body = run[0] if len(run) == 1 else b"".join(run)
+    pieces.append(_RECORD.pack(COMMANDS, db, len(body)))
+    pieces.append(body)
+
+
+def _encode_exec(operation: Operation) -> bytes:
+    watched: list[tuple[int, bytes, int]] = operation[6]
+    pieces = [_COUNT.pack(len(watched))]
+    for db, key, version in watched:
+        pieces += (_WATCHED.pack(db, version, len(key)), key)
+    for db, spec, arguments, _ in operation[5]:
+        if spec is not None:
+            request = encode_command(arguments)
+            pieces += (_COMMAND.pack(db, len(request)), request)
+    return b"".join(pieces)
+
+
+def decode_records(data: bytes, offset: int, table: Mapping[str, CommandSpec]) -> list[Operation]:
+    """
+    Read the records of an entry back, from an offset to the end.
+
+    @raise Damaged: They're cut off, or hold a command that this version doesn't know.
+    """
+    operations: list[Operation] = []
+    end = len(data)
+    while offset < end:
+        if end - offset < _RECORD.size:
+            raise Damaged("an entry ends within a record's head")
+        kind, db, length = _RECORD.unpack_from(data, offset)
+        offset += _RECORD.size
+        body = data[offset : offset + length]
+        offset += length
+        if len(body) != length:
+            raise Damaged("an entry ends within a record")
+        if kind == COMMANDS:
+            for arguments in _requests(body):
+                operations.append((COMMANDS, NOBODY, 0, db, lookup(arguments, table), arguments, None))
+        elif kind == WAITING:
+            if length < _ORIGIN.size:
+                raise Damaged("a record ends within a waiter's origin")
+            arguments = _request(body[_ORIGIN.size :])
+            origin = _ORIGIN.unpack_from(body)
+            operations.append((WAITING, NOBODY, 0, db, lookup(arguments, table), arguments, origin))
+        elif kind == EXEC:
+            try:
+                operations.append(_decode_exec(body, table))
+            except struct_error as problem:
+                raise Damaged("a record ends within a transaction") from problem
+        elif kind == INTERNAL:
+            arguments = _request(body)
+            operations.append((INTERNAL, NOBODY, 0, db, None, arguments, None))
+        else:
+            raise Damaged(f"a record of the unknown kind {kind}")
+    return operations
+
+
+def _decode_exec(body: bytes, table: Mapping[str, CommandSpec]) -> Operation:
+    (count,) = _COUNT.unpack_from(body)
+    offset = _COUNT.size
+    watched: list[tuple[int, bytes, int]] = []
+    for _ in range(count):
+        db, version, length = _WATCHED.unpack_from(body, offset)
+        offset += _WATCHED.size
+        watched.append((db, body[offset : offset + length], version))
+        offset += length
+    commands: list[tuple[int, CommandSpec | None, list[bytes], Any]] = []
+    while offset < len(body):
+        db, length = _COMMAND.unpack_from(body, offset)
+        offset += _COMMAND.size
+        arguments = _request(body[offset : offset + length])
+        offset += length
+        if offset > len(body):
+            raise Damaged("a record ends within a transaction")
+        commands.append((db, lookup(arguments, table), arguments, None))
+    return (EXEC, NOBODY, 0, 0, None, commands, watched)
+
+
+def _requests(body: bytes) -> list[list[bytes]]:
+    reader = RequestReader(_NO_LIMITS)
+    reader.feed(body)
+    requests: list[list[bytes]] = []
+    try:
+        while (arguments := reader.next_request()) is not NEED_DATA:
+            requests.append(arguments)
+    except ProtocolError as problem:
+        raise Damaged("a request in the log is none") from problem
+    if reader.buffered or reader.inside:
+        raise Damaged("a request in the log is cut off")
+    return requests
+
+
+def _request(body: bytes) -> list[bytes]:
+    requests = _requests(body)
+    if len(requests) != 1:
+        raise Damaged(f"{len(requests)} requests in the log where one belongs")
+    return requests[0]
+
+
+def lookup(arguments: list[bytes], table: Mapping[str, CommandSpec]) -> CommandSpec:
+    """
+    Find the command that a logged request names.
+
+    @raise Damaged: There is no such command in this version, so this store can't follow the log.
+    """
+    name = arguments[0].decode("latin-1").lower()
+    spec = table.get(name)
+    if spec is None and len(arguments) > 1:
+        spec = table.get(f"{name}|{arguments[1].decode('latin-1').lower()}")
+    if spec is None:
+        raise Damaged(f"the log holds the command {name!r}, which this version doesn't know")
+    return spec

@@ -1,0 +1,1 @@
+"""Simulated neighbours and verified fakes; only tests import this package."""
