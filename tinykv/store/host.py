@@ -1,0 +1,578 @@
+"""
+The life of a write within a store: turn, entry, log, apply, flush.
+
+What arrives in one turn of the reactor becomes one entry. It goes to the log writer, which makes everything that
+queued while its last fsync ran durable with the next one; then the entry is decided, applied, and its clients are
+answered. Entries overlap on their way, so the disk is never waited for with idle hands.
+
+Behind that, when the active memory table has grown enough or some time has passed, it is frozen between two entries,
+together with the apply state as of that moment, and written to data.db in one transaction; only then the log is cut.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from tinykv.errors import Fault
+from tinykv.interfaces import IDataWriter, ILogWriter, IRegionHost
+from tinykv.raft.node import Node
+from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Database
+from tinykv.redis.operations import (
+    EXEC,
+    INTERNAL,
+    LOCAL,
+    NOBODY,
+    READ,
+    READ_EXEC,
+    WAITING,
+    Client,
+    Operation,
+    encode_records,
+)
+from tinykv.redis.spec import CommandSpec
+from tinykv.region.entry import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, encode_header
+from tinykv.region.state import ApplyState, apply_key
+from tinykv.resp import replies
+from tinykv.storage.rowstore import RowStore
+from tinykv.storage.tables import MemTable
+from tinykv.storage.writers import LogBatch
+
+_DISK_FULL = replies.error(
+    b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
+)
+_TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing was done")
+_TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
+
+#: A table with changes is flushed after this many seconds at the latest, so that a restart has little to replay.
+FLUSH_SECONDS = 30.0
+#: Expired keys whose deletion is proposed at a time.
+EXPIRY_BATCH = 200
+#: How far region time may lie behind the clock, in ms, when a read looks by it.
+LAG_MS = 10
+
+
+class Histogram(Protocol):
+    """Takes observations, as C{prometheus_client.Histogram} does."""
+
+    def observe(self, amount: float) -> None:
+        """Take one."""
+
+
+class Durations(Protocol):
+    """Where the host tells how long its slow steps took; see L{tinykv.server.metrics.Metrics}."""
+
+    @property
+    def log_commit_seconds(self) -> Histogram:
+        """From handing a turn's entries to the log writer until they're durable."""
+
+    @property
+    def log_commit_bytes(self) -> Histogram:
+        """The bytes of such entries."""
+
+    @property
+    def flush_seconds(self) -> Histogram:
+        """From handing a table to the data writer until it's in data.db."""
+
+    @property
+    def flush_bytes(self) -> Histogram:
+        """The memory of such a table."""
+
+    @property
+    def turn_seconds(self) -> Histogram:
+        """Applying what was decided at a time."""
+
+
+class Batch:
+    """
+    A turn's operations on their way.
+
+    @ivar index: The entry that has to be decided first.
+    @ivar logged: Whether they have an entry of their own, which is the one at C{index}.
+    """
+
+    __slots__ = ("index", "logged", "operations", "seed", "term", "time")
+
+    def __init__(self, index: int, logged: bool, operations: list[Operation], time: int, seed: int, term: int) -> None:
+        self.index = index
+        self.logged = logged
+        self.operations = operations
+        self.time = time
+        self.seed = seed
+        self.term = term
+
+
+@implementer(IRegionHost)
+class RegionHost:
+    """
+    Hosts a store's region.
+
+    @ivar applied: Index of the last entry applied; C{applied_term} is its term.
+    @ivar ready: Whether the entry that opened this run's term has been applied, so that reads may be answered.
+    @ivar growing_refused: Whether the disk is nearly full.
+    @ivar stopped: Called once with the failure that stops the store.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        region: int,
+        peer: int,
+        node: Node,
+        execution: Execution,
+        rows: RowStore,
+        log_writer: ILogWriter,
+        data_writer: IDataWriter,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        random: Random,
+        applied: ApplyState,
+        flushed: Callable[[], None],
+        answered: Callable[[], None],
+        stopped: Callable[[BaseException], None],
+        memtable_bytes: int,
+        frozen_tables: int,
+        durability_os: bool,
+        request_timeout: float,
+        expiry_effort: int = 1,
+        hz: int = 10,
+        durations: Durations,
+        command_bytes_max: int = COMMAND_BYTES_MAX,
+    ) -> None:
+        self.start_id = execution.start_id
+        self.execution = execution
+        self.keyspace = execution.keyspace
+        self.rows = rows
+        self.node = node
+        self.applied = applied.index
+        self.applied_term = applied.term
+        self.ready = False
+        self.growing_refused = False
+        self.entries = 0
+        self.flushes = 0
+        self._region = region
+        self._peer = peer
+        self._log_writer = log_writer
+        self._data_writer = data_writer
+        self._clock = clock
+        self._now_ms = now_ms
+        self._random = random
+        self._flushed = flushed
+        self._answered = answered
+        self._stopped = stopped
+        self._memtable_bytes = memtable_bytes
+        self._frozen_tables = frozen_tables
+        self._durability_os = durability_os
+        self._request_timeout = request_timeout
+        self._expiry_batch = EXPIRY_BATCH * expiry_effort
+        self._hz = hz
+        self._durations = durations
+        self._command_bytes_max = command_bytes_max
+        self._pending: list[Operation] = []
+        self._batches: deque[Batch] = deque()
+        self._turn_due = False
+        self._proposed_time = 0
+        self._last_index = node.last
+        self._flush_due: IDelayedCall | None = None
+        self._ticking: IDelayedCall | None = None
+        self._busy_since: float | None = None
+        self._expiring = False
+        #: The last entry of the index of expiries that was dealt with, as were all before it.
+        self._expired: tuple[int, bytes] | None = None
+        self._failed = False
+        self._closing: Deferred[None] | None = None
+        self._closed = False
+        log_writer.failed(self._fail)
+        data_writer.failed(self._fail)
+
+    # Start and end
+
+    def start(self) -> None:
+        """Begin this run's term; reads are answered from when its first entry is applied."""
+        index = self.node.campaign()
+        self._batches.append(Batch(index, True, [], 0, 0, self.node.term))
+        self._last_index = index
+        self._write_log()
+        gone = {waiter.origin[0] for waiter in self.execution.waiters}
+        for start_id in sorted(gone):
+            self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
+        self._tick()
+
+    def close(self) -> Deferred[None]:
+        """
+        Finish what was taken; fires when all of it is applied and flushed, fails if the store does.
+
+        The front sends nothing more by now, so that this comes to an end.
+        """
+        if self._failed:
+            return succeed(None)
+        closing: Deferred[None] = Deferred()
+        self._closing = closing
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
+        self._maybe_closed()
+        return closing
+
+    def _maybe_closed(self) -> None:
+        if self._closing is None or self._batches or self._pending:
+            return
+        if self._flush_due is not None and self._flush_due.active():
+            self._flush_due.cancel()
+        if self.rows.active:
+            self._freeze()
+        if self.rows.frozen:
+            return
+        self._closed = True
+        closing, self._closing = self._closing, None
+        closing.callback(None)
+
+    def _fail(self, problem: BaseException) -> None:
+        """Stop serving: what was under way has an unknown outcome, and nobody is told otherwise."""
+        if self._failed:
+            return
+        self._failed = True
+        self._stopped(problem)
+        if self._closing is not None:
+            closing, self._closing = self._closing, None
+            closing.errback(problem)
+
+    # Turn and entry
+
+    def submit(self, operation: Operation) -> None:
+        """Take an operation in for this turn's proposal; nothing more after the end."""
+        if self._closed:
+            return
+        self._pending.append(operation)
+        if not self._turn_due:
+            self._turn_due = True
+            self._clock.callLater(0, self._end_turn)
+
+    def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
+        """Run a read now; None if the client is answered later."""
+        if not self.ready:
+            self.submit((READ, client, number, db, spec, arguments, None))
+            return None
+        try:
+            reply = self.execution.read(client, db, spec, arguments, self._now_ms())
+        except (Fault, MemoryError, OSError) as problem:
+            self._fail(problem)
+            return None
+        if type(reply) is bytes:
+            return reply
+        assert isinstance(reply, list)
+        self._expire(reply)
+        self.submit((READ, client, number, db, spec, arguments, None))
+        return None
+
+    def refusal(self, spec: CommandSpec) -> bytes | None:
+        """Say why a command can't be taken now."""
+        if self.growing_refused and spec.grows:
+            return _DISK_FULL
+        if self._busy_since is not None and self._clock.seconds() - self._busy_since > self._request_timeout:
+            return _TRY_AGAIN
+        return None
+
+    @property
+    def table_bytes(self) -> int:
+        """Count the memory of changes that aren't in data.db yet."""
+        return self.rows.active_bytes + self.rows.frozen_bytes
+
+    @property
+    def busy(self) -> bool:
+        """Whether as many tables wait for the data writer as may (R9): then proposals wait too."""
+        return len(self.rows.frozen) >= self._frozen_tables
+
+    def _end_turn(self) -> None:
+        """Make this turn's operations an entry, or several if they are large."""
+        self._turn_due = False
+        if self._failed:
+            return
+        if self.busy:
+            # They wait here, and their clients with them; the flush that ends it calls again.
+            if self._busy_since is None:
+                self._busy_since = self._clock.seconds()
+            return
+        self._busy_since = None
+        operations = self._pending
+        self._pending = []
+        if not operations:
+            return
+        self.keyspace.turn()
+        for part in _by_size(operations):
+            self._propose(part)
+        self._write_log()
+        if self._batches and self._batches[0].index <= self.node.committed:
+            self._apply()
+
+    def _propose(self, operations: list[Operation]) -> None:
+        pieces = encode_records(operations, self.start_id)
+        last = max(self.execution.time, self._proposed_time)
+        time = max(self._now_ms(), last)
+        if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
+            # Reads that wait for their client's writes; they're run behind the entries before them.
+            self._batches.append(Batch(self._last_index, False, operations, 0, 0, 0))
+            return
+        # Without records it only moves region time, which the reads look by.
+        seed = self._random.getrandbits(64)
+        data = b"".join([encode_header(time, seed), *pieces])
+        size = len(data)
+        if size > ENTRY_BYTES_MAX and operations[-1][0] == WAITING:
+            # If it has to wait, the row that says so names its keys twice.
+            size *= 2
+        if size > self._command_bytes_max:
+            self._refuse(operations)
+            return
+        self._proposed_time = time
+        self._last_index = self.node.propose(data)
+        self._batches.append(Batch(self._last_index, True, operations, time, seed, self.node.term))
+        self.entries += 1
+
+    def _refuse(self, operations: list[Operation]) -> None:
+        """Refuse a command that the log can't hold; it stands alone, but for reads."""
+        for kind, client, number, *_ in operations:
+            if kind < READ:
+                client.answer(number, _TOO_LARGE)
+        reads = [operation for operation in operations if operation[0] >= READ]
+        if reads:
+            self._propose(reads)
+        self._answered()
+
+    def _write_log(self) -> None:
+        ready = self.node.ready()
+        if ready is None:
+            return
+        batch = LogBatch()
+        if ready.hard_state is not None:
+            state = ready.hard_state
+            batch.hard_state(self._region, self._peer, state.term, state.vote, state.commit)
+        entries = ready.entries
+        batch.append(self._region, entries[0].index, [(entry.term, entry.data) for entry in entries])
+        last = entries[-1]
+        begun = self._clock.seconds()
+
+        def written() -> None:
+            durations = self._durations
+            durations.log_commit_seconds.observe(self._clock.seconds() - begun)
+            durations.log_commit_bytes.observe(sum(len(entry.data) for entry in entries))
+            self.node.persisted(last.index, last.term)
+            self._apply()
+
+        self._log_writer.write(batch, written)
+
+    # Apply
+
+    def _apply(self) -> None:
+        """Apply what is decided, answer its clients."""
+        if self._failed:
+            return
+        batches = self._batches
+        committed = self.node.committed
+        begun = self._clock.seconds()
+        try:
+            while batches and batches[0].index <= committed:
+                self._apply_batch(batches.popleft())
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
+            # Before the entry counts as applied: the rows stay behind, and a restart replays it.
+            self._fail(problem)
+            return
+        self._answered()
+        self._durations.turn_seconds.observe(self._clock.seconds() - begun)
+        self.keyspace.turn()
+        if self._grown and not self.busy:
+            self._freeze()
+        elif self._flush_due is None and self.rows.active:
+            self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
+        self._maybe_closed()
+
+    def _apply_batch(self, batch: Batch) -> None:
+        execution = self.execution
+        if batch.logged:
+            assert batch.index == self.applied + 1, "entries are applied one after another"
+            if batch.operations:
+                execution.begin_entry(batch.time, batch.seed)
+            run = execution.run
+            for operation in batch.operations:
+                if operation[0] < READ:
+                    run(operation)
+                else:
+                    self._run_read(operation)
+            self.applied = batch.index
+            self.applied_term = batch.term
+            self.ready = True
+            return
+        for operation in batch.operations:
+            self._run_read(operation)
+
+    def _run_read(self, operation: Operation) -> None:
+        """
+        Run a read, or a step of the front's, that kept its place behind a client's writes.
+
+        It looks by region time: what only the clock says has expired can't be decided here and now, and if it were
+        run later it would see what the client wrote behind it.
+        """
+        kind, client, number, db, spec, arguments, _ = operation
+        if kind == LOCAL:
+            arguments()
+            return
+        execution = self.execution
+        reply = execution.read(client, db, spec if kind == READ else None, arguments, execution.time)
+        assert isinstance(reply, bytes), "by region time nothing is left to be decided"
+        client.answer(number, reply)
+
+    # Expiry
+
+    def _expire(self, noticed: list[tuple[Database, bytes]]) -> None:
+        """Propose the deletion of keys that have expired by the clock (R15); it's conditional when it's applied."""
+        by_database: dict[int, list[bytes]] = {}
+        for db, key in noticed:
+            by_database.setdefault(db.number, []).append(key)
+        for number, keys in by_database.items():
+            arguments = [b"expire", b"%d" % number, *dict.fromkeys(keys)]
+            self.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
+
+    def _tick(self) -> None:
+        """Some times a second: delete expired keys, cold ones too; a bounded number each time."""
+        if self._failed:
+            return
+        self._ticking = self._clock.callLater(1 / self._hz, self._tick)
+        self.keyspace.turn()
+        if not self._expiring:
+            self._look_for_due()
+
+    def _look_for_due(self) -> None:
+        self._expiring = False
+        if self._failed or self._closing is not None or self._closed or self.busy or not self.ready:
+            return
+        try:
+            due = self.rows.due(self._now_ms(), self._expiry_batch, self._expired)
+        except (Fault, MemoryError, OSError) as problem:
+            self._fail(problem)
+            return
+        if due:
+            self._expiring = True
+            self._propose_due(due)
+
+    def _propose_due(self, due: list[tuple[int, bytes]]) -> None:
+        by_database: dict[int, list[bytes]] = {}
+        for _, row_key in due:
+            by_database.setdefault(row_key[3], []).append(row_key[9:])
+        for number, keys in by_database.items():
+            arguments = [b"expire", b"%d" % number, *keys]
+            self.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
+
+        def done() -> None:
+            # By now each of these has been looked at: deleted, or found to have another expiry, or none. Not so if
+            # the clock was put back meanwhile, so that they had not expired in the entry's time.
+            over = [entry for entry in due if entry[0] <= self.execution.time]
+            for at, row_key in over:
+                self.rows.forget_expiry(at, row_key)
+            if over:
+                # No expiry is set that isn't later than region time, so none can come before this one.
+                self._expired = over[-1]
+            if len(over) == self._expiry_batch:
+                self._clock.callLater(0, self._look_for_due)
+            else:
+                self._expiring = False
+
+        self.submit((LOCAL, NOBODY, 0, 0, None, done, None))
+
+    # Flush
+
+    @property
+    def _grown(self) -> bool:
+        """
+        Say if the active table is large enough to be written.
+
+        Nodes of large values count in it as if they were small, so that one that changes often is written seldom; but
+        what has changed can't leave the memory, so they may only take a quarter of its budget.
+        """
+        if self.rows.active_bytes >= self._memtable_bytes:
+            return True
+        return self.keyspace.changed_bytes >= max(self.keyspace.budget // 4, self._memtable_bytes)
+
+    def _flush_old(self) -> None:
+        self._flush_due = None
+        if not self.rows.active or self._failed:
+            return
+        if self.busy:
+            self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
+        else:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Freeze the active table with the apply state as of now, and send it on its way."""
+        if self._flush_due is not None:
+            if self._flush_due.active():
+                self._flush_due.cancel()
+            self._flush_due = None
+        state = ApplyState(self.applied, self.applied_term, self.execution.time, self.keyspace.sequence)
+        self.rows.put("region", apply_key(self._region), state.encode())
+        table = self.rows.freeze()
+        assert table is not None
+        self.keyspace.changed_bytes = 0
+        if self._durability_os:
+            # The log has to be on disk as far as the rows that are about to be.
+            batch = LogBatch()
+            batch.sync()
+            self._log_writer.write(batch, lambda: self._flush(table, state))
+        else:
+            self._flush(table, state)
+
+    def _flush(self, table: MemTable, state: ApplyState) -> None:
+        begun = self._clock.seconds()
+        self._durations.flush_bytes.observe(table.bytes)
+
+        def written() -> None:
+            self._durations.flush_seconds.observe(self._clock.seconds() - begun)
+            self._table_flushed(table, state)
+
+        self._data_writer.flush(table, written)
+
+    def _table_flushed(self, table: MemTable, state: ApplyState) -> None:
+        """Learn that a table is in data.db: let go of it, cut the log behind it, and go on with what waited."""
+        self.rows.retire(table)
+        self.flushes += 1
+        batch = LogBatch()
+        batch.cut(self._region, state.index, state.term)
+        self._log_writer.write(batch, lambda: None)
+        self._flushed()
+        if self._pending and not self._turn_due:
+            self._turn_due = True
+            self._clock.callLater(0, self._end_turn)
+        self._maybe_closed()
+
+
+def _by_size(operations: list[Operation]) -> list[list[Operation]]:
+    """Cut a turn's operations where an entry would grow too large; a single large one stands alone."""
+    parts: list[list[Operation]] = []
+    start = size = 0
+    for place, operation in enumerate(operations):
+        length = _size(operation)
+        if size and size + length > ENTRY_BYTES_MAX:
+            parts.append(operations[start:place])
+            start = place
+            size = 0
+        size += length
+    parts.append(operations[start:])
+    return parts
+
+
+def _size(operation: Operation) -> int:
+    raw: Any = operation[6]
+    if type(raw) is bytes:
+        return len(raw)
+    if operation[0] in (EXEC, READ_EXEC):
+        return sum(sum(map(len, command[2])) for command in operation[5])
+    if operation[0] >= READ:
+        return 0
+    return sum(map(len, operation[5]))
