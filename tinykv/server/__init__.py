@@ -1,0 +1,1 @@
+"""The RESP ports and the HTTP port: sessions, dispatch, connection and server commands."""

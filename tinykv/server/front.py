@@ -1,0 +1,377 @@
+"""
+What all client connections of a store share: the routes, the limits, the list of clients, the way to the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from tinykv.config import StoreConfig
+from tinykv.errors import CommandError
+from tinykv.interfaces import IRegionHost
+from tinykv.redis import catalogue
+from tinykv.redis.command_replies import CommandReplies, select
+from tinykv.redis.glob import match
+from tinykv.redis.numbers import parse_int64
+from tinykv.redis.operations import INTERNAL, NOBODY, Client
+from tinykv.redis.settings import DEFAULTS
+from tinykv.redis.spec import CommandSpec
+from tinykv.resp import replies
+from tinykv.resp.limits import UNAUTHENTICATED, RequestLimits
+from tinykv.server.errorstats import ErrorCounts
+from tinykv.server.outbound import Outbound
+from tinykv.server.parameters import Parameters
+from tinykv.server.routes import CONNECTION, Route, Routes, wrong_arity
+from tinykv.server.session import Session
+
+_TOO_MANY = replies.error(b"ERR max number of clients reached")
+_INTERNAL_ERROR = replies.error(b"ERR internal error: the log of the store has the details")
+
+#: How often the front looks at the clock: for idle clients, and for rates.
+TICK_SECONDS = 1.0
+
+
+class Front:
+    """
+    The shared part of a store's RESP ports.
+
+    @ivar host: Runs commands on data.
+    @ivar routes: Finds a command's code; C{descriptions} are what COMMAND says of them.
+    @ivar sessions: The connected clients by id.
+    @ivar answered: The clients that have replies to be sent this turn.
+    @ivar parameters: What CONFIG GET and SET know of this store; the settings of commands on data aside.
+    @ivar now: The time in seconds since 1970; C{turn_time} is the same, a second old at most.
+    @ivar run_id: Names this run of the store: 40 hexadecimal digits.
+    @ivar shutdown: Ends the daemon in good order.
+    @ivar ports: The port numbers that are listened on, by name.
+    @ivar errors: The error replies, counted.
+    @ivar operations_per_second: Commands run in the last second; C{bytes_in_per_second} and C{bytes_out_per_second}
+        likewise.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        host: IRegionHost,
+        table: Mapping[str, CommandSpec],
+        modules: Iterable[ModuleType],
+        *,
+        config: StoreConfig,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        shutdown: Callable[[], None],
+    ) -> None:
+        self.host = host
+        self.routes = Routes(table, modules)
+        self.route_of = self.routes.get
+        self.find_route = self.routes.find
+        facts = catalogue.load()
+        self.descriptions = CommandReplies(select(facts, self.routes.by_name.keys() & facts.keys()), match)
+        self.clock = clock
+        self.now = now
+        self.started = self.turn_time = now()
+        self.config = config
+        self.password = config.requirepass.encode()
+        # What proto-max-bulk-len was set to is part of the data, and outlives a restart.
+        string_max = host.execution.keyspace.settings.values["proto-max-bulk-len"]
+        bulk_bytes = config.bulk_limit if string_max == DEFAULTS["proto-max-bulk-len"] else string_max
+        self.limits = RequestLimits(
+            inline_bytes=config.inline_limit,
+            arguments=config.argument_limit,
+            bulk_bytes=bulk_bytes,
+            query_buffer_bytes=config.query_buffer_limit,
+            unauthenticated_arguments=config.unauthenticated_argument_limit,
+            unauthenticated_bulk_bytes=config.unauthenticated_bulk_limit,
+        )
+        self.limits_before_auth = self._before_auth()
+        self.maxclients = config.maxclients
+        self.timeout = config.timeout
+        self.tcp_keepalive = config.tcp_keepalive
+        self.pipeline_depth = config.pipeline_depth
+        self.output_buffer_limit = config.output_buffer_limit
+        self.databases = config.databases
+        self.parameters = Parameters(self)
+        self.run_id = f"{host.start_id:040x}"
+        self.shutdown = shutdown
+        self.ports: dict[str, int] = {}
+        self.sessions: dict[int, Session] = {}
+        self.answered: list[Outbound] = []
+        self.errors = ErrorCounts()
+        host.execution.refused = self.refused
+        self.accepted = 0
+        self.rejected = 0
+        self.failed_auths = 0
+        self.protocol_errors = 0
+        self.query_limit_closes = 0
+        self.output_limit_closes = 0
+        self.defects = 0
+        self.operations_per_second = 0.0
+        self.bytes_in_per_second = 0.0
+        self.bytes_out_per_second = 0.0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._next_client = 1
+        self._tls: set[int] = set()
+        self._timers: dict[int, IDelayedCall] = {}
+        self._flush_due = False
+        self._sampled = (self.turn_time, 0, 0, 0)
+        self._ticking: IDelayedCall | None = None
+
+    # Start and end
+
+    def start(self) -> None:
+        """Begin to watch the clock."""
+        self._tick()
+
+    def _tick(self) -> None:
+        self._ticking = self.clock.callLater(TICK_SECONDS, self._tick)
+        self.turn_time = self.now()
+        before, commands, read, written = self._sampled
+        seconds = self.turn_time - before
+        self._sampled = (self.turn_time, self.commands, self.bytes_in, self.bytes_out)
+        if seconds > 0:
+            self.operations_per_second = max(0.0, (self._sampled[1] - commands) / seconds)
+            self.bytes_in_per_second = max(0.0, (self._sampled[2] - read) / seconds)
+            self.bytes_out_per_second = max(0.0, (self._sampled[3] - written) / seconds)
+        if self.timeout:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close the clients that have sent nothing for too long; one that waits in a blocking command stays."""
+        oldest = self.turn_time - self.timeout
+        for session in list(self.sessions.values()):
+            if session.last_used < oldest and session.waiting is None:
+                session.end()
+
+    def quiesce(self) -> None:
+        """Take no more commands: each client is answered what is under way, and closed."""
+        for session in list(self.sessions.values()):
+            session.close_after_replies()
+
+    def close(self) -> None:
+        """Close all connections, with what has been answered."""
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
+        for timer in list(self._timers.values()):
+            if timer.active():
+                timer.cancel()
+        self._timers.clear()
+        self.flush()
+        for session in list(self.sessions.values()):
+            session.end()
+
+    @property
+    def open(self) -> bool:
+        """Whether clients may do without a password."""
+        return not self.password
+
+    # Connections
+
+    def session(self, *, tls: bool) -> Session:
+        """Make the session of a new connection."""
+        session = Session(self, self._next_client)
+        self._next_client += 1
+        if tls:
+            self._tls.add(session.client_id)
+        return session
+
+    def is_tls(self, session: Session) -> bool:
+        """Say whether a client came over the TLS port."""
+        return session.client_id in self._tls
+
+    def connected(self, session: Session) -> None:
+        """Take in a client, or turn it away if there are too many."""
+        self.accepted += 1
+        if len(self.sessions) >= self.maxclients:
+            self.rejected += 1
+            session.push(self.errors.counted(_TOO_MANY))
+            session.close_after_replies()
+            return
+        self.sessions[session.client_id] = session
+
+    def disconnected(self, session: Session) -> None:
+        """Forget a client; if it waits in a blocking command, the region learns that it has gone."""
+        self.sessions.pop(session.client_id, None)
+        self._bytes_in += session.bytes_in
+        self._bytes_out += session.bytes_out
+        self._tls.discard(session.client_id)
+        if session.waiting is not None:
+            self.wake(session, b"gone")
+        self.waits_no_more(session)
+
+    def flush(self) -> None:
+        """Send what was answered in this turn."""
+        while self.answered:
+            sessions = self.answered
+            self.answered = []
+            for session in sessions:
+                session.flush()
+
+    def flush_soon(self) -> None:
+        """Send in the next turn what was answered outside of the usual ways."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.clock.callLater(0, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    # Limits
+
+    def _before_auth(self) -> RequestLimits:
+        query_buffer_bytes = min(self.limits.query_buffer_bytes, UNAUTHENTICATED.query_buffer_bytes)
+        return replace(self.limits, authenticated=False, query_buffer_bytes=query_buffer_bytes)
+
+    def set_limits(self, limits: RequestLimits) -> None:
+        """Change what clients may send from now on."""
+        self.limits = limits
+        self.limits_before_auth = self._before_auth()
+        for session in self.sessions.values():
+            session.set_limits(limits if session.authenticated else self.limits_before_auth)
+
+    def set_bulk_limit(self, size: int) -> None:
+        """Change the longest argument that clients may send."""
+        self.set_limits(replace(self.limits, bulk_bytes=size))
+
+    # Blocking commands
+
+    def waits(self, session: Session, number: int, timeout_ms: int) -> None:
+        """Learn that a client waits; after C{timeout_ms} (0: never) its time is over."""
+        if session.client_id not in self.sessions:
+            # It left between the sending of its command and its turn.
+            self._wake(session.client_id, number, b"gone")
+        elif timeout_ms:
+            self._timers[session.client_id] = self.clock.callLater(timeout_ms / 1000, self.wake, session, b"timeout")
+
+    def waits_no_more(self, session: Outbound) -> None:
+        """Learn that a client was answered or has left."""
+        timer = self._timers.pop(session.client_id, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def wake(self, session: Session, how: bytes) -> None:
+        """Ask for a waiting client to be woken: C{timeout}, C{error} (CLIENT UNBLOCK ... ERROR) or C{gone}."""
+        if session.waiting is not None:
+            self._wake(session.client_id, session.waiting, how)
+
+    def _wake(self, client_id: int, number: int, how: bytes) -> None:
+        self.decide([b"wake", b"%d" % self.host.start_id, b"%d" % client_id, b"%d" % number, how])
+
+    def decide(self, arguments: list[bytes], client: Client = NOBODY, number: int = 0) -> None:
+        """Put something into the log that isn't a client's command; C{client} is answered when it's applied."""
+        self.host.submit((INTERNAL, client, number, 0, None, arguments, None))
+
+    # Commands
+
+    @staticmethod
+    def wrong_arity(route: Route) -> bytes:
+        """Word the refusal of a wrong number of arguments."""
+        return wrong_arity(route.name)
+
+    def serve(self, session: Session, number: int, route: Route, request: list[bytes]) -> bytes | None:
+        """
+        Run a command on the connection or the server.
+
+        @param number: The request's; -1 within a transaction.
+        @return: Its reply, or None if the session is answered later.
+        """
+        assert route.serve is not None
+        try:
+            reply = route.serve(session, number, request)
+        except CommandError as problem:
+            reply = replies.error(problem.wire)
+        except Exception:  # noqa: BLE001 - one broken command mustn't end the client's others
+            self.defects += 1
+            self.log.failure("{command} failed", command=route.name)
+            reply = _INTERNAL_ERROR
+        if reply is not None and reply.startswith(b"-"):
+            route.failed += 1
+            self.errors.count(reply[1:])
+        return reply
+
+    def refused(self, name: str, text: bytes) -> None:
+        """Learn that a command on data was answered with an error."""
+        route = self.routes.by_name.get(name)
+        if route is not None:
+            route.failed += 1
+        self.errors.count(text)
+
+    def enqueue(self, session: Session, route: Route, request: list[bytes]) -> None:
+        """Keep a command for EXEC."""
+        assert session.queue is not None
+        if route.kind != CONNECTION:
+            session.queue.append((session.queue_db, route.spec, request, None))
+            return
+
+        def local() -> bytes:
+            reply = self.serve(session, -1, route, request)
+            assert reply is not None, "a command that answers later can't be queued"
+            return reply
+
+        session.queue.append((session.queue_db, None, request, local))
+        if route.name == "select":
+            index = parse_int64(request[1])
+            if index is not None and 0 <= index < self.databases:
+                session.queue_db = index
+
+    # Figures
+
+    @property
+    def commands(self) -> int:
+        """Count the commands that were run."""
+        return sum(route.calls for route in self.routes)
+
+    @property
+    def timed_waits(self) -> int:
+        """Count the clients that wait in a blocking command with a timeout."""
+        return len(self._timers)
+
+    @property
+    def bytes_in(self) -> int:
+        """Count the bytes that clients sent."""
+        return self._bytes_in + sum(session.bytes_in for session in self.sessions.values())
+
+    @property
+    def bytes_out(self) -> int:
+        """Count the bytes of replies."""
+        return self._bytes_out + sum(session.bytes_out for session in self.sessions.values())
+
+    def reset_figures(self) -> None:
+        """Start the counts again at 0, as CONFIG RESETSTAT asks for."""
+        self.errors.clear()
+        self.accepted = self.rejected = self._bytes_in = self._bytes_out = 0
+        for session in self.sessions.values():
+            session.bytes_in = session.bytes_out = 0
+        for route in self.routes:
+            route.calls = route.rejected = route.failed = 0
+        self._sampled = (self.turn_time, 0, 0, 0)
+        self.host.execution.keyspace.expired_keys = 0
+
+    def calls(self) -> dict[str, int]:
+        """Count the calls of each command, by name."""
+        return {route.name: route.calls for route in self.routes if route.calls}
+
+
+class RespFactory(Factory):
+    """Makes a session of each connection to a RESP port."""
+
+    noisy = False
+
+    def __init__(self, front: Front, *, tls: bool = False) -> None:
+        self._front = front
+        self._tls = tls
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make a session."""
+        session = self._front.session(tls=self._tls)
+        session.factory = self
+        return session

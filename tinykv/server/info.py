@@ -1,0 +1,252 @@
+"""
+INFO: the store's figures, by sections, under the names that Redis gives them.
+
+Where this store has nothing of the kind, the figure says what a Redis without it says (no replicas, nothing evicted).
+
+@see: U{https://redis.io/commands/info/}
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import tinykv
+from tinykv.server.connections import REDIS_VERSION
+from tinykv.server.front import Front
+
+Figures = Iterator[tuple[str, object]]
+
+
+def text(front: Front, sections: Iterable[bytes]) -> bytes:
+    """
+    Give the text of some sections.
+
+    @param sections: Their names; C{default}, C{all} and C{everything} stand for several, and none at all for the first
+        of these. Unknown ones are left out.
+    """
+    wanted: set[str] = set()
+    names = [name.decode("latin-1").lower() for name in sections] or ["default"]
+    for name in names:
+        if name in ("all", "everything"):
+            wanted.update(SECTIONS)
+        elif name == "default":
+            wanted.update(name for name in SECTIONS if name not in ("commandstats", "latencystats"))
+        else:
+            wanted.add(name)
+    parts: list[str] = []
+    for name, (title, figures) in SECTIONS.items():
+        if name in wanted:
+            lines = [f"# {title}", *(f"{figure}:{value}" for figure, value in figures(front))]
+            parts.append("\r\n".join([*lines, ""]))
+    return "\r\n".join(parts).encode()
+
+
+def resident_bytes() -> int:
+    """Give the memory that the process takes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _server(front: Front) -> Figures:
+    uptime = max(0, int(front.now() - front.started))
+    system = os.uname()
+    yield "redis_version", REDIS_VERSION.decode()
+    yield "redis_git_sha1", "00000000"
+    yield "redis_git_dirty", 0
+    yield "redis_build_id", "0"
+    yield "redis_mode", "standalone"
+    yield "tinykv_version", tinykv.__version__
+    yield "os", f"{system.sysname} {system.release} {system.machine}"
+    yield "arch_bits", 64 if sys.maxsize > 1 << 32 else 32
+    yield "monotonic_clock", "POSIX clock_gettime"
+    yield "multiplexing_api", "epoll"
+    yield "python_version", platform.python_version()
+    yield "process_id", os.getpid()
+    yield "process_supervised", "no"
+    yield "run_id", front.run_id
+    yield "tcp_port", front.ports.get("resp", front.config.port)
+    yield "server_time_usec", int(front.now() * 1_000_000)
+    yield "uptime_in_seconds", uptime
+    yield "uptime_in_days", uptime // 86400
+    yield "hz", front.config.hz
+    yield "configured_hz", front.config.hz
+    yield "executable", sys.executable
+    yield "config_file", ""
+
+
+def _clients(front: Front) -> Figures:
+    sessions = front.sessions.values()
+    yield "connected_clients", len(sessions)
+    yield "cluster_connections", 0
+    yield "maxclients", front.maxclients
+    yield "client_recent_max_input_buffer", max((session.query_buffer for session in sessions), default=0)
+    yield "client_recent_max_output_buffer", max((session.output_buffer for session in sessions), default=0)
+    yield "blocked_clients", len(front.host.execution.waiters)
+    yield "tracking_clients", 0
+    yield "clients_in_timeout_table", front.timed_waits
+
+
+def _memory(front: Front) -> Figures:
+    keyspace = front.host.execution.keyspace
+    used = keyspace.memory + front.host.table_bytes
+    resident = resident_bytes()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield "used_memory", used
+    yield "used_memory_human", _human(used)
+    yield "used_memory_rss", resident
+    yield "used_memory_rss_human", _human(resident)
+    yield "used_memory_peak", peak
+    yield "used_memory_peak_human", _human(peak)
+    yield "used_memory_dataset", keyspace.memory
+    yield "total_system_memory", total
+    yield "total_system_memory_human", _human(total)
+    yield "used_memory_lua", 0
+    yield "used_memory_scripts", 0
+    yield "number_of_cached_scripts", 0
+    yield "maxmemory", 0
+    yield "maxmemory_human", "0B"
+    yield "maxmemory_policy", front.parameters.values["maxmemory-policy"].decode()
+    yield "memory_budget", keyspace.budget
+    yield "mem_fragmentation_ratio", f"{resident / max(1, used):.2f}"
+    yield "mem_not_counted_for_evict", 0
+    yield "mem_replication_backlog", 0
+    yield "mem_clients_normal", sum(one.query_buffer + one.output_buffer for one in front.sessions.values())
+    yield "mem_aof_buffer", front.host.table_bytes
+    yield "mem_allocator", "libc"
+    yield "active_defrag_running", 0
+    yield "lazyfree_pending_objects", 0
+    yield "lazyfreed_objects", 0
+
+
+def _human(size: int) -> str:
+    for unit, letter in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
+        if size >= unit:
+            return f"{size / unit:.2f}{letter}"
+    return f"{size}B"
+
+
+def _persistence(front: Front) -> Figures:
+    yield "loading", 0
+    yield "async_loading", 0
+    yield "rdb_changes_since_last_save", front.host.execution.keyspace.changes
+    yield "rdb_bgsave_in_progress", 0
+    yield "rdb_last_save_time", int(front.started)
+    yield "rdb_last_bgsave_status", "ok"
+    yield "rdb_last_bgsave_time_sec", -1
+    yield "rdb_current_bgsave_time_sec", -1
+    yield "rdb_saves", 0
+    yield "aof_enabled", 1
+    yield "aof_rewrite_in_progress", 0
+    yield "aof_rewrite_scheduled", 0
+    yield "aof_last_rewrite_time_sec", -1
+    yield "aof_current_rewrite_time_sec", -1
+    yield "aof_last_bgrewrite_status", "ok"
+    yield "aof_last_write_status", "ok"
+
+
+def _stats(front: Front) -> Figures:
+    yield "total_connections_received", front.accepted
+    yield "total_commands_processed", front.commands
+    yield "instantaneous_ops_per_sec", round(front.operations_per_second)
+    yield "total_net_input_bytes", front.bytes_in
+    yield "total_net_output_bytes", front.bytes_out
+    yield "instantaneous_input_kbps", f"{front.bytes_in_per_second / 1024:.2f}"
+    yield "instantaneous_output_kbps", f"{front.bytes_out_per_second / 1024:.2f}"
+    yield "rejected_connections", front.rejected
+    yield "sync_full", 0
+    yield "sync_partial_ok", 0
+    yield "sync_partial_err", 0
+    yield "expired_keys", front.host.execution.keyspace.expired_keys
+    yield "expired_stale_perc", "0.00"
+    yield "expired_time_cap_reached_count", 0
+    yield "evicted_keys", 0
+    yield "evicted_clients", 0
+    # Nothing is counted per read.
+    yield "keyspace_hits", 0
+    yield "keyspace_misses", 0
+    yield "pubsub_channels", 0
+    yield "pubsub_patterns", 0
+    yield "latest_fork_usec", 0
+    yield "total_forks", 0
+    yield "tracking_total_keys", 0
+    yield "tracking_total_items", 0
+    yield "tracking_total_prefixes", 0
+    yield "unexpected_error_replies", front.defects
+    yield "total_error_replies", front.errors.total
+
+
+def _replication(front: Front) -> Figures:
+    yield "role", "master"
+    yield "connected_slaves", 0
+    yield "master_failover_state", "no-failover"
+    yield "master_replid", front.run_id
+    yield "master_replid2", "0" * 40
+    yield "master_repl_offset", 0
+    yield "second_repl_offset", -1
+    yield "repl_backlog_active", 0
+    yield "repl_backlog_size", int(front.parameters.values["repl-backlog-size"])
+    yield "repl_backlog_first_byte_offset", 0
+    yield "repl_backlog_histlen", 0
+
+
+def _cpu(front: Front) -> Figures:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield "used_cpu_sys", f"{own.ru_stime:.6f}"
+    yield "used_cpu_user", f"{own.ru_utime:.6f}"
+    yield "used_cpu_sys_children", f"{children.ru_stime:.6f}"
+    yield "used_cpu_user_children", f"{children.ru_utime:.6f}"
+    yield "used_cpu_sys_main_thread", f"{own.ru_stime:.6f}"
+    yield "used_cpu_user_main_thread", f"{time.thread_time():.6f}"
+
+
+def _nothing(front: Front) -> Figures:
+    yield from ()
+
+
+def _commandstats(front: Front) -> Figures:
+    for route in front.routes:
+        if route.calls or route.rejected or route.failed:
+            # What each command takes isn't measured one by one.
+            times = "usec=0,usec_per_call=0.00"
+            counts = f"calls={route.calls},{times},rejected_calls={route.rejected},failed_calls={route.failed}"
+            yield f"cmdstat_{route.name}", counts
+
+
+def _errorstats(front: Front) -> Figures:
+    for code, count in front.errors.by_code.items():
+        yield f"errorstat_{code.decode('latin-1')}", f"count={count}"
+
+
+def _cluster(front: Front) -> Figures:
+    yield "cluster_enabled", 0
+
+
+def _keyspace(front: Front) -> Figures:
+    for index, db in enumerate(front.host.execution.keyspace.databases):
+        if db.keys:
+            yield f"db{index}", f"keys={db.keys},expires={db.expiring},avg_ttl=0"
+
+
+#: The sections by name, in Redis's order, each with its title.
+SECTIONS: dict[str, tuple[str, Callable[[Front], Figures]]] = {
+    "server": ("Server", _server),
+    "clients": ("Clients", _clients),
+    "memory": ("Memory", _memory),
+    "persistence": ("Persistence", _persistence),
+    "stats": ("Stats", _stats),
+    "replication": ("Replication", _replication),
+    "cpu": ("CPU", _cpu),
+    "modules": ("Modules", _nothing),
+    "commandstats": ("Commandstats", _commandstats),
+    "errorstats": ("Errorstats", _errorstats),
+    "latencystats": ("Latencystats", _nothing),
+    "cluster": ("Cluster", _cluster),
+    "keyspace": ("Keyspace", _keyspace),
+}

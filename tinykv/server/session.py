@@ -1,0 +1,337 @@
+"""
+One client's connection: bytes in, replies out in order.
+
+Requests are numbered as they're read. A read of a client with nothing under way is answered at once; a write gets its
+number and goes to the region, and so does everything the client sends behind it that has to see it. Replies come back
+with their numbers, and leave in order (L{tinykv.server.outbound}).
+
+Back-pressure goes both ways: while the client doesn't take its replies, or has as many commands under way as it may,
+nothing more is read from it. A client that waits in a blocking command, or whose WATCH is still being looked up, has
+its later requests kept unrun (L{Session.hold}).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from tinykv.redis.operations import COMMANDS, READ, WAITING
+from tinykv.resp import replies
+from tinykv.resp.fast_reader import FastRequestReader
+from tinykv.resp.limits import RequestLimits
+from tinykv.resp.replies import encode_command
+from tinykv.server.outbound import Outbound
+from tinykv.server.outlets import Pressure, keep_alive
+from tinykv.server.routes import CONNECTION, WRITES, Route
+
+if TYPE_CHECKING:
+    from tinykv.redis.spec import CommandSpec
+    from tinykv.server.front import Front
+
+#: So many bytes of requests are read ahead from a client that waits; it's still noticed then if it leaves.
+READ_AHEAD_BYTES = 1024 * 1024
+
+#: A command that waits for EXEC: (database, spec or None, arguments, what to call where there's no spec).
+Queued = tuple[int, "CommandSpec | None", list[bytes], Any]
+
+
+class Session(Outbound):
+    """
+    A client's connection.
+
+    @ivar proto: 2 or 3.
+    @ivar db: The database it has selected.
+    @ivar authenticated: Whether it has shown the password, where one is set.
+    @ivar user: Whom it authenticated as.
+    @ivar name: What CLIENT SETNAME said; C{library} and C{library_version} what CLIENT SETINFO did.
+    @ivar queue: Since MULTI, the commands for EXEC; None outside.
+    @ivar queue_db: The database that a command queued next would work on.
+    @ivar spoiled: Whether a command since MULTI was refused, so that EXEC must be.
+    @ivar watched: What WATCH saw: (db, key) -> version.
+    @ivar since: When it connected, C{last_used} when it last sent something; seconds since 1970.
+    @ivar last_route: Its last command; None if there was none.
+    """
+
+    def __init__(self, front: Front, client_id: int) -> None:
+        super().__init__(front, client_id)
+        self.proto = 2
+        self.db = 0
+        self.authenticated = front.open
+        self.user = b"default"
+        self.name = b""
+        self.library = b""
+        self.library_version = b""
+        self.queue: list[Queued] | None = None
+        self.queue_db = 0
+        self.spoiled = False
+        self.watched: dict[tuple[int, bytes], int] = {}
+        self.no_evict = False
+        self.no_touch = False
+        self.since = self.last_used = front.turn_time
+        self.last_route: Route | None = None
+        self.bytes_in = 0
+        self.local_text = b""
+        self.fd = -1
+        self._reader = FastRequestReader(front.limits if self.authenticated else front.limits_before_auth)
+        self._backlog: deque[list[bytes]] = deque()
+        self._read_ahead = 0
+        self._paused = False
+
+    # Bytes in
+
+    def connectionMade(self) -> None:
+        """Learn the addresses, and announce oneself."""
+        transport: Any = self.transport
+        front = self.front
+        self.peer_text = _address(transport.getPeer())
+        self.local_text = _address(transport.getHost())
+        tls = front.is_tls(self)
+        handle: Any = None
+        if ITCPTransport.providedBy(transport):
+            # What a TLS connection calls its handle isn't the socket.
+            connection: Any = getattr(transport, "transport", transport) if tls else transport
+            connection.setTcpNoDelay(True)
+            handle = connection.getHandle()
+            self.fd = handle.fileno()
+            if front.tcp_keepalive:
+                keep_alive(handle, front.tcp_keepalive)
+        if handle is not None and not tls:
+            self._send = handle.send
+        else:
+            transport.registerProducer(Pressure(self._full, self._drained), True)
+        front.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Run what the client asks for."""
+        if self._stalled and self.closing:
+            return
+        self.bytes_in += len(data)
+        self.last_used = self.front.turn_time
+        reader = self._reader
+        requests = reader.requests(data)
+        # What is answered from here on leaves at the end of this method, not with the turn.
+        self._listed = True
+        if reader.whole and len(requests) == 1 and not self._stalled and not self._backlog:
+            self._dispatch(requests[0], data)
+        else:
+            self._take(requests, len(data))
+        self._listed = False
+        if self._out:
+            self._flush()
+        if self.closing:
+            self._close_when_done()
+
+    def _take(self, requests: list[list[bytes]], size: int) -> None:
+        """Run, or keep for later, what isn't a chunk of whole requests for a client with nothing in the way."""
+        reader = self._reader
+        if self._stalled or self._backlog:
+            self._backlog.extend(requests)
+            self._read_ahead += size
+            if not self._held or self._read_ahead > READ_AHEAD_BYTES:
+                self._read_less()
+        else:
+            self._read_ahead = 0
+            self._run(requests)
+        while reader.again and not self.closing:
+            # Before AUTH one request at a time is read, since the limits for the next depend on it.
+            self._run(reader.requests(b""))
+        if reader.error is not None:
+            self._protocol_error()
+        elif reader.buffered > reader.limits.query_buffer_bytes:
+            self.front.query_limit_closes += 1
+            self.front.log.warn(
+                "{peer} sent {size} bytes that aren't a whole command: closing it",
+                peer=self.peer_text.decode(),
+                size=reader.buffered,
+            )
+            self.abort()
+
+    def _run(self, requests: list[list[bytes]]) -> None:
+        """Run requests; the rest is kept when something comes in the way."""
+        depth = self.front.pipeline_depth
+        for place, request in enumerate(requests):
+            if self._stalled or self.issued - self.answered >= depth:
+                if not self.closing:
+                    self._backlog.extend(requests[place:])
+                    if not self._held:
+                        self._read_less()
+                return
+            self._dispatch(request, None)
+
+    def _protocol_error(self) -> None:
+        """Answer bytes that are no request, behind all requests before them, and close."""
+        error = self._reader.error
+        if error is None or self.closing or self._backlog:
+            return
+        self.front.protocol_errors += 1
+        self.front.log.info(
+            "{peer} broke the protocol: {text}", peer=self.peer_text.decode(), text=error.wire.decode("latin-1")
+        )
+        number = self.issued
+        self.issued += 1
+        self.answer(number, self.front.errors.counted(replies.error(error.wire)))
+        self.close_after_replies()
+
+    def _dispatch(self, request: list[bytes], raw: bytes | None) -> None:
+        """Run one request; C{raw} are its bytes, where they're at hand."""
+        front = self.front
+        route = front.route_of(request[0])
+        if route is None or route.subcommands is not None:
+            found = front.find_route(request)
+            if isinstance(found, bytes):
+                self._refuse(found)
+                return
+            route = found
+        count = len(request)
+        if count != route.arity if route.arity > 0 else count < -route.arity:
+            route.rejected += 1
+            self._refuse(self._wrong_arity(route))
+            return
+        number = self.issued
+        self.issued = number + 1
+        route.calls += 1
+        self.last_route = route
+        if self.quiet:
+            self._mute(number)
+        if (self.queue is not None or not self.authenticated) and self._intercepted(number, route, request):
+            return
+        kind = route.kind
+        if kind == CONNECTION:
+            reply = front.serve(self, number, route, request)
+            if reply is not None:
+                self.answer(number, reply)
+            return
+        spec = route.spec
+        if kind == WRITES:
+            refusal = front.host.refusal(spec)
+            if refusal is not None:
+                route.rejected += 1
+                self.answer(number, front.errors.counted(refusal))
+            elif spec.blocks:
+                self.hold()
+                self.waiting = number
+                front.host.submit((WAITING, self, number, self.db, spec, request, None))
+            else:
+                front.host.submit(
+                    (COMMANDS, self, number, self.db, spec, request, encode_command(request) if raw is None else raw)
+                )
+        elif self.answered == number:
+            reply = front.host.read(self, number, self.db, spec, request)
+            if reply is not None:
+                self.answer(number, reply)
+        else:
+            front.host.submit((READ, self, number, self.db, spec, request, None))
+
+    def _wrong_arity(self, route: Route) -> bytes:
+        """Word the refusal of a wrong number of arguments; an EXEC that is refused ends its transaction."""
+        if route.name != "exec":
+            return self.front.wrong_arity(route)
+        self.queue = None
+        self.spoiled = False
+        self.watched.clear()
+        return _EXEC_ARITY
+
+    def _refuse(self, reply: bytes) -> None:
+        """Answer a request that there's no command for, or that has the wrong number of arguments."""
+        number = self.issued
+        self.issued = number + 1
+        if self.quiet:
+            self._mute(number)
+        self.spoil()
+        self.answer(number, self.front.errors.counted(reply))
+
+    def _intercepted(self, number: int, route: Route, request: list[bytes]) -> bool:
+        """Let the password and MULTI stand before a command; say whether it has been answered."""
+        if not self.authenticated and not route.before_auth:
+            refusal = _NO_AUTH
+        elif self.queue is None or route.in_multi_at_once:
+            return False
+        elif route.refused_in_multi:
+            refusal = _NOT_IN_MULTI
+        else:
+            self.front.enqueue(self, route, request)
+            self.answer(number, replies.QUEUED)
+            return True
+        route.calls -= 1
+        route.rejected += 1
+        self.spoil()
+        self.answer(number, self.front.errors.counted(refusal))
+        return True
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Learn that the request with this number now waits, for so long at most (0: for ever)."""
+        self.front.waits(self, number, timeout_ms)
+
+    # Holding requests back
+
+    def _read_less(self) -> None:
+        if not self._paused and not self.closing:
+            self._paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def _go_on(self) -> None:
+        """Run what was kept back; read on when there's nothing of it left."""
+        backlog = self._backlog
+        if not backlog and not self._paused:
+            return
+        depth = self.front.pipeline_depth
+        self._listed = True
+        while backlog and not self._stalled and self.issued - self.answered < depth:
+            self._dispatch(backlog.popleft(), None)
+        self._listed = False
+        if not backlog and not self._stalled:
+            self._read_ahead = 0
+            if self._reader.error is not None:
+                self._protocol_error()
+            elif self._paused:
+                self._paused = False
+                transport: Any = self.transport
+                transport.resumeProducing()
+        if self._out:
+            self._flush()
+        if self.closing:
+            self._close_when_done()
+
+    # MULTI
+
+    def spoil(self) -> None:
+        """Remember that a command since MULTI was refused."""
+        if self.queue is not None:
+            self.spoiled = True
+
+    # The end
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget everything; what is under way may still happen, and nobody is told."""
+        self._backlog.clear()
+        self._forget()
+        self.front.disconnected(self)
+
+    # Figures
+
+    @property
+    def query_buffer(self) -> int:
+        """Count the bytes of requests that aren't run yet."""
+        return self._reader.buffered + (self._read_ahead if self._backlog else 0)
+
+    def set_limits(self, limits: RequestLimits) -> None:
+        """Change what the client may send, as AUTH does."""
+        self._reader.limits = limits
+
+
+_NO_AUTH = replies.error(b"NOAUTH Authentication required.")
+_EXEC_ARITY = replies.error(b"EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
+_NOT_IN_MULTI = replies.error(b"ERR Command not allowed inside a transaction")
+
+
+def _address(address: Any) -> bytes:
+    """Write an address as Redis does."""
+    host = getattr(address, "host", None)
+    if host is None:
+        return b"unix:0"
+    return (f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}").encode()

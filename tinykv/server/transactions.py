@@ -1,0 +1,105 @@
+"""
+MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+A transaction is one operation: all its commands go into the log as one record, and apply runs them with nothing in
+between. What WATCH saw travels with it and is compared when it's applied, so nothing about a watching client is kept
+anywhere but in its session.
+
+@see: U{https://redis.io/docs/interact/transactions/}
+"""
+
+from __future__ import annotations
+
+from tinykv.redis.operations import EXEC, LOCAL, READ_EXEC
+from tinykv.resp import replies
+from tinykv.server.routes import connection
+from tinykv.server.session import Session
+
+_NESTED = replies.error(b"ERR MULTI calls can not be nested")
+_NO_MULTI_EXEC = replies.error(b"ERR EXEC without MULTI")
+_NO_MULTI_DISCARD = replies.error(b"ERR DISCARD without MULTI")
+_WATCH_IN_MULTI = replies.error(b"ERR WATCH inside MULTI is not allowed")
+_ABORTED = replies.error(b"EXECABORT Transaction discarded because of previous errors.")
+
+
+@connection("multi", in_multi_at_once=True)
+def multi(session: Session, number: int, request: list[bytes]) -> bytes:
+    """Queue the commands that follow, until EXEC."""
+    if session.queue is not None:
+        return _NESTED
+    session.queue = []
+    session.queue_db = session.db
+    session.spoiled = False
+    return replies.OK
+
+
+@connection("discard", in_multi_at_once=True)
+def discard(session: Session, number: int, request: list[bytes]) -> bytes:
+    """Forget the queued commands and the watched keys."""
+    if session.queue is None:
+        return _NO_MULTI_DISCARD
+    end_transaction(session)
+    return replies.OK
+
+
+@connection("exec", in_multi_at_once=True)
+def exec_(session: Session, number: int, request: list[bytes]) -> bytes | None:
+    """Run the queued commands as one."""
+    queue = session.queue
+    if queue is None:
+        return _NO_MULTI_EXEC
+    spoiled = session.spoiled
+    watched = [(db, key, version) for (db, key), version in session.watched.items()]
+    end_transaction(session)
+    if spoiled:
+        return _ABORTED
+    host = session.front.host
+    writes = False
+    for _, spec, _, _ in queue:
+        if spec is not None and spec.writes:
+            writes = True
+            refusal = host.refusal(spec)
+            if refusal is not None:
+                return refusal
+    if writes or watched:
+        host.submit((EXEC, session, number, 0, None, queue, watched))
+    else:
+        host.submit((READ_EXEC, session, number, 0, None, queue, None))
+    return None
+
+
+@connection("watch", in_multi_at_once=True)
+def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
+    """Let EXEC do nothing if one of these keys changes until then."""
+    if session.queue is not None:
+        return _WATCH_IN_MULTI
+    session.hold()
+
+    def look() -> None:
+        # In its place behind the client's own earlier writes, and with all expiries decided by then.
+        execution = session.front.host.execution
+        keyspace = execution.keyspace
+        keyspace.writing = False
+        keyspace.now = execution.time
+        for key in request[1:]:
+            if (session.db, key) not in session.watched:
+                session.watched[session.db, key] = keyspace.databases[session.db].version(key)
+        session.release()
+        session.answer(number, replies.OK)
+
+    session.front.host.submit((LOCAL, session, number, 0, None, look, None))
+    return None
+
+
+@connection("unwatch")
+def unwatch(session: Session, number: int, request: list[bytes]) -> bytes:
+    """Forget the watched keys."""
+    session.watched.clear()
+    return replies.OK
+
+
+def end_transaction(session: Session) -> None:
+    """Leave MULTI, and forget what is watched."""
+    session.queue = None
+    session.spoiled = False
+    session.watched.clear()
