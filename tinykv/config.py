@@ -1,0 +1,429 @@
+"""
+The options of a store: INI text becomes one frozen value that was checked once.
+
+L{StoreConfig} is the table: every field is declared by L{_option} with its section, kind, meaning and the
+consequence of a bad choice. The parser, the checks, `etc/tinykv.ini` (held equal to L{reference} by a test)
+and the help of the command line derive from it, so an option can't exist without its documentation.
+
+Parts of the store receive the few values that they need, never the whole value; nothing reads configuration
+from the environment or from a global.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from configparser import Error as IniError
+from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from tinykv import config_values as kinds
+from tinykv.config_values import Kind
+
+KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+
+#: The sections of the file in their order, each with what it's about.
+SECTIONS = {
+    "store": "The store itself: its folder and its log.",
+    "resp": "The port that Redis clients use.",
+    "tls": "A second port for Redis clients, encrypted. Certificate and key are read again on SIGHUP.",
+    "http": "Status, health and metrics over HTTP.",
+    "storage": "Memory, disk and durability.",
+    "limits": "What one client may ask for. Past a limit there is an error, or the client is closed.",
+}
+
+
+class ConfigError(Exception):
+    """
+    The configuration can't be used.
+
+    @ivar source: The file (or "command line") that it came from.
+    @ivar section: The section concerned, or None where it's the file as a whole.
+    @ivar name: The option concerned, or None.
+    @ivar problem: What is wrong, as a sentence for a person.
+    """
+
+    def __init__(self, source: str, section: str | None, name: str | None, problem: str) -> None:
+        option = " ".join(part for part in (section and f"[{section}]", name) if part)
+        super().__init__(": ".join(part for part in (source, option, problem) if part))
+        self.source = source
+        self.section = section
+        self.name = name
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Option:
+    """
+    One option, as the file and the manual show it.
+
+    @ivar name: Its name in the file, and its attribute of L{StoreConfig}.
+    @ivar meaning: What it does, and what follows from a bad choice: the paragraph in etc/tinykv.ini.
+    @ivar secret: Whether its value is kept out of messages.
+    """
+
+    name: str
+    section: str
+    kind: Kind
+    default: Any
+    meaning: str
+    secret: bool
+
+    @property
+    def default_text(self) -> str:
+        """The default as it stands in the file."""
+        return self.kind.render(self.default)
+
+
+def _option(section: str, kind: Kind, default: Any, meaning: str, *, secret: bool = False) -> Any:
+    """Declare one option as a dataclass field; a secret is left out of the repr."""
+    metadata = {"section": section, "kind": kind, "meaning": " ".join(meaning.split())}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Everything that may be told to a store. Times are in seconds, sizes in bytes."""
+
+    data_dir: Path = _option(
+        "store", kinds.PATH, Path("data"),
+        """Folder that holds everything the store keeps. Made if it's missing. One store uses it at a time.
+        A relative path starts at the folder of this file.""",
+    )
+    cluster_name: str = _option(
+        "store", kinds.text("name", r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, . - or _"), "tinykv",
+        """Name of the installation, shown in logs, /status and the label of metrics. It has no other
+        effect.""",
+    )
+    log_level: str = _option(
+        "store", kinds.choice("debug", "info", "warn", "error", "critical"), "info",
+        """Least level of the log lines that are written. At debug a busy store writes more log than data.""",
+    )
+    log_format: str = _option(
+        "store", kinds.choice("text", "json"), "text",
+        """Form of the log on standard error: lines for people, or one JSON object a line for a collector.""",
+    )
+    databases: int = _option(
+        "store", kinds.integer(1, 16), 16,
+        """Number of databases that SELECT reaches. Data of a database past it stays on disk and can't be
+        reached.""",
+    )
+    hz: int = _option(
+        "store", kinds.integer(1, 100), 10,
+        """Times a second that the store looks for expired keys and idle clients. More frees memory sooner
+        and costs processor time while idle.""",
+    )
+    active_expire_effort: int = _option(
+        "store", kinds.integer(1, 10), 1,
+        """How many expired keys one such look may delete: 100 times this. Too few, and keys that expire
+        faster than that stay on disk, though no client sees them.""",
+    )
+
+    bind: tuple[str, ...] = _option(
+        "resp", kinds.ADDRESSES, ("127.0.0.1",),
+        """Addresses of this host on which clients are served, by both the plain and the TLS port. 0.0.0.0
+        is every IPv4 address. Not used for a socket that systemd passes.""",
+    )
+    port: int = _option(
+        "resp", kinds.PORT, 6379,
+        """Port for Redis clients. Not used for a socket that systemd passes.""",
+    )
+    advertise: tuple[str, int] | None = _option(
+        "resp", kinds.ADVERTISED, None,
+        """Address that others are told to reach this store by. Needed behind address translation; empty
+        means the first address of bind with the port.""",
+    )
+    requirepass: str = _option(
+        "resp", kinds.text("text"), "",
+        """Password of the default user; empty means none. Whoever can read this file can read it: keep the
+        file at mode 0640.""",
+        secret=True,
+    )
+    protected_mode: bool = _option(
+        "resp", kinds.SWITCH, True,
+        """Refuse to start when bind has an address that other hosts can reach and requirepass is empty.
+        With no, all data is open to whoever reaches the port.""",
+    )
+    maxclients: int = _option(
+        "resp", kinds.integer(1, 1_000_000), 10_000,
+        """Most clients at a time; a further one gets an error and is closed. The process needs as many open
+        files and some hundred more.""",
+    )
+    timeout: float = _option(
+        "resp", kinds.duration(0, 10 * 365 * 86400), 0.0,
+        """Close a client that has sent nothing for this long; 0 means never. Subscribers and blocked
+        clients stay.""",
+    )
+    tcp_keepalive: float = _option(
+        "resp", kinds.duration(0, 86400), 300.0,
+        """Time between the probes by which a client that vanished is found; 0 turns them off, and such
+        clients stay until the store is restarted.""",
+    )
+    backlog: int = _option(
+        "resp", kinds.integer(1, 65535), 511,
+        """Connections that may wait to be accepted. The system may lower it (net.core.somaxconn).""",
+    )
+
+    tls_port: int | None = _option(
+        "tls", kinds.OPTIONAL_PORT, None,
+        """Port for Redis clients over TLS. Needs tls_cert and tls_key.""",
+    )
+    tls_cert: Path | None = _option(
+        "tls", kinds.OPTIONAL_PATH, None,
+        """File with the certificate and its chain, PEM.""",
+    )
+    tls_key: Path | None = _option(
+        "tls", kinds.OPTIONAL_PATH, None,
+        """File with the private key, PEM, without a passphrase.""",
+    )
+    tls_ca: Path | None = _option(
+        "tls", kinds.OPTIONAL_PATH, None,
+        """File with the certificates that vouch for clients, PEM. Needed unless tls_auth_clients is no.""",
+    )
+    tls_auth_clients: str = _option(
+        "tls", kinds.choice("no", "optional", "yes"), "no",
+        """Whether a client must show a certificate of tls_ca: never asked, checked if shown, or demanded.""",
+    )
+
+    http_bind: str = _option(
+        "http", kinds.ADDRESS, "127.0.0.1",
+        """Address of the HTTP port. It asks for no password: whoever reaches it reads figures and names,
+        but no data.""",
+    )
+    http_port: int | None = _option(
+        "http", kinds.OPTIONAL_PORT, 20180,
+        """Port of /status, /healthz and /metrics.""",
+    )
+
+    memory_budget: int = _option(
+        "storage", kinds.size(1 * MB), 512 * MB,
+        """Memory for values that are held live; colder ones are read from disk. It doesn't limit the data.
+        Too little makes reads wait for the disk; the process needs more than this (docs/operations.md).""",
+    )
+    memtable_bytes: int = _option(
+        "storage", kinds.size(64 * KB, 4 * GB), 32 * MB,
+        """Changes that are gathered before they are written to the data file at once. Smaller ones write
+        more often and more in sum; larger ones need memory and a longer replay at the start.""",
+    )
+    frozen_tables: int = _option(
+        "storage", kinds.integer(1, 64), 4,
+        """Tables of changes that may wait for the data file. When that many wait, writes are refused with
+        TRYAGAIN until one is written. Memory grows by memtable_bytes for each.""",
+    )
+    durability: str = _option(
+        "storage", kinds.choice("fsync", "os"), "fsync",
+        """fsync: a write is answered when the disk has confirmed it. os: when the operating system has it.
+        With os a power loss or a crash of the system may take acknowledged writes of the last seconds; the
+        end of the process alone takes none.""",
+    )
+    ballast_bytes: int = _option(
+        "storage", kinds.size(0), 64 * MB,
+        """Size of a file that only takes up room. It's given up when the disk is full, so that what is in
+        memory can still be written. 0 keeps none.""",
+    )
+    disk_low_mark: int = _option(
+        "storage", kinds.size(0), 256 * MB,
+        """Free space of the disk below which commands that make data grow are refused; deleting goes on. 0
+        never refuses, until the disk itself does.""",
+    )
+
+    inline_limit: int = _option(
+        "limits", kinds.size(64, 64 * MB), 64 * KB,
+        """Longest line of an inline command, and longest header line of any request.""",
+    )
+    argument_limit: int = _option(
+        "limits", kinds.integer(16, (1 << 31) - 1), 1_048_576,
+        """Most arguments of one command; more are a protocol error, and the client is closed.""",
+    )
+    bulk_limit: int = _option(
+        "limits", kinds.size(1 * MB, 4 * GB), 512 * MB,
+        """Longest argument (proto-max-bulk-len of Redis); a longer one is a protocol error, and the client is
+        closed.""",
+    )
+    query_buffer_limit: int = _option(
+        "limits", kinds.size(1 * MB), 1 * GB,
+        """Most bytes of one client that wait to be a whole command; past it the client is closed.""",
+    )
+    output_buffer_limit: int = _option(
+        "limits", kinds.size(1 * MB), 256 * MB,
+        """Most bytes of replies that wait for one client to read them; past it the client is closed.""",
+    )
+    unauthenticated_argument_limit: int = _option(
+        "limits", kinds.integer(2, 1_048_576), 10,
+        """Most arguments of a command before AUTH, while a password is set.""",
+    )
+    unauthenticated_bulk_limit: int = _option(
+        "limits", kinds.size(64, 512 * MB), 16 * KB,
+        """Longest argument before AUTH, while a password is set.""",
+    )
+    pipeline_depth: int = _option(
+        "limits", kinds.integer(1, 10_000_000), 10_000,
+        """Commands of one client that may await their replies. Past it the store reads nothing more from
+        that client until some are answered; nothing is refused.""",
+    )
+    request_timeout: float = _option(
+        "limits", kinds.duration(0.01, 3600), 5.0,
+        """How long a command is tried again inside when it did nothing, and how long a reply is awaited.
+        After it the client is told TRYAGAIN, or that the outcome is unknown.""",
+    )
+
+
+def options() -> Iterator[Option]:
+    """Yield every option in the order of the file."""
+    for item in fields(StoreConfig):
+        meta = item.metadata
+        yield Option(item.name, meta["section"], meta["kind"], item.default, meta["meaning"], not item.repr)
+
+
+def load(path: Path) -> StoreConfig:
+    """Read a file; L{ConfigError} if it can't be read or isn't right as a whole."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), None, None, f"can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), None, None, f"is not UTF-8 text (byte {error.start})") from error
+    return parse(text, str(path), path.parent)
+
+
+def parse(text: str, source: str, folder: Path = Path()) -> StoreConfig:
+    """
+    Make a configuration of INI text; options that it doesn't name have their defaults.
+
+    @param source: What to call the text in errors.
+    @param folder: Where relative paths start.
+    @raise ConfigError: On an unknown section or option, a bad value, or values that don't fit together.
+    """
+    ini = ConfigParser(
+        interpolation=None,
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        default_section="",
+        empty_lines_in_values=False,
+    )
+    ini.optionxform = str  # type: ignore[assignment, method-assign]  # documented: keeps names as written
+    try:
+        ini.read_string(text, source)
+    except IniError as error:
+        raise ConfigError(source, None, None, " ".join(error.message.split())) from error
+    known = {option.name: option for option in options()}
+    values: dict[str, Any] = {}
+    for section in ini.sections():
+        if section not in SECTIONS:
+            raise ConfigError(source, section, None, f"no such section; there are {', '.join(SECTIONS)}")
+        for name, raw in ini.items(section):
+            option = known.get(name)
+            if option is None:
+                raise ConfigError(source, section, name, "no such option")
+            if option.section != section:
+                raise ConfigError(source, section, name, f"belongs to section [{option.section}]")
+            values[name] = _value(option, raw, source, folder)
+    return checked(StoreConfig(**values), source)
+
+
+def override(config: StoreConfig, values: Mapping[str, str], source: str = "command line") -> StoreConfig:
+    """
+    Change some options of a configuration, given as text by name; paths start at the working directory.
+
+    @raise ConfigError: As L{parse} does.
+    """
+    known = {option.name: option for option in options()}
+    changed: dict[str, Any] = {}
+    for name, raw in values.items():
+        if name not in known:
+            raise ConfigError(source, None, name, "no such option")
+        changed[name] = _value(known[name], raw, source, Path())
+    return checked(replace(config, **changed), source)
+
+
+def checked(config: StoreConfig, source: str) -> StoreConfig:
+    """
+    Return the configuration if its values fit together.
+
+    @raise ConfigError: Naming the option that is to be changed.
+    """
+    if config.port == 0 and len(config.bind) > 1:
+        raise ConfigError(source, "resp", "port", "can't be 0 with several addresses in bind")
+    if config.tls_port is not None:
+        for name in ("tls_cert", "tls_key"):
+            if getattr(config, name) is None:
+                raise ConfigError(source, "tls", name, "is needed for tls_port")
+    if config.tls_auth_clients != "no" and config.tls_ca is None:
+        needed = f"is needed for tls_auth_clients = {config.tls_auth_clients}"
+        raise ConfigError(source, "tls", "tls_ca", needed)
+    ports = [("resp", "port", config.port), ("tls", "tls_port", config.tls_port)]
+    if config.http_bind in config.bind:
+        ports.append(("http", "http_port", config.http_port))
+    taken: dict[int, str] = {}
+    for section, name, port in ports:
+        if port and port in taken:
+            raise ConfigError(source, section, name, f"is the same as {taken[port]} ({port})")
+        if port:
+            taken[port] = name
+    if config.bulk_limit > config.query_buffer_limit:
+        raise ConfigError(source, "limits", "query_buffer_limit", "is less than bulk_limit")
+    for address in config.bind:
+        check_exposure(config, address, source)
+    return config
+
+
+def check_exposure(config: StoreConfig, address: str, source: str) -> None:
+    """
+    Refuse to serve clients on an address that other hosts reach, without a password, in protected mode.
+
+    It's called for every address of bind, and for sockets that systemd passes, whose address is known late.
+
+    @raise ConfigError: If it's refused, saying what the choices are.
+    """
+    if config.protected_mode and not config.requirepass and not ip_address(address).is_loopback:
+        raise ConfigError(
+            source,
+            "resp",
+            "bind",
+            f"{address} can be reached by other hosts, and requirepass is empty. Set requirepass, or bind to"
+            " 127.0.0.1, or say protected_mode = no to serve everybody",
+        )
+
+
+def _value(option: Option, raw: str, source: str, folder: Path) -> Any:
+    try:
+        value = option.kind.parse(raw.strip())
+    except ValueError as error:
+        given = "" if option.secret else f", not {raw.strip()!r}"
+        raise ConfigError(source, option.section, option.name, f"{error}{given}") from error
+    return folder / value if isinstance(value, Path) else value
+
+
+def render(config: StoreConfig) -> str:
+    """Write the options that differ from their defaults as INI text that L{parse} reads as an equal value."""
+    lines: list[str] = []
+    for section in SECTIONS:
+        changed = [o for o in options() if o.section == section and getattr(config, o.name) != o.default]
+        settings = [f"{o.name} = {o.kind.render(getattr(config, o.name))}" for o in changed]
+        if settings:
+            lines += [f"[{section}]", *settings, ""]
+    return "\n".join(lines)
+
+
+def reference() -> str:
+    """Write etc/tinykv.ini: every option with its meaning and its default, commented out."""
+    lines = [
+        "# Options of a TinyKV store, each with its default: take away the '#' before a name to change it.",
+        "# Sizes: 65536, 64kb, 256mb, 1gb. Times: 5s, 250ms, 10m, 1h, 1d. A comment takes a line of its own.",
+        "# Made by `python -m tinykv.config`; a test holds it equal to the code.",
+    ]
+    for section, about in SECTIONS.items():
+        lines += ["", "", f"# {about}", f"[{section}]"]
+        for option in options():
+            if option.section == section:
+                meaning = textwrap.wrap(option.meaning, 108, initial_indent="# ", subsequent_indent="# ")
+                setting = f"#{option.name} = {option.default_text}".rstrip()
+                lines += ["", *meaning, f"# ({option.kind.name})", setting]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,203 @@
+"""
+The kinds of values that options have: how each is read from text, and how it's written back.
+
+A kind is a pair of functions that undo each other: `parse(render(value)) == value`. A parse function gets
+text that was stripped and raises ValueError saying what was expected; it doesn't know the option's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+#: Bytes in each suffix of a size, as in redis.conf: `k` is a thousand, `kb` is 1024.
+SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+#: Seconds in each suffix of a duration; a bare number is in seconds.
+TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    How one sort of option is read and written.
+
+    @ivar name: What a reader of the manual is told, such as "size in bytes (64kb, 256mb)".
+    @ivar parse: Text to value; ValueError with a reason if it's none.
+    @ivar render: Value to the text that parses to it.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    render: Callable[[Any], str] = str
+
+
+def _with_unit(text: str, units: dict[str, Any], example: str) -> tuple[float, str]:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.lower())
+    if match is None or match[2] not in units:
+        suffixes = " ".join(unit for unit in units if unit)
+        raise ValueError(f"expected a number like {example}, with one of {suffixes} or none")
+    return float(match[1]), match[2]
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes such as `65536`, `64kb`, `1gb`; ValueError if it's none or not whole."""
+    number, unit = _with_unit(text, SIZE_UNITS, "256mb")
+    size = number * SIZE_UNITS[unit]
+    if size != int(size):
+        raise ValueError("expected a whole number of bytes")
+    return int(size)
+
+
+def render_size(size: int) -> str:
+    """Write a number of bytes with the largest binary unit that leaves it whole."""
+    for unit in ("gb", "mb", "kb"):
+        if size and size % SIZE_UNITS[unit] == 0:
+            return f"{size // SIZE_UNITS[unit]}{unit}"
+    return str(size)
+
+
+def parse_duration(text: str) -> float:
+    """Read seconds from `5s`, `250ms`, `2m`, or a bare number of seconds; ValueError if it's none."""
+    number, unit = _with_unit(text, TIME_UNITS, "5s")
+    return number * TIME_UNITS[unit]
+
+
+def render_duration(seconds: float) -> str:
+    """Write seconds as the shortest text without exponent that reads back as the same number."""
+    return f"{Decimal(repr(seconds)).normalize():f}s"
+
+
+def size(minimum: int, maximum: int = 1 << 40) -> Kind:
+    """Make the kind of a number of bytes within bounds, both included."""
+    return Kind("size in bytes", _bounded(parse_size, minimum, maximum, render_size), render_size)
+
+
+def duration(minimum: float, maximum: float) -> Kind:
+    """Make the kind of a length of time within bounds in seconds, both included; the value is in seconds."""
+    return Kind("time", _bounded(parse_duration, minimum, maximum, render_duration), render_duration)
+
+
+def integer(minimum: int, maximum: int) -> Kind:
+    """Make the kind of a whole number within bounds, both included."""
+    return Kind(f"whole number, {minimum} to {maximum}", _bounded(_parse_integer, minimum, maximum, str))
+
+
+def choice(*words: str) -> Kind:
+    """Make the kind of one word out of a few; case doesn't matter, the value is as written here."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text.lower()
+
+    return Kind(" | ".join(words), parse)
+
+
+def text(name: str, pattern: str = ".*", expected: str = "text") -> Kind:
+    """Make the kind of free text that matches a regular expression as a whole."""
+
+    def parse(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return Kind(name, parse)
+
+
+def _parse_integer(text: str) -> int:
+    if re.fullmatch(r"-?[0-9]{1,19}", text) is None:
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def _bounded(
+    parse: Callable[[str], Any], minimum: float, maximum: float, render: Callable[[Any], str]
+) -> Callable[[str], Any]:
+    def parse_bounded(text: str) -> Any:
+        value = parse(text)
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {render(minimum)} to {render(maximum)}")
+        return value
+
+    return parse_bounded
+
+
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError("expected yes or no")
+    return text.lower() == "yes"
+
+
+def _parse_port(text: str) -> int:
+    port = _parse_integer(text) if text.isdigit() else -1
+    if not 0 <= port <= 65535:
+        raise ValueError("expected a port from 1 to 65535, or 0 for any free one")
+    return port
+
+
+def _parse_optional_port(text: str) -> int | None:
+    return None if text.lower() == "off" else _parse_port(text)
+
+
+def _render_optional_port(port: int | None) -> str:
+    return "off" if port is None else str(port)
+
+
+def _parse_address(text: str) -> str:
+    try:
+        return str(ip_address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise ValueError("expected an IP address of this host (127.0.0.1, ::1, 0.0.0.0)") from None
+
+
+def _parse_addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(_parse_address(word) for word in text.split())
+    if not addresses:
+        raise ValueError("expected at least one IP address")
+    if len(set(addresses)) != len(addresses):
+        raise ValueError("expected each address once")
+    return addresses
+
+
+def _parse_advertised(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 1 <= int(port) <= 65535 or re.search(r"\s", host):
+        raise ValueError("expected host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _render_advertised(value: tuple[str, int] | None) -> str:
+    if value is None:
+        return ""
+    return f"[{value[0]}]:{value[1]}" if ":" in value[0] else f"{value[0]}:{value[1]}"
+
+
+def _parse_path(text: str) -> Path:
+    if not text:
+        raise ValueError("expected a path")
+    return Path(text)
+
+
+def _parse_optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _render_optional_path(path: Path | None) -> str:
+    return "" if path is None else str(path)
+
+
+SWITCH = Kind("yes | no", _parse_switch, lambda value: "yes" if value else "no")
+PORT = Kind("port, 0 = any free one", _parse_port)
+OPTIONAL_PORT = Kind("port, 0 = any free one, or off", _parse_optional_port, _render_optional_port)
+ADDRESSES = Kind("IP addresses, separated by spaces", _parse_addresses, " ".join)
+ADDRESS = Kind("IP address", _parse_address)
+ADVERTISED = Kind("host:port, or empty", _parse_advertised, _render_advertised)
+PATH = Kind("path", _parse_path)
+OPTIONAL_PATH = Kind("path, or empty", _parse_optional_path, _render_optional_path)

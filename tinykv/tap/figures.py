@@ -1,0 +1,46 @@
+"""
+The figures of a store: what /metrics shows, and where each is read.
+
+Everything is read at the scrape, from plain numbers that the parts keep anyhow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tinykv
+
+if TYPE_CHECKING:
+    from tinykv.tap.store import StoreService
+
+
+def measure(store: StoreService) -> None:
+    """Name a store's figures to its registry; called when all parts but the ports are there."""
+    metrics = store.metrics
+    front, host, rows = store.front, store.host, store.rows
+    keyspace, execution = store.keyspace, store.execution
+    counter, gauge = metrics.counter, metrics.gauge
+    metrics.info(tinykv.__version__, store.config.cluster_name)
+
+    gauge("connected_clients", "Clients connected.", lambda: len(front.sessions))
+    gauge("blocked_clients", "Clients that wait in a blocking command.", lambda: len(execution.waiters))
+    counter("connections_total", "Connections accepted.", lambda: front.accepted)
+    counter("connections_refused_total", "Connections refused over maxclients.", lambda: front.rejected)
+    counter("protocol_errors_total", "Clients closed for breaking the protocol.", lambda: front.protocol_errors)
+    counter("auth_failures_total", "Wrong passwords.", lambda: front.failed_auths)
+    counter("output_limit_closes_total", "Clients closed for not reading.", lambda: front.output_limit_closes)
+    counter("defects_total", "Commands that failed unexpectedly and were undone.", lambda: front.defects)
+    metrics.counters("commands_total", "Calls of commands.", "command", front.calls)
+
+    gauge("keys", "Keys in all databases.", lambda: sum(db.keys for db in keyspace.physical))
+    counter("expired_keys_total", "Keys deleted because their time was over.", lambda: keyspace.expired_keys)
+    gauge("cache_bytes", "Estimated memory of live values.", lambda: keyspace.memory)
+
+    counter("entries_total", "Log entries proposed.", lambda: host.entries)
+    gauge("applied_index", "Index of the last entry applied.", lambda: host.applied)
+    gauge("log_entries_unapplied", "Entries on their way.", lambda: host.node.last - host.applied)
+    gauge("memtable_bytes", "Memory of changes that are not frozen yet.", lambda: rows.active_bytes)
+    gauge("frozen_bytes", "Memory of changes on their way to disk.", lambda: rows.frozen_bytes)
+    gauge("frozen_tables", "Tables of changes on their way to disk.", lambda: len(rows.frozen))
+    counter("flushes_total", "Tables written to data.db.", lambda: host.flushes)
+    gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))

@@ -1,0 +1,393 @@
+"""
+The store daemon, put together: C{twistd tinykv --config FILE}.
+
+Reads from top to bottom as the list of its parts: folder, rows, commands, log, host, ports. What fails before clients
+can be served (a configuration that's wrong, a folder in use, a port that's taken) is one line on standard error and
+exit status 1; what fails later is logged as critical, and the daemon stops with status 70, for the unit to restart it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any, NoReturn, Protocol
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+import tinykv
+from tinykv.config import ConfigError, StoreConfig, load, override
+from tinykv.errors import Damaged, Fault
+from tinykv.raft.node import HardState, Node
+from tinykv.redis.commands import MODULES, VALUE_TYPES
+from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.operations import decode_records
+from tinykv.redis.table import commands_of
+from tinykv.region.entry import HEADER_BYTES, decode_header
+from tinykv.region.state import ApplyState
+from tinykv.server.commands import CONNECTION_MODULES
+from tinykv.server.front import Front, RespFactory
+from tinykv.server.http_status import status_resource, status_site
+from tinykv.server.metrics import Metrics
+from tinykv.server.status import describe
+from tinykv.storage.errors import StorageError
+from tinykv.storage.folder import Recovery, open_folder
+from tinykv.storage.log import Entry
+from tinykv.storage.reader import Reader
+from tinykv.storage.rowstore import RowStore
+from tinykv.store.host import RegionHost
+from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
+from tinykv.tap.figures import measure
+from tinykv.tap.logging import LoggedService, observer_for
+from tinykv.tap.runtime import tune_collector
+from tinykv.tap.tls import TlsPort
+
+#: The one region that there is, and its one peer.
+REGION = 1
+PEER = 1
+STORE_ID = 1
+
+#: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
+EXIT_FAILED = 70
+
+#: How often the free space of the disk is looked at, in seconds.
+DISK_SECONDS = 5.0
+
+
+class Options(usage.Options):
+    """The command line of C{twistd tinykv}."""
+
+    optParameters = [
+        ["config", "c", None, "The INI file; etc/tinykv.ini shows every option with its default."],
+    ]
+    longdesc = "A Redis-compatible store that keeps every acknowledged write. Options are in the file."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overrides: dict[str, str] = {}
+
+    def opt_set(self, assignment: str) -> None:
+        """Set one option of the file from here: --set name=value; may be given several times."""
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise usage.UsageError(f"--set {assignment}: name=value is needed")
+        self.overrides[name] = value
+
+
+def refuse(why: str) -> NoReturn:
+    """
+    End before anything is served: one line and exit status 1.
+
+    A usage error, which twistd offers for this, would be a page of help and, at this point, a traceback.
+    """
+    print(f"tinykv: {why}", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
+def makeService(options: Options) -> IService:
+    """Make the daemon's service, or end with what is wrong with the configuration."""
+    if not __debug__:
+        refuse("the program's invariants are asserted: don't run it with python -O")
+    passed = passed_sockets(environment_at_start())
+    try:
+        config = load(Path(options["config"])) if options["config"] is not None else StoreConfig()
+        config = override(config, options.overrides)
+        check_passed(config, passed)
+    except ConfigError as problem:
+        refuse(str(problem))
+    outermost = LoggedService(observer_for(config))
+    from twisted.internet import reactor
+
+    StoreService(config, reactor, passed).setServiceParent(outermost)
+    service: IService = outermost
+    return service
+
+
+class StoreService(Service):
+    """
+    One store, from its folder to its ports.
+
+    @ivar host: The region at work, once started.
+    @ivar front: What client connections share, once started.
+    """
+
+    name = "tinykv-store"
+    log = Logger()
+
+    def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
+        self.config = config
+        self._reactor = reactor
+        self._passed = passed if passed is not None else {}
+        self._ports: list[IListeningPort] = []
+        self._failed: str | None = None
+        self._loops: list[LoopingCall] = []
+        self._tls: TlsPort | None = None
+        self.metrics = Metrics()
+
+    # Start
+
+    def startService(self) -> None:
+        """Open the folder, replay the log, and listen."""
+        super().startService()
+        tune_collector()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        try:
+            self._open()
+        except (StorageError, Fault) as problem:
+            refuse(str(problem))
+        listening = gatherResults([self._listen(*port) for port in self._wanted()], consumeErrors=True)
+        listening.addCallbacks(self._listening, self._not_listening)
+
+    def _open(self) -> None:
+        config = self.config
+        random: Random = SystemRandom()
+        self.folder = folder = open_folder(str(config.data_dir), STORE_ID, ballast_bytes=config.ballast_bytes)
+        folder.ballast.low_bytes = config.disk_low_mark
+        self.rows = RowStore(Reader(folder.data_path))
+        self.keyspace = keyspace = Keyspace(self.rows, VALUE_TYPES, budget=config.memory_budget)
+        table = commands_of(MODULES)
+        self.execution = execution = Execution(
+            keyspace,
+            table,
+            start_id=random.getrandbits(63),
+            random=Random(random.getrandbits(64)),
+            defect=self._defect,
+        )
+        applied, node = recover(folder, execution)
+        fsync = config.durability == "fsync"
+        self.log_writer, self.data_writer, spare = folder.start_writers(self._reactor, fsync=fsync)
+        spare.close()
+        self.host = RegionHost(
+            region=REGION,
+            peer=PEER,
+            node=node,
+            execution=execution,
+            rows=self.rows,
+            log_writer=self.log_writer,
+            data_writer=self.data_writer,
+            clock=self._reactor,
+            now_ms=_now_ms,
+            random=Random(random.getrandbits(64)),
+            applied=applied,
+            flushed=self._look_at_disk,
+            answered=lambda: self.front.flush(),
+            stopped=self._stop_failed,
+            memtable_bytes=config.memtable_bytes,
+            frozen_tables=config.frozen_tables,
+            durability_os=config.durability == "os",
+            request_timeout=config.request_timeout,
+            expiry_effort=config.active_expire_effort,
+            hz=config.hz,
+            durations=self.metrics,
+        )
+        self.front = Front(
+            self.host,
+            table,
+            CONNECTION_MODULES,
+            config=config,
+            clock=self._reactor,
+            now=time.time,
+            shutdown=self._reactor.stop,
+        )
+        measure(self)
+        self.host.start()
+        self.front.start()
+
+    # Ports
+
+    def _wanted(self) -> list[tuple[str, IStreamServerEndpoint, Any]]:
+        """Name the ports to listen on: (name, endpoint, factory)."""
+        config = self.config
+        passed = self._passed
+        wanted: list[tuple[str, IStreamServerEndpoint, Any]] = []
+        for endpoint in endpoints(self._reactor, "resp", config.bind, config.port, config.backlog, passed):
+            wanted.append(("resp", endpoint, RespFactory(self.front)))
+        if config.tls_port is not None or "tls" in passed:
+            try:
+                self._tls = TlsPort(config)
+            except ConfigError as problem:
+                refuse(str(problem))
+            assert self._tls is not None
+            for endpoint in endpoints(self._reactor, "tls", config.bind, config.tls_port or 0, config.backlog, passed):
+                factory = RespFactory(self.front, tls=True)
+                wanted.append(("tls", endpoint, self._tls.wrap(factory, self._reactor)))
+        if config.http_port is not None or "http" in passed:
+            for endpoint in endpoints(
+                self._reactor, "http", [config.http_bind], config.http_port or 0, config.backlog, passed
+            ):
+                pages = status_resource(self.status, self.health, self.metrics.registry)
+                wanted.append(("http", endpoint, status_site(pages, self._reactor)))
+        return wanted
+
+    def _listen(self, name: str, endpoint: IStreamServerEndpoint, factory: Any) -> Deferred[tuple[str, IListeningPort]]:
+        def opened(port: IListeningPort) -> tuple[str, IListeningPort]:
+            self._ports.append(port)
+            return name, port
+
+        return endpoint.listen(factory).addCallback(opened)
+
+    def _listening(self, ports: list[tuple[str, IListeningPort]]) -> None:
+        for name, port in ports:
+            address: Any = port.getHost()
+            self.front.ports[name] = address.port
+            self.log.info("{port} port: {host}:{number}", port=name, host=address.host, number=address.port)
+        folder = self.folder.path
+        self.log.info("TinyKV {version} is ready, data in {folder}", version=tinykv.__version__, folder=folder)
+        self._watch_disk()
+
+    def _not_listening(self, failure: Failure) -> None:
+        first = failure.value
+        problem = first.subFailure.value if isinstance(first, FirstError) else first
+        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option port)."
+        self._stop_with(why, 1)
+
+    # Running
+
+    def _watch_disk(self) -> None:
+        loop = LoopingCall(self._look_at_disk)
+        loop.clock = self._reactor
+        self._loops.append(loop)
+        loop.start(DISK_SECONDS)
+
+    def _look_at_disk(self) -> None:
+        """Refuse growing writes while the disk is nearly full, and give the ballast up meanwhile."""
+        ballast = self.folder.ballast
+        try:
+            low = ballast.low
+            if low and not self.host.growing_refused:
+                released = ballast.release()
+                self.log.error(
+                    "the disk of {folder} has less than {mark} bytes left: commands that make data grow are refused, "
+                    "{released} bytes of ballast were given up",
+                    folder=self.folder.path,
+                    mark=self.config.disk_low_mark,
+                    released=released,
+                )
+            elif not low and self.host.growing_refused:
+                ballast.restore()
+                self.log.info("the disk of {folder} has room again", folder=self.folder.path)
+            self.host.growing_refused = low
+        except StorageError as problem:
+            self._stop_failed(problem)
+
+    def reload(self) -> None:
+        """Read the TLS certificate again."""
+        if self._tls is not None:
+            self._tls.reload()
+
+    def _defect(self, command: str, problem: BaseException) -> None:
+        """Learn that a command failed in a way it never should; it was undone."""
+        self.front.defects += 1
+        self.log.failure("{command} failed and was undone", Failure(problem), command=command)
+
+    def _stop_failed(self, problem: BaseException) -> None:
+        self.log.critical("TinyKV stops: {problem}", problem=str(problem))
+        self._stop_with(None, EXIT_FAILED)
+
+    def _stop_with(self, why: str | None, status: int) -> None:
+        """End the daemon with this exit status, after everything else has been shut down."""
+        if self._failed is not None:
+            return
+        self._failed = why or ""
+        if why is not None:
+            print(f"tinykv: {why}", file=sys.stderr, flush=True)
+        # twistd has no way to hand an exit status on, and the unit has to see that this was no ordinary end.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
+        if self.running:
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+    # End
+
+    async def _close(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        self.front.quiesce()
+        try:
+            if self._failed is None:
+                await self.host.close()
+                await self.log_writer.close()
+                await self.data_writer.close()
+        finally:
+            self.front.close()
+            self.rows.reader.close()
+            self.folder.close()
+        self.log.info("TinyKV has stopped")
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, finish what was taken, flush it, and close the folder."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._close())
+
+    # Questions
+
+    def health(self) -> str | None:
+        """Say what is wrong, or None."""
+        if self._failed is not None:
+            return "stopping after a failure"
+        if not self.host.ready:
+            return "starting"
+        return "disk nearly full: growing writes are refused" if self.host.growing_refused else None
+
+    def status(self) -> dict[str, Any]:
+        """Describe the store for /status."""
+        return describe(self.front, self.folder.identity, self.health())
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class Recoverable(Protocol):
+    """Where a start finds a region: a folder that is open for serving, or one that is only looked at."""
+
+    def recover(self, region: int) -> Recovery:
+        """Find where a region stands."""
+
+    def entries(self, region: int, after: int) -> Iterator[Entry]:
+        """Yield the entries of a region's log above C{after}."""
+
+
+def recover(
+    folder: Recoverable, execution: Execution, progress: Callable[[int], None] | None = None
+) -> tuple[ApplyState, Node]:
+    """
+    Bring the commands' view of the data up to the end of the log.
+
+    @return: (what is applied now, the consensus node at the end of the log).
+    @raise StorageError: The files can't be read.
+    @raise tinykv.errors.Damaged: They don't hold what they must.
+    """
+    found = folder.recover(REGION)
+    state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    execution.keyspace.sequence = state.sequence
+    execution.load(state.time)
+    index, term = state.index, state.term
+    for entry in folder.entries(REGION, state.index):
+        if entry.data:
+            execution.begin_entry(*decode_header(entry.data))
+            for operation in decode_records(entry.data, HEADER_BYTES, execution.table):
+                execution.run(operation)
+            execution.keyspace.turn()
+        index, term = entry.index, entry.term
+        if progress is not None:
+            progress(index)
+    hard = found.hard_state
+    hard_state = HardState(0, 0, 0) if hard is None else HardState(hard.term, hard.vote, found.commit)
+    if term > hard_state.term:
+        # A term is written down together with its first entry.
+        raise Damaged(f"the log has an entry of term {term}, but the vote on disk is of term {hard_state.term}")
+    applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
+    return applied, Node(PEER, hard_state, index)

@@ -1,0 +1,12 @@
+"""Names of the daemons for twistd. What is behind a name is loaded only when it's chosen."""
+
+from __future__ import annotations
+
+from twisted.application.service import ServiceMaker
+
+tinykv = ServiceMaker(
+    "TinyKV store",
+    "tinykv.tap.store",
+    "A Redis-compatible store on SQLite.",
+    "tinykv",
+)
