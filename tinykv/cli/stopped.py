@@ -1,0 +1,166 @@
+"""
+A stopped store's folder, opened so that nothing in it can change.
+
+What is looked at is as of the last flush; the tail of the log that isn't in the rows yet can be replayed on top of it
+in memory, as a start would do on disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinykv.region.state import apply_key
+from tinykv.storage.errors import CorruptFile, FolderInUse, WrongFolder
+from tinykv.storage.folder import Recovery
+from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, read_last, read_term
+from tinykv.storage.reader import Reader
+from tinykv.storage.schema import Identity, Kind, connect_to_look, errors_of, inspect
+
+
+class HeldFolder:
+    """
+    Keeps any store from starting on a folder while it is looked at; a context manager.
+
+    The lock file is only opened, never made: where it's missing (in a copy, say) no store has ever run.
+
+    @raise FolderInUse: A store is running on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        name = path / "LOCK"
+        try:
+            lock = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            os.close(lock)
+            text = f"{path}: a store is running on this folder; stop it first, or look at a copy"
+            raise FolderInUse(text) from problem
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> HeldFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def hold(path: Path) -> HeldFolder:
+    """
+    Hold the folder of a stopped store.
+
+    @raise WrongFolder: There are no files of a store; the text says where there are some, if that's near.
+    @raise FolderInUse: It isn't stopped.
+    """
+    if not path.is_dir():
+        raise WrongFolder(f"{path}: there is no such folder")
+    if not any((path / kind.value).exists() for kind in Kind):
+        near = sorted(place.parent for place in path.glob(f"*/{Kind.DATA.value}"))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise WrongFolder(f"{path}: no store has its files here{hint}")
+    return HeldFolder(path)
+
+
+class StoppedStore:
+    """
+    Both files of a held folder, for reading; a context manager. It offers what L{tinykv.tap.store.recover} asks of a
+    folder.
+
+    @ivar identity: Whose folder it is.
+    @ivar raft: The connection to raft.db; C{data} is that to data.db.
+    """
+
+    def __init__(self, held: HeldFolder) -> None:
+        """
+        @raise tinykv.storage.errors.StorageError: They can't be read.
+        """
+        self.raft_path = str(held.path / Kind.RAFT.value)
+        self.data_path = str(held.path / Kind.DATA.value)
+        identities = [_identity(self.raft_path, Kind.RAFT), _identity(self.data_path, Kind.DATA)]
+        if identities[0].folder_id != identities[1].folder_id:
+            raise WrongFolder(f"{held.path}: raft.db and data.db come from different folders")
+        self.identity = identities[0]
+        with errors_of(self.raft_path):
+            self.raft = connect_to_look(self.raft_path)
+        with errors_of(self.data_path):
+            self.data = connect_to_look(self.data_path)
+
+    def reader(self) -> Reader:
+        """Give the rows as of the last flush."""
+        return Reader(self.data_path, self.data)
+
+    def recover(self, region: int) -> Recovery:
+        """
+        Find where a region stands.
+
+        @raise CorruptFile: The log begins after what is applied, or the apply state is damaged.
+        """
+        with errors_of(self.data_path):
+            row = self.data.execute("SELECT value FROM region WHERE key = ?", (apply_key(region),)).fetchone()
+        state: bytes | None = None if row is None else row[0]
+        if state is not None and len(state) < 16:
+            raise CorruptFile(f"{self.data_path}: the apply state of region {region} is too short")
+        applied = (0, 0) if state is None else (int.from_bytes(state[:8], "big"), int.from_bytes(state[8:16], "big"))
+        with errors_of(self.raft_path):
+            base = read_base(self.raft, region)
+            if base[0] > applied[0]:
+                raise CorruptFile(
+                    f"{self.raft_path}: the log of region {region} begins after entry {base[0]}, but the rows hold it"
+                    f" only up to entry {applied[0]}"
+                )
+            last = read_last(self.raft, region)
+            if not self._reaches(region, applied):
+                base = last = applied
+            hard_state = read_hard_state(self.raft, region)
+        hint = hard_state.commit_hint if hard_state is not None else 0
+        return Recovery(region, hard_state, base, applied, state, last, min(max(hint, applied[0]), last[0]))
+
+    def entries(self, region: int, after: int) -> Iterator[Entry]:
+        """
+        Yield the entries of a region's log above C{after}.
+
+        @raise CorruptFile: One is missing.
+        """
+        return read_entries(self.raft, self.raft_path, region, after)
+
+    def _reaches(self, region: int, applied: tuple[int, int]) -> bool:
+        """Say if the log has what is applied; a start would let one begin anew that hasn't."""
+        return read_term(self.raft, region, applied[0]) == applied[1]
+
+    def close(self) -> None:
+        """Close both files; the folder stays held."""
+        self.raft.close()
+        self.data.close()
+
+    def __enter__(self) -> StoppedStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _identity(path: str, kind: Kind) -> Identity:
+    found = inspect(path, kind)
+    if found is None:
+        raise WrongFolder(f"{path}: the file is missing, or its creation was never finished")
+    return found
+
+
+def pending(connection: sqlite3.Connection, region: int, after: int) -> int:
+    """Count the entries of a region's log above C{after}."""
+    row = connection.execute("SELECT COUNT(*) FROM log WHERE region = ? AND idx > ?", (region, after)).fetchone()
+    return int(row[0])
