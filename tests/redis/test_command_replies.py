@@ -70,6 +70,14 @@ class RepliesTests(SynchronousTestCase):
         self.assertEqual(list(docs), [b"get", b"config|get"])
         self.assertEqual(len(decoded(replies().docs([], 3))), 18)
 
+    def test_descriptions_are_made_once(self) -> None:
+        # A pipeline of COMMAND DOCS took 5 ms of all clients' time for each.
+        ours = replies()
+        self.assertIs(ours.every(2), ours.every(2))
+        self.assertNotEqual(ours.every(2), ours.every(3))
+        self.assertIs(ours.documented("get", 2), ours.documented("get", 2))
+        self.assertNotEqual(ours.docs([], 2), ours.docs([], 3))
+
     def test_docs_have_our_summary(self) -> None:
         self.assertEqual(decoded(replies().docs([b"get"], 3))[b"get"][b"summary"], b"Reads a string.")
 

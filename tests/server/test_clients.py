@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.option_examples import ErrorReply, Reply
-from tests.server.harness import Store
+from tests.server.harness import SocketTransport, Store
 
 OK = b"+OK\r\n"
 
@@ -95,6 +95,21 @@ class ClientTests(SynchronousTestCase):
             gone.lose()
         self.store.turn()
         self.assertEqual(len(self.store.execution.waiters), 0)
+
+    def test_kill_one_that_does_not_read(self) -> None:
+        for room in (0, 2):
+            victim = self.store.connect(room=room)
+            victim.pipeline(b"PING")
+            self.assertEqual(self.client.says(b"CLIENT KILL ID %d" % victim.session.client_id), b":1\r\n")
+            assert isinstance(victim.transport, SocketTransport)
+            self.assertTrue(victim.transport.aborted)
+
+    def test_kill_one_that_reads(self) -> None:
+        victim = self.store.connect(room=100)
+        victim.says(b"PING")
+        self.assertEqual(self.client.says(b"CLIENT KILL ID %d" % victim.session.client_id), b":1\r\n")
+        assert isinstance(victim.transport, SocketTransport)
+        self.assertEqual([victim.transport.aborted, victim.closed], [False, True])
 
     def test_kill_oneself(self) -> None:
         me = b"%d" % self.client.session.client_id

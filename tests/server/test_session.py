@@ -151,6 +151,22 @@ class PressureTests(SynchronousTestCase):
         self.store.turn()
         self.assertEqual(client.session.issued, 101)
 
+    def test_replies_that_wait_for_a_write_stop_the_pipeline(self) -> None:
+        store = Store()
+        store.log.held = True
+        client = store.connect()
+        text = b"x" * (SEND_BYTES // 8)
+        echo = encode_command([b"ECHO", text])
+        client.feed(encode_command([b"SET", b"k", b"v"]) + echo * 30)
+        store.turn()
+        self.assertLessEqual(client.session.issued, 10)
+        self.assertEqual(client.transport.producerState, "paused")
+        store.log.let_go()
+        store.turn()
+        self.assertEqual(client.taken(), OK + b"$%d\r\n%b\r\n" % (len(text), text) * 30)
+        self.assertEqual(client.transport.producerState, "producing")
+        self.assertEqual(client.call([b"PING"]), b"PONG")
+
     def test_past_the_output_limit_the_client_is_closed(self) -> None:
         client = self.store.connect(room=1 << 30)
         limit = self.store.front.output_buffer_limit
@@ -243,6 +259,19 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual(client.taken(), b"-ERR Protocol error: %b\r\n" % text)
             self.assertTrue(client.closed)
 
+    def test_a_web_browser_is_cut_off(self) -> None:
+        # https://redis.io/docs/management/security: a foreign page may let it POST to a port of this host.
+        store = Store()
+        for line in (b"POST / HTTP/1.1", b"host: localhost:6379"):
+            for before in (b"", b"MULTI\r\n"):
+                client = store.connect()
+                client.feed(before + line + b"\r\n\r\nSET stolen 1\r\n")
+                client.feed(b"SET stolen 1\r\n")
+                store.turn()
+                self.assertTrue(client.closed)
+        self.assertEqual(store.connect().call([b"EXISTS", b"stolen"]), 0)
+        self.assertEqual(store.front.protocol_errors, 4)
+
     def test_the_query_buffer(self) -> None:
         store = Store(query_buffer_limit=1 << 20, bulk_limit=1 << 20)
         for size, closed in (((1 << 20) - 200, False), ((1 << 20) + 1, True)):
@@ -272,6 +301,13 @@ class LimitTests(SynchronousTestCase):
         busy.says(b"PING")
         store.turn(6)
         self.assertEqual([idle.closed, busy.closed, blocked.closed], [True, False, False])
+
+    def test_an_idle_client_that_does_not_read_is_closed_too(self) -> None:
+        store = Store(timeout=10)
+        client = store.connect(room=2)
+        client.pipeline(b"PING")
+        store.turn(12)
+        self.assertTrue(transport_of(client).aborted)
 
 
 class HoldTests(SynchronousTestCase):

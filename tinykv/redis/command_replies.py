@@ -59,13 +59,18 @@ class CommandReplies:
         self._matches = matches
         self._top = tuple(one for one in facts.values() if not one.container)
         self._below: dict[str, list[CommandFacts]] = {}
+        self._every: dict[int, bytes] = {}
+        self._documents: dict[tuple[str, int], bytes] = {}
         for one in facts.values():
             if one.container:
                 self._below.setdefault(one.container, []).append(one)
 
     def every(self, proto: int) -> bytes:
         """Answer COMMAND: what INFO says of every command."""
-        return array([self._info(facts, proto) for facts in self._top])
+        reply = self._every.get(proto)
+        if reply is None:
+            reply = self._every[proto] = array([self._info(facts, proto) for facts in self._top])
+        return reply
 
     def info(self, names: Sequence[bytes], proto: int) -> bytes:
         """Answer COMMAND INFO; a name that isn't there gets a null."""
@@ -80,8 +85,15 @@ class CommandReplies:
         pairs: list[bytes] = []
         for facts in found:
             if facts is not None:
-                pairs += (_text(facts.name), self._docs(facts, proto))
+                pairs += (_text(facts.name), self.documented(facts.name, proto))
         return map_(pairs, proto)
+
+    def documented(self, name: str, proto: int) -> bytes:
+        """Give what DOCS says of a command, made once: a pipeline of DOCS would stop all other clients for long."""
+        reply = self._documents.get((name, proto))
+        if reply is None:
+            reply = self._documents[name, proto] = self._docs(self._facts[name], proto)
+        return reply
 
     def count(self) -> bytes:
         """Answer COMMAND COUNT; subcommands don't count."""

@@ -256,7 +256,7 @@ def _kill(session: Session, number: int, victims: list[Session]) -> None:
         if victim is session:
             session.close_after_replies()
         else:
-            victim.end()
+            victim.cut()
 
 
 def _filters(request: list[bytes]) -> tuple[bool, list[Callable[[Session], bool]]]:

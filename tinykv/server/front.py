@@ -149,7 +149,7 @@ class Front:
         oldest = self.turn_time - self.timeout
         for session in list(self.sessions.values()):
             if session.last_used < oldest and session.waiting is None:
-                session.end()
+                session.cut()
 
     def quiesce(self) -> None:
         """Take no more commands: each client is answered what is under way, and closed."""

@@ -48,8 +48,9 @@ class Outbound(Protocol):
         self.closing = False
         self.bytes_out = 0
         self.peer_text = b""
-        #: Replies whose turn hasn't come.
+        #: Replies whose turn hasn't come, and how many bytes they have.
         self._early: dict[int, bytes] = {}
+        self._early_bytes = 0
         #: Requests whose replies CLIENT REPLY holds back.
         self._muted: set[int] = set()
         self._out: list[bytes] = []
@@ -79,6 +80,10 @@ class Outbound(Protocol):
         """Take the reply to a request; it leaves when all before it have."""
         if number != self.answered:
             self._early[number] = reply
+            self._early_bytes += len(reply)
+            if self._early_bytes > SEND_BYTES:
+                # They count in no limit yet: no more of them are made until what is before them is answered.
+                self._stalled = True
             return
         while True:
             if self._muted and number in self._muted:
@@ -99,6 +104,10 @@ class Outbound(Protocol):
             if not self._early or number not in self._early:
                 return
             reply = self._early.pop(number)
+            early = self._early_bytes
+            self._early_bytes = left = early - len(reply)
+            if early > SEND_BYTES:
+                self._stalled = self._held or self._queued or self.closing or left > SEND_BYTES
 
     def push(self, message: bytes) -> None:
         """Send something that is no reply."""
@@ -190,7 +199,7 @@ class Outbound(Protocol):
 
     def _drained(self) -> None:
         self._queued = False
-        self._stalled = self._held or self.closing
+        self._stalled = self._held or self.closing or self._early_bytes > SEND_BYTES
         self._unsent = sum(map(len, self._out))
         self._unsent_max = SEND_BYTES
         self.flush()
@@ -204,7 +213,7 @@ class Outbound(Protocol):
     def release(self) -> None:
         """Go on with the client's requests when the reply that they waited for leaves."""
         self._held = False
-        self._stalled = self._queued or self.closing
+        self._stalled = self._queued or self.closing or self._early_bytes > SEND_BYTES
 
     # The end
 
@@ -226,6 +235,15 @@ class Outbound(Protocol):
         transport: Any = self.transport
         transport.loseConnection()
 
+    def cut(self) -> None:
+        """Close the connection now, with what has been answered if the client takes it; it may never read."""
+        if self._out:
+            self._flush()
+        if self._queued:
+            self.abort()
+        else:
+            self.end()
+
     def abort(self) -> None:
         """Close the connection now."""
         self._forget()
@@ -235,6 +253,7 @@ class Outbound(Protocol):
     def _forget(self) -> None:
         self.closing = self._stalled = True
         self._early.clear()
+        self._early_bytes = 0
         self._out.clear()
         # No reply has this number, so what is answered from now on goes nowhere.
         self.answered = -1

@@ -183,7 +183,10 @@ class Session(Outbound):
         if route is None or route.subcommands is not None:
             found = front.find_route(request)
             if isinstance(found, bytes):
-                self._refuse(found)
+                if request[0].lower() in _WEB_REQUEST:
+                    self._distrust()
+                else:
+                    self._refuse(found)
                 return
             route = found
         count = len(request)
@@ -243,6 +246,19 @@ class Session(Outbound):
             self._mute(number)
         self.spoil()
         self.answer(number, self.front.errors.counted(reply))
+
+    def _distrust(self) -> None:
+        """
+        Cut off what is no Redis client, but a web browser that a foreign page makes send a request to this port.
+
+        Lines of its body would be commands otherwise.
+        """
+        self.front.protocol_errors += 1
+        self.front.log.warn(
+            "{peer} sent POST or Host:, as a web browser does that is abused for an attack: closing it",
+            peer=self.peer_text.decode(),
+        )
+        self.abort()
 
     def _intercepted(self, number: int, route: Route, request: list[bytes]) -> bool:
         """Let the password and MULTI stand before a command; say whether it has been answered."""
@@ -324,6 +340,8 @@ class Session(Outbound):
         self._reader.limits = limits
 
 
+#: What begins a line of every HTTP request that has a body.
+_WEB_REQUEST = (b"post", b"host:")
 _NO_AUTH = replies.error(b"NOAUTH Authentication required.")
 _EXEC_ARITY = replies.error(b"EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _NOT_IN_MULTI = replies.error(b"ERR Command not allowed inside a transaction")
