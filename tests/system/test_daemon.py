@@ -90,6 +90,7 @@ class DaemonTests(SynchronousTestCase):
         done = run([*TWISTD, "--config", str(self.ini)])
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
+        self.assertNotIn("TinyKV stops", done.stdout + done.stderr)
         # Once the log is open the line is one of the log's.
         said = [why for _, mark, why in (line.partition("tinykv: ") for line in done.stderr.splitlines()) if mark]
         self.assertEqual(len(said), 1, done.stdout + done.stderr)
@@ -113,6 +114,12 @@ class DaemonTests(SynchronousTestCase):
             port = taken.getsockname()[1]
             self.configure(f"[resp]\nport = {port}\n[http]\nhttp_port = off\n")
             self.assertIn(f"can't listen: Couldn't listen on 127.0.0.1:{port}", self.refused())
+            self.configure(f"[resp]\nport = 0\n[http]\nhttp_port = {port}\n")
+            self.assertIn("Choose another (option http_port).", self.refused())
+
+    def test_a_certificate_that_is_missing(self) -> None:
+        self.configure("[tls]\ntls_port = 7000\ntls_cert = nosuch.pem\ntls_key = key.pem\n")
+        self.assertIn("nosuch.pem can't be read: No such file or directory", self.refused())
 
     def test_password_tls_and_http(self) -> None:
         port, tls_port, http_port = free_port(), free_port(), free_port()

@@ -61,8 +61,9 @@ STORE_ID = 1
 #: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
 EXIT_FAILED = 70
 
-#: How often the free space of the disk is looked at, in seconds.
-DISK_SECONDS = 5.0
+#: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
+#: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
+DISK_SECONDS = 0.25
 
 
 class Options(usage.Options):
@@ -146,8 +147,9 @@ class StoreService(Service):
             self._open()
         except (StorageError, Fault) as problem:
             refuse(str(problem))
-        listening = gatherResults([self._listen(*port) for port in self._wanted()], consumeErrors=True)
-        listening.addCallbacks(self._listening, self._not_listening)
+        wanted = self._wanted()
+        listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
+        listening.addCallbacks(self._listening, self._not_listening, errbackArgs=([name for name, *_ in wanted],))
 
     def _open(self) -> None:
         config = self.config
@@ -246,10 +248,12 @@ class StoreService(Service):
         self.log.info("TinyKV {version} is ready, data in {folder}", version=tinykv.__version__, folder=folder)
         self._watch_disk()
 
-    def _not_listening(self, failure: Failure) -> None:
+    def _not_listening(self, failure: Failure, names: list[str]) -> None:
         first = failure.value
-        problem = first.subFailure.value if isinstance(first, FirstError) else first
-        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option port)."
+        assert isinstance(first, FirstError)
+        problem = str(first.subFailure.value).rstrip(".")
+        option = {"resp": "port", "tls": "tls_port", "http": "http_port"}[names[first.index]]
+        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option {option})."
         self._stop_with(why, 1)
 
     # Running
@@ -292,7 +296,11 @@ class StoreService(Service):
         self.log.failure("{command} failed and was undone", Failure(problem), command=command)
 
     def _stop_failed(self, problem: BaseException) -> None:
-        self.log.critical("TinyKV stops: {problem}", problem=str(problem))
+        if self._failed is None:
+            self.log.critical("TinyKV stops: {problem}", problem=str(problem))
+        else:
+            # What fails after the first failure follows from it, as the end of the writers does.
+            self.log.info("while stopping: {problem}", problem=str(problem))
         self._stop_with(None, EXIT_FAILED)
 
     def _stop_with(self, why: str | None, status: int) -> None:

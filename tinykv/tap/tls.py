@@ -43,15 +43,18 @@ class TlsPort:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         name, path = "tls_cert", config.tls_cert
         try:
-            context.use_certificate_chain_file(str(config.tls_cert))
+            context.use_certificate_chain_file(_readable(config.tls_cert))
             name, path = "tls_key", config.tls_key
-            context.use_privatekey_file(str(config.tls_key))
+            context.use_privatekey_file(_readable(config.tls_key))
             context.check_privatekey()
             if config.tls_ca is not None:
                 name, path = "tls_ca", config.tls_ca
-                context.load_verify_locations(str(config.tls_ca))
+                context.load_verify_locations(_readable(config.tls_ca))
+        except OSError as problem:
+            raise ConfigError("configuration", "tls", name, f"{path} can't be read: {problem.strerror}") from problem
         except SSL.Error as problem:
-            why = "; ".join(reason for _, _, reason in problem.args[0]) if problem.args else "unreadable"
+            why = "; ".join(reason for _, _, reason in problem.args[0] if reason) if problem.args else ""
+            why = why or "it's not what it should be"
             raise ConfigError("configuration", "tls", name, f"{path} can't be used: {why}") from problem
         context.set_verify(_VERIFY[config.tls_auth_clients], lambda *results: bool(results[-1]))
         return context
@@ -72,3 +75,13 @@ class TlsPort:
     def wrap(self, factory: Factory, clock: Any) -> TLSMemoryBIOFactory:
         """Put TLS under a factory's protocols."""
         return TLSMemoryBIOFactory(self, False, factory, clock)
+
+
+def _readable(path: object) -> str:
+    """
+    Give a path as OpenSSL wants it, which doesn't say why it can't read a file.
+
+    @raise OSError: It can't be read.
+    """
+    with open(str(path), "rb"):
+        return str(path)
