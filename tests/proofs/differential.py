@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.comparison import Comparison, InstantSide, Side, SocketSide
+from tests.comparison import Comparison
 from tests.proofs.report import Figures, Run, options
 from tests.redis_server import BlockingClient, RedisServer
 from tests.sequences import Generator, Step, shrink
+from tests.sides import InstantSide, Side, SocketSide
 from tests.system.daemon import Daemon
 
 #: Sequences of a unit, and steps of a sequence.

@@ -5,7 +5,8 @@ Several connections write to a real daemon (C{twistd tinykv}), each to keys of i
 time: SET, INCR, RPUSH, HSET, ZADD, and transactions that write the same to two keys. When some number of replies have
 come, kill -9 ends the daemon, or the daemon and both of its writers, or one of the writers alone, after which the
 daemon has to end by itself. Now and then the next start is killed as well. The folder stays the same all the time, and
-the memory tables are small, so that tables are written and the log is cut all around the kills. After each
+the memory tables are small, so that tables are written and the log is cut all around the kills; now and then it's a
+daemon with C{durability = os}, which promises the same as long as the system itself lives. After each
 
     - the files are sound: SQLite's own check, the continuity of the log, the checksums;
     - what each connection finds in its keys is exactly what its first N requests make of them, in order, where N is at
@@ -29,7 +30,7 @@ from random import Random
 from threading import Condition, Thread
 from typing import Any
 
-from tests.proofs.report import Figures, Run, options
+from tests.proofs.report import Figures, Run, options, prose
 from tests.redis_server import BlockingClient, ReplyError, encode_command
 from tests.system.processes import TINYKV, TWISTD, Process, run
 from tinykv.storage.check import check_folder
@@ -238,6 +239,7 @@ class Killing:
             "http_port": "off",
             "memtable_bytes": self.random.choice(("64kb", "64kb", "1mb")),
             "ballast_bytes": "0",
+            "durability": self.random.choice(("fsync", "fsync", "fsync", "os")),
         }
         command = [*TWISTD, *(f"--set={name}={value}" for name, value in settings.items())]
         return Process(command, self.folder / f"daemon-{self.starts % 4}.log")
@@ -370,7 +372,7 @@ def main(arguments: list[str]) -> None:
         print(f"what is left is in {folder}", file=sys.stderr)
         raise
     shutil.rmtree(folder)
-    print(f"figures are in {proof.write('kill -9', (__doc__ or '').partition(': ')[2])}")
+    print(f"figures are in {proof.write('kill -9', prose(__doc__))}")
     sys.exit(0 if complete else 1)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import _sqlite3
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -105,15 +105,16 @@ class Recorder:
     Records what SQLite does to the files in a folder; a context manager. Connections have to be closed before its end.
 
     @ivar events: What happened so far.
-    @param replaced: Name of a file that isn't SQLite's, and is always replaced as a whole and durably. It's looked at
-        whenever SQLite does something.
+    @param replaced: Names of files that aren't SQLite's, and are always replaced as a whole and durably.
+    @param noted: Names of files that aren't SQLite's, and are written as a whole without any sync, but deleted durably.
+        All are looked at whenever SQLite does something.
     """
 
-    def __init__(self, folder: str, replaced: str | None = None) -> None:
+    def __init__(self, folder: str, *, replaced: Sequence[str] = (), noted: Sequence[str] = ()) -> None:
         self.events: list[Event] = []
-        self._replaced = None if replaced is None else os.path.join(os.path.abspath(folder), replaced)
-        self._replaced_as = self._look()
         self._folder = os.path.abspath(folder) + os.sep
+        self._seen = {name: self._content(name) for name in (*replaced, *noted)}
+        self._noted = noted
         self._names: dict[int, str] = {}
         self._tables: dict[int, _Methods] = {}
         found = library()
@@ -121,8 +122,8 @@ class Recorder:
         self._library = found
         self._library.sqlite3_vfs_find.restype = ctypes.POINTER(_Vfs)
         self._library.sqlite3_vfs_find.argtypes = [ctypes.c_char_p]
-        for function in (self._library.sqlite3_vfs_register, self._library.sqlite3_vfs_unregister):
-            function.argtypes = [ctypes.POINTER(_Vfs), _INT][: 2 if function.__name__.endswith("_register") else 1]
+        self._library.sqlite3_vfs_register.argtypes = [ctypes.POINTER(_Vfs), _INT]
+        self._library.sqlite3_vfs_unregister.argtypes = [ctypes.POINTER(_Vfs)]
         self._original = self._library.sqlite3_vfs_find(None)
         self._vfs = _Vfs.from_buffer_copy(self._original.contents)
         self._name = b"tinykv-recorder-%d" % id(self)
@@ -146,23 +147,24 @@ class Recorder:
         """Note what happened above the disk."""
         self._note(Event(MARK, detail=what))
 
-    def _look(self) -> tuple[int, int] | None:
-        """Tell versions of the file that is replaced apart."""
-        if self._replaced is None:
-            return None
+    def _content(self, name: str) -> bytes | None:
         try:
-            status = os.stat(self._replaced)
+            return Path(self._folder + name).read_bytes()
         except FileNotFoundError:
             return None
-        return status.st_ino, status.st_mtime_ns
 
     def _note(self, event: Event) -> None:
-        found = self._look()
-        if found != self._replaced_as:
-            assert self._replaced is not None
-            self._replaced_as = found
-            content = None if found is None else Path(self._replaced).read_bytes()
-            self.events.append(Event(REPLACE, os.path.basename(self._replaced), detail=content))
+        for name, seen in self._seen.items():
+            content = self._content(name)
+            if content == seen:
+                continue
+            self._seen[name] = content
+            if name not in self._noted or content is None:
+                self.events.append(Event(REPLACE, name, detail=content))
+            elif seen is None:
+                self.events.append(Event(CREATE, name, detail=content))
+            else:
+                self.events.append(Event(WRITE, name, 0, content))
         self.events.append(event)
 
     def _own(self, path: int | None) -> str | None:

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sqlite3
 import subprocess
 import sys
@@ -50,6 +51,8 @@ class Run:
         self._root = root
         self._state = root / ".proofs" / f"{name}.json"
         self._sources = digest_of_sources(root)
+        #: As of the beginning: what is running is what was there then.
+        self._surroundings = surroundings(root)
         self.done = 0
         self.took = 0.0
         self.figures: Figures = {}
@@ -96,11 +99,18 @@ class Run:
         lines = [f"# {title}", "", text.strip(), "", "| figure | value |", "|---|---|"]
         lines += [f"| {key} | {figure:,} |" for key, figure in self.figures.items()]
         lines += ["", f"Made by `make proof-{self.name}`, {self.done} of {self.units} units, in {self.took:.0f} s.", ""]
-        lines += [f"- {key}: {value}" for key, value in surroundings(self._root)]
+        lines += [f"- {key}: {value}" for key, value in self._surroundings]
         path = self._root / "docs" / "evidence" / f"{self.name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
+
+
+def prose(docstring: str | None) -> str:
+    """Turn the docstring of a proof, from behind its first colon, into Markdown."""
+    text = (docstring or "").partition("}: ")[2]
+    text = re.sub(r"[CLU]\{([^}]*)\}", r"`\1`", text)
+    return (text[:1].upper() + text[1:]).replace("\n    - ", "\n- ").replace("\n      ", "\n  ")
 
 
 def options(arguments: Sequence[str], *, units: int, seconds: float) -> tuple[int, float]:
@@ -122,7 +132,7 @@ def digest_of_sources(root: Path) -> str:
 
 
 def surroundings(root: Path) -> list[tuple[str, str]]:
-    """Describe the sources and the machine."""
+    """Describe the sources, the day and the machine."""
     return [
         ("Commit", commit_of(root)),
         ("Date", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),

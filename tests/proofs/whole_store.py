@@ -178,6 +178,7 @@ class WholeStore:
         memtable_bytes: int = 16 * 1024,
         log_checkpoint_bytes: int = 64 * 1024,
         data_checkpoint_bytes: int = 64 * 1024,
+        durability_os: bool = False,
         now_ms: int = 1_700_000_000_000,
         seed: int = 1,
     ) -> None:
@@ -187,7 +188,12 @@ class WholeStore:
         self.execution = execution_over(self.rows)
         applied, node = recover(folder, self.execution)
         folder.release_files()
-        log = LogStore(connect_writer(folder.raft_path), folder.raft_path, checkpoint_bytes=log_checkpoint_bytes)
+        log = LogStore(
+            connect_writer(folder.raft_path),
+            folder.raft_path,
+            fsync=not durability_os,
+            checkpoint_bytes=log_checkpoint_bytes,
+        )
         data = DataStore(connect_writer(folder.data_path), folder.data_path, checkpoint_bytes=data_checkpoint_bytes)
         self._sessions = (LogSession(log), DataSession(data))
         self._history = history
@@ -214,7 +220,7 @@ class WholeStore:
             stopped=self.failures.append,
             memtable_bytes=memtable_bytes,
             frozen_tables=4,
-            durability_os=False,
+            durability_os=durability_os,
             request_timeout=5.0,
             durations=Metrics(),
         )

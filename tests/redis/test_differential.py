@@ -9,11 +9,12 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.comparison import Comparison, InstantSide, SocketSide
+from tests.comparison import Comparison
 from tests.instant_store import TABLE
 from tests.real_redis import REDIS_SERVER
 from tests.redis_server import RedisServer
 from tests.sequences import BLOCKING, DISTURB, MAIN, OTHER, WAITER, Generator, Step, shrink
+from tests.sides import InstantSide, SocketSide
 
 #: Memory for live values: plenty, none, a little.
 BUDGETS = (1 << 30, 0, 20_000)

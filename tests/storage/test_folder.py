@@ -20,6 +20,7 @@ from tinykv.storage.errors import (
     WrongFolder,
     WrongFormat,
 )
+from tinykv.storage.log import read_entries
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import Identity, Kind, open_file
 from tinykv.storage.writers import LogBatch
@@ -273,6 +274,14 @@ class RefusalTests(SynchronousTestCase):
         self.overwrite("data.db", flip)
         self.refused(CorruptFile, "data.db")
 
+    def test_an_index_that_says_something_else_than_its_table(self) -> None:
+        # Of all tables only that of the migrations has one; with it wrong, the log's table would be made again.
+        def flip(held: bytearray) -> None:
+            held[held.rindex(b"tinykv-raft1")] ^= 1
+
+        self.overwrite("raft.db", flip)
+        self.refused(CorruptFile, "raft.db")
+
     def test_what_the_log_holds_is_compared_with_its_checksum(self) -> None:
         for statement in (
             "UPDATE log SET data = x'00' WHERE idx = 12",
@@ -282,9 +291,10 @@ class RefusalTests(SynchronousTestCase):
             connection = sqlite3.connect(os.path.join(self.path, "raft.db"), isolation_level=None)
             connection.execute(statement)
             connection.close()
-            folder = open_small(self.path)
-            error = self.assertRaises(CorruptFile, lambda: list(folder.entries(1, 0)))  # noqa: B023
-            folder.close()
+            self.refused(CorruptFile, "raft.db")
+            connection = open_file(os.path.join(self.path, "raft.db"), Kind.RAFT)
+            error = self.assertRaises(CorruptFile, lambda: list(read_entries(connection, "raft.db", 1, 0)))  # noqa: B023
+            connection.close()
             self.assertIn("entry 12 of region 1", str(error))
 
     def test_a_folder_that_is_a_file(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from tinykv.storage.checksum import entry_checksum, numbers_checksum, row_checksum
 from tinykv.storage.errors import StorageError
 from tinykv.storage.log import read_base, read_last
+from tinykv.storage.log_end import verify_end
 from tinykv.storage.schema import Kind, connect_to_look, errors_of, inspect
 from tinykv.storage.sums import PageSums, frames
 from tinykv.storage.tables import FAMILIES
@@ -41,6 +42,7 @@ def check_folder(path: str, *, quick: bool = False, progress: Progress | None = 
                     problems.append(f"{name}: missing, or its creation was never finished")
                     continue
                 with errors_of(name):
+                    verify_end(name)
                     sums = PageSums.load(name)
                     if sums is not None:
                         sums.verify({page for page, _, _ in frames(name)})
@@ -93,20 +95,26 @@ def _checksums(connection: sqlite3.Connection, name: str) -> Iterator[str]:
     Compare everything that has a checksum with it, whichever of the two files it is.
     """
     tables = {table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "log" in tables:
+        yield from log_checksums(connection, name)
     for family in FAMILIES:
         if family in tables:
             for key, crc, value in connection.execute(f'SELECT key, crc, value FROM "{family}"'):
                 if crc != row_checksum(key, value):
                     yield f"{name}: the row {key!r} of {family} isn't what was written there"
-    if "log" in tables:
-        for region, index, term, crc, data in connection.execute("SELECT region, idx, term, crc, data FROM log"):
-            if crc != entry_checksum(region, index, term, data):
-                yield f"{name}: entry {index} of region {region} isn't what was written there"
+
+
+def log_checksums(connection: sqlite3.Connection, name: str) -> Iterator[str]:
+    """
+    Compare what raft.db holds with its checksums, and say where they differ.
+    """
+    for region, index, term, crc, data in connection.execute("SELECT region, idx, term, crc, data FROM log"):
+        if crc != entry_checksum(region, index, term, data):
+            yield f"{name}: entry {index} of region {region} isn't what was written there"
     for table, columns in (("hard_state", "region, peer, term, vote, commit_hint"), ("log_base", "region, idx, term")):
-        if table in tables:
-            for row in connection.execute(f"SELECT {columns}, crc FROM {table}"):
-                if row[-1] != numbers_checksum(*row[:-1]):
-                    yield f"{name}: the row of region {row[0]} in {table} isn't what was written there"
+        for row in connection.execute(f"SELECT {columns}, crc FROM {table}"):
+            if row[-1] != numbers_checksum(*row[:-1]):
+                yield f"{name}: the row of region {row[0]} in {table} isn't what was written there"
 
 
 def check_logs(raft: sqlite3.Connection, data: sqlite3.Connection, name: str) -> Iterator[str]:

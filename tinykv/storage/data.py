@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from tinykv.storage.checksum import row_checksum
 from tinykv.storage.errors import from_sqlite
+from tinykv.storage.log_end import LogEnd
 from tinykv.storage.schema import errors_of
 from tinykv.storage.sums import PageSums
 from tinykv.storage.tables import FAMILIES
@@ -68,6 +69,7 @@ class DataStore:
         self._unchecked = 0
         with errors_of(path):
             self._sums = PageSums.load(path)
+        self._end = LogEnd(path)
         self._begin()
 
     def _begin(self) -> None:
@@ -117,6 +119,8 @@ class DataStore:
                 raise
         except sqlite3.Error as error:
             raise from_sqlite(error, self._path) from error
+        with errors_of(self._path):
+            self._end.committed()
         self._unchecked += _ROW_BYTES * (self._connection.total_changes - changes)
         self._begin()
 
@@ -160,7 +164,10 @@ class DataStore:
         self._unchecked = 0
         try:
             self._prepare()
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames == moved:
+                with errors_of(self._path):
+                    self._end.forget()
         except sqlite3.Error as error:
             raise from_sqlite(error, self._path) from error
 
@@ -178,8 +185,11 @@ class DataStore:
         """
         try:
             self._prepare()
+            with errors_of(self._path):
+                self._end.forget()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             raise from_sqlite(error, self._path) from error
         finally:
             self._connection.close()
+            self._end.close()

@@ -3,7 +3,7 @@ The data folder of a store: what lies in it, whose it is, and what a start finds
 
     LOCK        held while a process (the store or one of its writers) has the folder open
     raft.db     logs, terms and votes        (+ -wal, -shm while open)
-    raft.end    how far the -wal of raft.db is on disk, while open
+    raft.end    how far the -wal of raft.db is on disk, while open; data.end that of data.db
     data.db     rows; the authority on what is applied (R5)
     data.sum    checksums of the pages of data.db
     ballast     room kept back for a full disk
@@ -27,6 +27,7 @@ from uuid import uuid4
 from twisted.internet.interfaces import IReactorFDSet
 
 from tinykv.storage.ballast import BALLAST_BYTES, Ballast
+from tinykv.storage.check import log_checksums
 from tinykv.storage.errors import CorruptFile, DiskFull, FolderInUse, WrongFolder, from_os
 from tinykv.storage.log import (
     Entry,
@@ -156,7 +157,7 @@ class DataFolder:
             if term != applied[1]:
                 batch = LogBatch()
                 batch.reset(region, *applied)
-                LogStore(raft, self.raft_path).write(batch.operations)
+                LogStore(raft, self.raft_path, noting=False).write(batch.operations)
                 truncate(raft, self.raft_path)
                 base = last = applied
             hard_state = read_hard_state(raft, region)
@@ -316,8 +317,8 @@ def _settle_sums(path: str) -> None:
 
 def _verify(raft_path: str, data_path: str) -> None:
     """
-    Compare what lies in the files with their checksums, as far as reading rows later doesn't. data.db may be large, so
-    its pages are read as they are; the log's tree is walked by SQLite.
+    Compare what lies in the files with their checksums, before anything is changed. data.db may be large, so its pages
+    are read as they are, and its rows are compared when they are read.
 
     @raise CorruptFile: something is wrong; nothing was changed.
     """
@@ -326,16 +327,18 @@ def _verify(raft_path: str, data_path: str) -> None:
             verify_end(raft_path)
             connection = connect_to_look(raft_path)
             try:
-                ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+                problem = f"{raft_path}: {found}" if found != "ok" else next(log_checksums(connection, raft_path), None)
             finally:
                 connection.close()
-        if found != "ok":
+        if problem is not None:
             raise CorruptFile(
-                f"{raft_path}: the file is damaged. It was left as it is; keep a copy, and start this store with an "
-                f"empty folder under a new id ({found})"
+                f"{problem}. The file was left as it is; keep a copy, and start this store with an empty folder under "
+                "a new id"
             )
     if looks_made(data_path):
         with errors_of(data_path):
+            verify_end(data_path)
             sums = PageSums.load(data_path)
             if sums is not None:
                 sums.verify({page for page, _, _ in frames(data_path)})

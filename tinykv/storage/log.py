@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from tinykv.storage.checksum import entry_checksum, numbers_checksum
 from tinykv.storage.errors import CorruptFile, LogGap, from_os, from_sqlite
-from tinykv.storage.log_end import LogEnd, forget_end
+from tinykv.storage.log_end import LogEnd
 
 APPEND: Final = 0
 STATE: Final = 1
@@ -77,6 +77,8 @@ class LogStore:
     @param path: for messages.
     @param fsync: C{False} for durability C{os}.
     @param checkpoint_bytes: bytes of operations after which a checkpoint is due.
+    @param noting: whether it's noted how far the write-ahead log is on disk (L{LogEnd}). Not with durability C{os}: a
+        loss of power may take more than a note of it.
     """
 
     def __init__(
@@ -86,12 +88,12 @@ class LogStore:
         *,
         fsync: bool = True,
         checkpoint_bytes: int = CHECKPOINT_BYTES,
+        noting: bool = True,
     ) -> None:
         self._connection = connection
         self._path = path
         self._fsync = fsync
-        # With durability "os" a loss of power may take more than a note of it.
-        self._end = LogEnd(path) if fsync else None
+        self._end = LogEnd(path) if fsync and noting else None
         self._checkpoint_bytes = checkpoint_bytes
         self._synchronous = True
         self._unchecked = 0  # bytes written since the last checkpoint
@@ -227,9 +229,13 @@ class LogStore:
         """
         self._unchecked = 0
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if self._end is not None and frames == moved:
+                self._end.forget()
         except sqlite3.Error as error:
             raise from_sqlite(error, self._path) from error
+        except OSError as error:
+            raise from_os(error, self._path) from error
 
     def close(self) -> None:
         """
@@ -237,7 +243,8 @@ class LogStore:
         """
         try:
             self._connection.execute("PRAGMA synchronous = FULL")
-            forget_end(self._path)
+            if self._end is not None:
+                self._end.forget()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             raise from_sqlite(error, self._path) from error

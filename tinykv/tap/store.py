@@ -154,8 +154,12 @@ class StoreService(Service):
     def _open(self) -> None:
         config = self.config
         random: Random = SystemRandom()
-        self.folder = folder = open_folder(str(config.data_dir), STORE_ID, ballast_bytes=config.ballast_bytes)
-        folder.ballast.low_bytes = config.disk_low_mark
+        self.folder = folder = open_folder(
+            str(config.data_dir),
+            STORE_ID,
+            ballast_bytes=config.ballast_bytes,
+            disk_low_bytes=config.disk_low_mark,
+        )
         self.rows = RowStore(Reader(folder.data_path))
         self.keyspace = keyspace = Keyspace(self.rows, VALUE_TYPES, budget=config.memory_budget)
         table = commands_of(MODULES)
