@@ -47,10 +47,17 @@ class BallastTests(SynchronousTestCase):
 
     def test_not_taken_when_the_disk_is_low(self) -> None:
         ballast = Ballast(self.path, SIZE, low_bytes=1 << 60)
-        self.assertTrue(ballast.low)
+        self.assertTrue(ballast.is_low(0))
         self.assertFalse(ballast.restore())
         self.assertFalse(os.path.exists(self.path))
-        self.assertFalse(Ballast(self.path, SIZE, low_bytes=0).low)
+        self.assertFalse(Ballast(self.path, SIZE, low_bytes=0).is_low(1 << 60))
+
+    def test_what_is_still_in_memory_counts_twice(self) -> None:
+        ballast = Ballast(self.path, SIZE, low_bytes=SIZE)
+        spare = ballast.free_bytes - SIZE
+        slack = spare // 2
+        self.assertFalse(ballast.is_low((spare - slack) // 2))
+        self.assertTrue(ballast.is_low((spare + slack) // 2))
 
     def test_none_is_wanted(self) -> None:
         self.assertTrue(Ballast(self.path, 0, low_bytes=0).restore())

@@ -57,12 +57,16 @@ class Ballast:
             raise from_os(error, self.path) from error
         return status.f_bavail * status.f_frsize
 
-    @property
-    def low(self) -> bool:
+    def is_low(self, unwritten: int) -> bool:
         """
-        Is there less room than the low mark?
+        Is there less room than the low mark once the changes that are still in memory are written?
+
+        Each of their bytes is written twice, to the write-ahead log and then to the file. Without room for them a
+        store that refuses growing writes would still run into the end of the disk.
+
+        @param unwritten: bytes of such changes.
         """
-        return self.free_bytes < self.low_bytes
+        return bool(self.low_bytes) and self.free_bytes < self.low_bytes + 2 * unwritten
 
     def restore(self) -> bool:
         """

@@ -38,6 +38,9 @@ def connect_writer(path: str) -> sqlite3.Connection:
             execute("PRAGMA checkpoint_fullfsync = ON")
         execute("PRAGMA wal_autocheckpoint = 0")
         execute("PRAGMA mmap_size = 0")
+        # Some builds (Debian's) zero what is deleted, so that a cut of the log or a FLUSHALL would write as much as it
+        # frees, and needs that much room on a disk that may be full.
+        execute("PRAGMA secure_delete = OFF")
         execute("PRAGMA temp_store = MEMORY")
         execute("PRAGMA trusted_schema = OFF")
         execute("PRAGMA cell_size_check = ON")

@@ -272,7 +272,7 @@ class StoreService(Service):
         """Refuse growing writes while the disk is nearly full, and give the ballast up meanwhile."""
         ballast = self.folder.ballast
         try:
-            low = ballast.low
+            low = ballast.is_low(self.host.table_bytes)
             if low and not self.host.growing_refused:
                 released = ballast.release()
                 self.log.error(
