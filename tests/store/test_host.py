@@ -395,6 +395,35 @@ class FlushTests(HostCase):
         self.assertEqual(client.heard(), [b":3\r\n", b"$1\r\n3\r\n"])
         self.assertIsNone(hosted.host.refusal(spec))
 
+    def test_the_disk_does_not_answer(self) -> None:
+        """Clients learn that the outcome is unknown, further writes are refused, reads go on; it happens once."""
+        hosted = self.make()
+        client, blocked = hosted.client(), hosted.client()
+        hosted.settle()
+        client.send("INCR a")
+        client.send("GET a")
+        blocked.send("BLPOP l 0")
+        hosted.turn()
+        hosted.clock.advance(5.0)
+        self.assertEqual(client.told, [])
+        self.assertFalse(hosted.host.stalled)
+        hosted.clock.advance(0.2)
+        unknown, refused = client.heard()
+        self.assertTrue(unknown.startswith(b"-TIMEOUT") and b"outcome unknown" in unknown, unknown)
+        self.assertTrue(refused.startswith(b"-TRYAGAIN"), refused)
+        refusal = hosted.host.refusal(hosted.execution.table["incr"])
+        assert refusal is not None
+        self.assertTrue(refusal.startswith(b"-TRYAGAIN"))
+        self.assertEqual(client.read("GET a"), NIL)
+        hosted.clock.advance(1.0)
+        self.assertEqual((client.told, blocked.told), ([], []))
+        hosted.sync()
+        hosted.clock.advance(0.2)
+        self.assertFalse(hosted.host.stalled)
+        self.assertEqual((client.told, blocked.told, blocked.waiting), ([], [], [0]))
+        self.assertEqual(client.read("GET a"), b"$1\r\n1\r\n")
+        self.assertIsNone(hosted.host.refusal(hosted.execution.table["incr"]))
+
     def test_entries_under_way_when_it_gets_busy(self) -> None:
         """They're applied, and reach the disk although no table is frozen meanwhile."""
         hosted = self.make(memtable_bytes=1, frozen_tables=1)

@@ -50,6 +50,8 @@ _DISK_FULL = replies.error(
     b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
 )
 _TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing was done")
+_STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothing was done")
+_UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
 _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
 
 #: A table with changes is flushed after this many seconds at the latest, so that a restart has little to replay.
@@ -118,6 +120,7 @@ class RegionHost:
     @ivar applied: Index of the last entry applied; C{applied_term} is its term.
     @ivar ready: Whether the entry that opened this run's term has been applied, so that reads may be answered.
     @ivar growing_refused: Whether the disk is nearly full.
+    @ivar stalled: Whether a write of the log has been under way for longer than C{request_timeout}.
     @ivar stopped: Called once with the failure that stops the store.
     """
 
@@ -158,6 +161,7 @@ class RegionHost:
         self.applied_term = applied.term
         self.ready = False
         self.growing_refused = False
+        self.stalled = False
         self.entries = 0
         self.flushes = 0
         self._region = region
@@ -181,6 +185,8 @@ class RegionHost:
         self._pending: list[Operation] = []
         self._batches: deque[Batch] = deque()
         self._turn_due = False
+        #: When each write of the log that is under way began, oldest first.
+        self._writes: deque[float] = deque()
         self._proposed_time = 0
         self._last_index = node.last
         self._flush_due: IDelayedCall | None = None
@@ -276,6 +282,8 @@ class RegionHost:
 
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Say why a command can't be taken now."""
+        if self.stalled:
+            return _STALLED
         if self.growing_refused and spec.grows:
             return _DISK_FULL
         if self._busy_since is not None and self._clock.seconds() - self._busy_since > self._request_timeout:
@@ -359,8 +367,10 @@ class RegionHost:
         batch.append(self._region, entries[0].index, [(entry.term, entry.data) for entry in entries])
         last = entries[-1]
         begun = self._clock.seconds()
+        self._writes.append(begun)
 
         def written() -> None:
+            self._writes.popleft()
             durations = self._durations
             durations.log_commit_seconds.observe(self._clock.seconds() - begun)
             durations.log_commit_bytes.observe(sum(len(entry.data) for entry in entries))
@@ -445,9 +455,37 @@ class RegionHost:
         if self._failed:
             return
         self._ticking = self._clock.callLater(1 / self._hz, self._tick)
+        self._look_for_stall()
         self.keyspace.turn()
         if not self._expiring:
             self._look_for_due()
+
+    def _look_for_stall(self) -> None:
+        """
+        Tell clients that the disk doesn't answer, rather than let them wait for it without a word.
+
+        Their writes may still happen: once, if ever. Waiters of blocking commands wait anyhow, and stay.
+        """
+        stalled = bool(self._writes) and self._clock.seconds() - self._writes[0] > self._request_timeout
+        if stalled != self.stalled:
+            self.stalled = stalled
+            if stalled:
+                self.log.error("the log writer has not answered for {seconds} s", seconds=self._request_timeout)
+            else:
+                self.log.info("the log writer answers again")
+        if stalled:
+            for batch in self._batches:
+                batch.operations = [self._give_up(operation) for operation in batch.operations]
+            self._answered()
+
+    @staticmethod
+    def _give_up(operation: Operation) -> Operation:
+        """Answer an operation that is under way; if it's done after all nobody is told."""
+        kind, client, number, *rest = operation
+        if kind in (WAITING, INTERNAL, LOCAL) or client is NOBODY:
+            return operation
+        client.answer(number, _STALLED if kind in (READ, READ_EXEC) else _UNKNOWN)
+        return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])
 
     def _look_for_due(self) -> None:
         self._expiring = False
