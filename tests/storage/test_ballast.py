@@ -59,6 +59,14 @@ class BallastTests(SynchronousTestCase):
         self.assertFalse(ballast.is_low((spare - slack) // 2))
         self.assertTrue(ballast.is_low((spare + slack) // 2))
 
+    def test_free_pages_are_room_but_not_for_the_logs(self) -> None:
+        free = Ballast(self.path, 0).free_bytes
+        ballast = Ballast(self.path, 0, low_bytes=2 * free)
+        self.assertTrue(ballast.is_low(0))
+        self.assertFalse(ballast.is_low(0, 2 * free))
+        # A quarter of the mark has to be free outside of the file, however much is free within.
+        self.assertTrue(Ballast(self.path, 0, low_bytes=8 * free).is_low(0, 100 * free))
+
     def test_none_is_wanted(self) -> None:
         self.assertTrue(Ballast(self.path, 0, low_bytes=0).restore())
         self.assertFalse(os.path.exists(self.path))

@@ -57,16 +57,23 @@ class Ballast:
             raise from_os(error, self.path) from error
         return status.f_bavail * status.f_frsize
 
-    def is_low(self, unwritten: int) -> bool:
+    def is_low(self, unwritten: int, reusable: int = 0) -> bool:
         """
         Is there less room than the low mark once the changes that are still in memory are written?
 
         Each of their bytes is written twice, to the write-ahead log and then to the file. Without room for them a
         store that refuses growing writes would still run into the end of the disk.
 
+        Free pages within the data file are room too, or deleting would never end the refusal: the file doesn't shrink.
+        But the write-ahead logs can't use them, so a quarter of the mark has to be free beside what they will take.
+
         @param unwritten: bytes of such changes.
+        @param reusable: bytes of free pages within the data file.
         """
-        return bool(self.low_bytes) and self.free_bytes < self.low_bytes + 2 * unwritten
+        if not self.low_bytes:
+            return False
+        free = self.free_bytes
+        return free + reusable < self.low_bytes + 2 * unwritten or free < self.low_bytes // 4 + unwritten
 
     def restore(self) -> bool:
         """

@@ -63,6 +63,17 @@ class Reader:
             "is; keep a copy, and start this store with an empty folder under a new id"
         )
 
+    def reusable_bytes(self) -> int:
+        """
+        @return: bytes of pages within the file that hold nothing, and that the next rows take first.
+        """
+        try:
+            (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return int(pages) * int(size)
+
     def get(self, family: str, key: bytes) -> bytes | None:
         """
         @return: the value of a row, or C{None}.

@@ -272,7 +272,7 @@ class StoreService(Service):
         """Refuse growing writes while the disk is nearly full, and give the ballast up meanwhile."""
         ballast = self.folder.ballast
         try:
-            low = ballast.is_low(self.host.table_bytes)
+            low = ballast.is_low(self.host.table_bytes, self.rows.reader.reusable_bytes())
             if low and not self.host.growing_refused:
                 released = ballast.release()
                 self.log.error(
@@ -351,6 +351,8 @@ class StoreService(Service):
             return "stopping after a failure"
         if not self.host.ready:
             return "starting"
+        if self.host.stalled:
+            return "the disk does not answer: writes are refused"
         return "disk nearly full: growing writes are refused" if self.host.growing_refused else None
 
     def status(self) -> dict[str, Any]:
