@@ -86,26 +86,6 @@ class WrongArity(CommandError):
         super().__init__(b"ERR wrong number of arguments for '%b' command" % name.encode())
 
 
-class TryAgain(CommandError):
-    """The store is busy; the command did nothing and may be sent again."""
-
-    __slots__ = ()
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(b"TRYAGAIN " + reason.encode())
-
-
-class OutOfDisk(CommandError):
-    """The disk is nearly full: commands that make data grow are refused, all others go on."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(
-            b"OOM command not allowed: the disk of this store is nearly full. Free space or add a store, then retry."
-        )
-
-
 class Fault(Exception):
     """
     Something below failed in a way that no command is to blame for: the store stops serving and says why.

@@ -101,11 +101,3 @@ def raw_key(key: bytes) -> bytes:
 def after(key: bytes) -> bytes:
     """Give the least key that is greater than this one."""
     return key + b"\x00"
-
-
-def after_prefix(prefix: bytes) -> bytes | None:
-    """Give the least key greater than all that start with this prefix; None if there is no such key."""
-    stripped = prefix.rstrip(b"\xff")
-    if not stripped:
-        return None
-    return stripped[:-1] + bytes((stripped[-1] + 1,))

@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 from tests.storage.folders import open_small
 from tinykv.storage.errors import FolderInUse, LogGap, StorageError, WriterLost
 from tinykv.storage.process import ProcessChannel
+from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch
 
@@ -38,7 +39,8 @@ class WriterProcessTests(TestCase):
     def setUp(self) -> None:
         self.path = self.mktemp()
         self.folder = open_small(self.path)
-        self.log, self.data, self.reader = self.folder.start_writers(reactor)
+        self.log, self.data = self.folder.start_writers(reactor)
+        self.reader = Reader(self.folder.data_path)
         self.addCleanup(self.folder.close)
 
     def log_channel(self) -> ProcessChannel:

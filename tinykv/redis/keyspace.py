@@ -14,7 +14,6 @@ its commit, as Redis never keeps an empty collection.
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections.abc import Callable, Iterator
 from itertools import islice
 from struct import Struct
@@ -40,7 +39,6 @@ from tinykv.redis.idleness import Idleness
 from tinykv.redis.settings import Settings
 from tinykv.redis.tree import Node, decode_node
 from tinykv.redis.value import (
-    EXPIRES,
     KEY_OVERHEAD,
     STRING,
     STRING_EXPIRES,
@@ -498,11 +496,6 @@ class TreeNodes:
         self._db = value.db.number
         self.base = generation << 32
 
-    @property
-    def epoch(self) -> int:
-        """Count the turns of the cache: a node object found under one epoch mustn't be used under the next."""
-        return self._keyspace.epoch
-
     def load(self, node_id: int) -> Node:
         """
         Give a node.
@@ -603,7 +596,6 @@ class Keyspace:
         self.used = 0
         self.changed_bytes = 0
         self._used_old = 0
-        self.epoch = 0
         self.changes = 0
         self.expired_keys = 0
         self._dropping: list[dict[Any, Any]] = []
@@ -711,7 +703,6 @@ class Keyspace:
 
     def rotate(self) -> None:
         """Let the young generation of the cache become the old one, and drop what wasn't used since the last time."""
-        self.epoch += 1
         for db in self.physical:
             if db.old:
                 self.complete = False
@@ -753,11 +744,3 @@ class Keyspace:
                 raise Damaged(f"slot {slot} of database {number} has no counter row")
             self.physical[number].load_counter(slot, Counter(row_key, *_COUNTS.unpack(row)))
             at = database_range(slot, number)[1]
-
-
-def position_of(key: bytes) -> tuple[int, int]:
-    """Give a key's position in the order of its database: (slot, crc32)."""
-    return slot_of(key), crc32(key)
-
-
-__all__ = ["EXPIRES", "Counter", "Database", "Keyspace", "NodeCache", "Rows", "TreeNodes", "position_of"]

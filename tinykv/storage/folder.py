@@ -187,19 +187,17 @@ class DataFolder:
         _tidy(data, self.data_path)
         self.identity = identity
 
-    def start_writers(
-        self, reactor: IReactorFDSet, *, fsync: bool = True
-    ) -> tuple[LogWriter, DataWriter, Reader]:
+    def start_writers(self, reactor: IReactorFDSet, *, fsync: bool = True) -> tuple[LogWriter, DataWriter]:
         """
         Hand the files over to the writers' processes.
 
         @param fsync: C{False} for durability C{os}.
-        @return: the writers, and the connection to read with. The folder is to be closed after all three.
+        @return: the writers. The folder is to be closed after both, and after whoever reads data.db.
         """
         self.release_files()
         log = ProcessChannel(reactor, "log", self.raft_path, lock=self._lock, fsync=fsync)
         data = ProcessChannel(reactor, "data", self.data_path, lock=self._lock)
-        return LogWriter(log), DataWriter(data), Reader(self.data_path)
+        return LogWriter(log), DataWriter(data)
 
     def release_files(self) -> None:
         """

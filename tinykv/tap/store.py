@@ -172,8 +172,7 @@ class StoreService(Service):
         )
         applied, node = recover(folder, execution)
         fsync = config.durability == "fsync"
-        self.log_writer, self.data_writer, spare = folder.start_writers(self._reactor, fsync=fsync)
-        spare.close()
+        self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.host = RegionHost(
             region=REGION,
             peer=PEER,
