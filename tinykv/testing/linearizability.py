@@ -1,0 +1,309 @@
+"""
+Is there an order that explains what clients saw?
+
+A history is linearizable (Herlihy and Wing, 1990) if its operations can be put into one order that a single copy of
+the data, doing one operation after another, could have gone through with the same replies, and in which no operation
+comes before one that had returned when it was called. An operation whose outcome is unknown may stand anywhere after
+its call, or be left out.
+
+The search is Wing and Gong's, with Lowe's memory of configurations ("Testing for linearizability", 2017): depth first,
+take any operation that may come next, go back when none fits; and never look twice at the same (operations taken,
+state), whatever order led there. It's iterative, so that long histories don't exhaust the stack, and it counts its
+steps: a search that doesn't end within its bound says L{Verdict.UNDECIDED}, which is no success.
+
+What keeps it tractable:
+
+- A history falls apart into parts that share no keys, and is linearizable exactly if each of them is (locality).
+- An operation of unknown outcome is tried after all others, and only where it changes the state: where it doesn't,
+  leaving it out comes to the same.
+- States are numbered as they are met, and what an operation does in a state is asked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from tinykv.testing.history import Operation
+
+#: Steps after which a search of one part gives up: some seconds.
+STEPS_MAX: Final = 1_000_000
+
+
+class Model(Protocol):
+    """
+    What a single copy of the data would do.
+
+    A state is hashable. An expected output is a value to be compared, or a predicate of the output.
+    """
+
+    def initial(self) -> Hashable:
+        """Give the state before the first operation."""
+        ...
+
+    def step(self, state: Any, operation: Operation) -> Iterable[tuple[Any, Hashable]]:
+        """Give all that an operation may do in a state: (expected output, next state)."""
+        ...
+
+    def keys(self, operation: Operation) -> Iterable[Hashable]:
+        """Give all keys that an operation's effect or output may depend on."""
+        ...
+
+    def reads(self, operation: Operation) -> bool:
+        """Say whether an operation changes nothing, whatever the state."""
+        ...
+
+    def describe(self, operation: Operation) -> str:
+        """Word an operation's input."""
+        ...
+
+    def describe_output(self, output: Any) -> str:
+        """Word an output, or an expected output."""
+        ...
+
+    def describe_state(self, state: Any) -> str:
+        """Word a state."""
+        ...
+
+
+class Verdict(Enum):
+    """What a check found."""
+
+    LINEARIZABLE = "linearizable"
+    VIOLATED = "not linearizable"
+    UNDECIDED = "undecided: the search was too long"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    The end of a check.
+
+    @ivar steps: How many configurations were looked at.
+    @ivar part: The operations that can't be explained, or couldn't be within the bound; empty on success.
+    @ivar order: The longest order found for them, and C{state} its end; for messages.
+    """
+
+    verdict: Verdict
+    steps: int
+    part: tuple[Operation, ...] = ()
+    order: tuple[Operation, ...] = ()
+    state: Hashable = None
+
+
+def check(operations: Iterable[Operation], model: Model, *, steps_max: int = STEPS_MAX) -> Outcome:
+    """
+    Check a history.
+
+    @param steps_max: The bound of the search in each part.
+    @return: C{VIOLATED} if a part is, whatever the others are; else C{UNDECIDED} if one is.
+    """
+    steps = 0
+    undecided: Outcome | None = None
+    for part in parts(operations, model):
+        outcome = check_part(part, model, steps_max=steps_max)
+        steps += outcome.steps
+        if outcome.verdict is Verdict.VIOLATED:
+            return outcome
+        if outcome.verdict is Verdict.UNDECIDED and undecided is None:
+            undecided = outcome
+    return undecided if undecided is not None else Outcome(Verdict.LINEARIZABLE, steps)
+
+
+def check_part(operations: Iterable[Operation], model: Model, *, steps_max: int = STEPS_MAX) -> Outcome:
+    """Check a history as a whole."""
+    return _Search(list(operations), model, steps_max).run()
+
+
+def accepts(expected: Any, output: Any) -> bool:
+    """Say whether an output is as expected."""
+    return bool(expected(output)) if callable(expected) else bool(expected == output)
+
+
+def parts(operations: Iterable[Operation], model: Model) -> list[list[Operation]]:
+    """
+    Cut a history into parts that have no keys in common: the connected components of the keys that operations touch
+    together. Operations without keys are one part.
+    """
+    operations = list(operations)
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(key: Hashable) -> Hashable:
+        while (above := parent.setdefault(key, key)) != key:
+            parent[key] = parent[above]
+            key = above
+        return key
+
+    firsts: list[Hashable] = []
+    for operation in operations:
+        keys = [root(key) for key in model.keys(operation)] or [root(None)]
+        for key in keys[1:]:
+            parent[root(key)] = root(keys[0])
+        firsts.append(keys[0])
+    found: dict[Hashable, list[Operation]] = {}
+    for operation, key in zip(operations, firsts, strict=True):
+        found.setdefault(root(key), []).append(operation)
+    return list(found.values())
+
+
+class _Entry:
+    """
+    A call or a return in the list of what is left to be explained.
+
+    @ivar place: In the order of all calls and returns.
+    @ivar back: The return of this call; None in returns.
+    """
+
+    __slots__ = ("back", "bit", "next", "operation", "place", "previous")
+
+    def __init__(self, operation: Operation, place: int, bit: int) -> None:
+        self.operation = operation
+        self.place = place
+        self.bit = bit
+        self.back: _Entry | None = None
+        self.next: _Entry = self
+        self.previous: _Entry = self
+
+    def put_before(self, other: _Entry) -> None:
+        self.next = other
+        self.previous = other.previous
+        other.previous.next = self
+        other.previous = self
+
+    def lift(self) -> None:
+        self.previous.next = self.next
+        self.next.previous = self.previous
+
+    def unlift(self) -> None:
+        self.previous.next = self
+        self.next.previous = self
+
+
+class _Search:
+    """
+    One search.
+
+    A configuration is (C{taken}, C{state}): a bit for each operation that has its place in the order, and the number
+    of the state that they lead to.
+    """
+
+    def __init__(self, operations: list[Operation], model: Model, steps_max: int) -> None:
+        self._operations = operations
+        self._model = model
+        self._steps_max = steps_max
+        #: Circular, through this head; holds the calls and returns of the known operations that aren't taken.
+        self._head = _Entry(Operation(-1, -1, 0, None, None), -1, 0)
+        self._unknown: list[_Entry] = []
+        self._left = 0
+        self._numbers: dict[Hashable, int] = {}
+        self._states: list[Hashable] = []
+        #: (operation's bit, state) -> next states.
+        self._known_steps: dict[tuple[int, int], list[int]] = {}
+        self._build()
+
+    def _build(self) -> None:
+        events: list[tuple[int, int, int]] = []
+        for index, operation in enumerate(self._operations):
+            # At the same time calls come before returns: such operations overlap.
+            events.append((operation.called, 0, index))
+            if operation.returned is not None:
+                events.append((operation.returned, 1, index))
+                self._left += 1
+        events.sort()
+        calls: dict[int, _Entry] = {}
+        for place, (_, returns, index) in enumerate(events):
+            entry = _Entry(self._operations[index], place, 1 << index)
+            if returns:
+                calls[index].back = entry
+            elif not entry.operation.known:
+                if not self._model.reads(entry.operation):
+                    self._unknown.append(entry)
+                continue
+            else:
+                calls[index] = entry
+            entry.put_before(self._head)
+
+    def _number(self, state: Hashable) -> int:
+        number = self._numbers.get(state)
+        if number is None:
+            number = self._numbers[state] = len(self._states)
+            self._states.append(state)
+        return number
+
+    def _next_states(self, entry: _Entry, state: int) -> list[int]:
+        key = (entry.bit, state)
+        found = self._known_steps.get(key)
+        if found is None:
+            operation = entry.operation
+            outcomes = self._model.step(self._states[state], operation)
+            if operation.known:
+                fitting = [after for expected, after in outcomes if accepts(expected, operation.output)]
+            else:
+                fitting = [after for _, after in outcomes]
+            found = list(dict.fromkeys(map(self._number, fitting)))
+            if not operation.known and state in found:
+                found.remove(state)
+            self._known_steps[key] = found
+        return found
+
+    def _choices(self, taken: int, state: int) -> Iterator[tuple[_Entry, int]]:
+        """Yield what may come next: operations called before the first return that isn't explained."""
+        head = self._head
+        entry = head.next
+        while entry.back is not None:
+            for after in self._next_states(entry, state):
+                yield entry, after
+            entry = entry.next
+        for unknown in self._unknown:
+            if unknown.place > entry.place:
+                break
+            if not taken & unknown.bit:
+                for after in self._next_states(unknown, state):
+                    yield unknown, after
+
+    def run(self) -> Outcome:
+        """Search."""
+        state = self._number(self._model.initial())
+        taken = 0
+        steps = 0
+        seen = {(taken, state)}
+        path: list[tuple[_Entry, int]] = []
+        best: list[tuple[_Entry, int]] = []
+        best_left, best_state = self._left + 1, state
+        frames = [self._choices(taken, state)]
+        while self._left:
+            if self._left < best_left:
+                best_left, best, best_state = self._left, list(path), state
+            for entry, after in frames[-1]:
+                steps += 1
+                configuration = (taken | entry.bit, after)
+                if configuration in seen:
+                    continue
+                seen.add(configuration)
+                if entry.back is not None:
+                    entry.lift()
+                    entry.back.lift()
+                    self._left -= 1
+                path.append((entry, state))
+                taken, state = configuration
+                frames.append(self._choices(taken, state))
+                break
+            else:
+                frames.pop()
+                if not frames:
+                    return self._failed(Verdict.VIOLATED, steps, best, best_state)
+                entry, state = path.pop()
+                taken ^= entry.bit
+                if entry.back is not None:
+                    entry.back.unlift()
+                    entry.unlift()
+                    self._left += 1
+            if steps > self._steps_max:
+                return self._failed(Verdict.UNDECIDED, steps, best, best_state)
+        return Outcome(Verdict.LINEARIZABLE, steps)
+
+    def _failed(self, verdict: Verdict, steps: int, best: list[tuple[_Entry, int]], state: int) -> Outcome:
+        order = tuple(entry.operation for entry, _ in best)
+        return Outcome(verdict, steps, tuple(self._operations), order, self._states[state])
