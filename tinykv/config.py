@@ -245,7 +245,8 @@ class StoreConfig:
     )
     query_buffer_limit: int = _option(
         "limits", kinds.size(1 * MB), 1 * GB,
-        """Most bytes of one client that wait to be a whole command; past it the client is closed.""",
+        """Most bytes of one client that wait to be a whole command, or behind a command that waits (BLPOP); past it
+        the client is closed.""",
     )
     output_buffer_limit: int = _option(
         "limits", kinds.size(1 * MB), 256 * MB,

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.server.harness import Client, SocketTransport, Store
 from tinykv.resp.replies import encode_command
 from tinykv.server.outbound import SEND_BYTES
-from tinykv.server.session import READ_AHEAD_BYTES
+from tinykv.server.session import CHUNK_BYTES
 
 OK = b"+OK\r\n"
 
@@ -81,6 +81,29 @@ class OrderTests(SynchronousTestCase):
         }
         for request, text in cases.items():
             self.assertEqual(self.client.says(request), b"-%b\r\n" % text)
+
+    def test_a_change_of_protocol_keeps_its_place(self) -> None:
+        self.store.log.held = True
+        self.client.pipeline(b"HSET h f v", b"HGETALL h", b"HELLO 3", b"HGETALL h")
+        self.client.pipeline(b"HSET h g w", b"RESET", b"HGETALL h")
+        self.store.turn()
+        self.store.log.let_go()
+        self.store.turn()
+        said = self.client.taken()
+        array, rest = said.split(b"%7\r\n", 1)
+        self.assertEqual(array, b":1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n")
+        self.assertIn(b"%1\r\n$1\r\nf\r\n$1\r\nv\r\n:1\r\n+RESET\r\n*4\r\n", rest)
+
+    def test_what_is_shown_of_the_data_keeps_its_place(self) -> None:
+        self.store.log.held = True
+        name = b"hash-max-listpack-entries"
+        self.client.pipeline(b"SET a 1", b"INFO keyspace", b"CONFIG SET %b 7" % name, b"CONFIG GET %b" % name)
+        self.store.turn()
+        self.store.log.let_go()
+        self.store.turn()
+        said = self.client.taken()
+        self.assertIn(b"db0:keys=1,expires=0", said)
+        self.assertTrue(said.endswith(b"+OK\r\n*2\r\n$25\r\n%b\r\n$1\r\n7\r\n" % name))
 
     def test_a_broken_command_is_told_and_the_connection_stays(self) -> None:
         def fail(*_: object) -> bytes:
@@ -349,15 +372,68 @@ class HoldTests(SynchronousTestCase):
         self.store.turn()
         self.assertEqual(len(self.store.execution.waiters), 0)
 
-    def test_it_is_read_ahead_from_up_to_a_limit(self) -> None:
-        self.client.says(b"BLPOP l 0")
-        self.client.pipeline(b"PING")
-        self.assertEqual(self.client.transport.producerState, "producing")
-        self.client.feed(encode_command([b"ECHO", b"x" * READ_AHEAD_BYTES]))
-        self.assertEqual(self.client.transport.producerState, "paused")
+    def test_it_is_read_from_so_that_it_is_noticed_when_it_leaves(self) -> None:
+        self.client.says(b"BLPOP l 0", b"PING")
+        echo = encode_command([b"ECHO", b"x" * CHUNK_BYTES])
+        for part in (echo[:100], echo[100:], echo * 39 + b"PI", b"NG\r\n"):
+            self.client.feed(part)
+            self.assertEqual(self.client.transport.producerState, "producing")
+        self.assertGreater(self.client.session.query_buffer, 40 * CHUNK_BYTES)
         self.other.says(b"RPUSH l x")
-        self.assertTrue(self.client.taken().endswith(b"+PONG\r\n$1048576\r\n" + b"x" * READ_AHEAD_BYTES + b"\r\n"))
+        text = b"$%d\r\n%b\r\n" % (CHUNK_BYTES, b"x" * CHUNK_BYTES)
+        self.assertEqual(
+            self.client.taken(), b"*2\r\n$1\r\nl\r\n$1\r\nx\r\n+PONG\r\n" + text * 40 + b"+PONG\r\n"
+        )
+        self.assertEqual(self.client.session.query_buffer, 0)
         self.assertEqual(self.client.transport.producerState, "producing")
+
+    def test_it_is_read_from_up_to_the_limit_of_the_query_buffer(self) -> None:
+        store = Store(query_buffer_limit=1 << 20, bulk_limit=1 << 20)
+        for size, closed in ((1 << 20, False), ((1 << 20) + 1, True)):
+            client = store.connect(room=100)
+            client.says(b"BLPOP l 0")
+            client.feed(b"\n" * (size - 10))
+            client.feed(b"\n" * 10)
+            self.assertEqual(transport_of(client).aborted, closed)
+            client.lose()
+            store.turn()
+            self.assertEqual(len(store.execution.waiters), 0)
+        self.assertEqual(store.front.query_limit_closes, 1)
+
+    def test_it_is_read_from_whatever_stopped_the_reading_before(self) -> None:
+        self.store = Store(pipeline_depth=2)
+        for words in ([b"PING", b"BLPOP l 0", b"PING"], [b"SET k v", b"SET k w", b"BLPOP l 0", b"PING"]):
+            client = self.store.connect(room=4)
+            client.pipeline(*words)
+            self.store.turn()
+            self.assertEqual(client.transport.producerState, "paused")
+            transport_of(client).drain(1000)
+            self.store.turn()
+            self.assertEqual(len(self.store.execution.waiters), 1)
+            self.assertEqual(client.transport.producerState, "producing")
+            client.lose()
+            self.store.turn()
+
+    def test_bytes_that_are_no_request_behind_it(self) -> None:
+        self.client.says(b"BLPOP l 0")
+        self.client.feed(encode_command([b"PING"]) + b"*x\r\n")
+        self.client.feed(encode_command([b"PING"]))
+        self.assertFalse(self.client.session.closing)
+        self.other.says(b"RPUSH l x")
+        self.assertTrue(
+            self.client.taken().endswith(b"x\r\n+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n")
+        )
+        self.assertTrue(self.client.closed)
+
+    def test_bytes_that_are_no_request_in_one_piece_with_it(self) -> None:
+        self.client.feed(encode_command([b"BLPOP", b"l", b"0"]) + encode_command([b"PING"]) + b"*x\r\n")
+        self.store.turn()
+        self.client.feed(encode_command([b"PING"]))
+        self.other.says(b"RPUSH l x")
+        self.assertTrue(
+            self.client.taken().endswith(b"x\r\n+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n")
+        )
+        self.assertTrue(self.client.closed)
 
     def test_an_element_that_is_there_is_taken_at_once(self) -> None:
         self.other.says(b"RPUSH l x")
@@ -409,6 +485,62 @@ class EndTests(SynchronousTestCase):
         self.assertTrue(blocked.closed)
 
 
+class HalfClosedTests(SynchronousTestCase):
+    """A client that has sent all it wants to send, and reads on."""
+
+    def setUp(self) -> None:
+        self.store = Store(pipeline_depth=2)
+        self.client = self.store.connect(room=1 << 20)
+
+    def end(self, client: Client) -> None:
+        """Let a client end its side."""
+        client.session.readConnectionLost()
+
+    def test_it_gets_its_replies(self) -> None:
+        self.store.log.held = True
+        self.client.pipeline(b"SET k 1", b"INCR k", b"INCR k", b"GET k")
+        self.end(self.client)
+        self.store.turn()
+        self.assertFalse(self.client.closed)
+        self.store.log.let_go()
+        self.store.turn()
+        self.assertEqual(self.client.taken(), b"+OK\r\n:2\r\n:3\r\n$1\r\n3\r\n")
+        self.assertTrue(self.client.closed)
+
+    def test_with_nothing_under_way_it_is_closed(self) -> None:
+        self.client.says(b"PING")
+        self.client.feed(b"*2\r\n$4\r\nEC")
+        self.end(self.client)
+        self.store.turn()
+        self.assertTrue(self.client.closed)
+
+    def test_one_that_reads_slowly(self) -> None:
+        client = self.store.connect(room=3)
+        client.pipeline(b"PING")
+        self.end(client)
+        self.store.turn()
+        self.assertFalse(client.closed)
+        transport_of(client).drain(100)
+        self.store.turn()
+        self.assertEqual(client.taken(), b"+PONG\r\n")
+        self.assertTrue(client.closed)
+
+    def test_one_that_waits_is_taken_to_have_left(self) -> None:
+        self.client.says(b"BLPOP l 0")
+        self.end(self.client)
+        self.assertTrue(self.client.closed)
+
+    def test_one_that_waits_only_after_that(self) -> None:
+        self.client.pipeline(b"RPUSH l a", b"BLPOP l 0", b"BLPOP l 0", b"PING")
+        self.end(self.client)
+        self.store.turn()
+        self.assertEqual(self.client.taken(), b":1\r\n*2\r\n$1\r\nl\r\n$1\r\na\r\n")
+        self.assertTrue(self.client.closed)
+        self.client.lose()
+        self.store.turn()
+        self.assertEqual(len(self.store.execution.waiters), 0)
+
+
 class PasswordTests(SynchronousTestCase):
     """What a client may do before it has shown the password."""
 
@@ -441,6 +573,14 @@ class PasswordTests(SynchronousTestCase):
         self.store.turn()
         self.assertEqual(self.client.taken(), b"+OK\r\n+OK\r\n:20000\r\n")
         self.assertEqual(self.client.says(b"RESET", b"GET k"), b"+RESET\r\n-NOAUTH Authentication required.\r\n")
+
+    def test_one_that_does_not_read_its_replies(self) -> None:
+        client = self.store.connect(room=3)
+        client.feed(b"PING\r\nAUTH secret\r\nPING\r\n")
+        client.feed(b"SET k v\r\n")
+        transport_of(client).drain(1000)
+        self.store.turn()
+        self.assertEqual(client.taken(), b"-NOAUTH Authentication required.\r\n+OK\r\n+PONG\r\n+OK\r\n")
 
     def test_tighter_limits(self) -> None:
         cases = {

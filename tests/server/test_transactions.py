@@ -76,6 +76,22 @@ class TransactionTests(SynchronousTestCase):
         self.assertTrue(said.endswith(b"-ERR value is not an integer or out of range\r\n:1\r\n"), said)
         self.assertEqual(self.client.says(b"EXISTS k", b"SELECT 0", b"EXISTS k"), b":1\r\n+OK\r\n:0\r\n")
 
+    def test_what_is_chosen_within_holds_for_what_follows(self) -> None:
+        said = self.client.says(b"MULTI", b"SELECT 1", b"SET k v", b"HELLO 3", b"EXEC", b"GET k", b"GET nosuch")
+        self.assertTrue(said.endswith(b"$1\r\nv\r\n_\r\n"), said)
+        said = self.client.says(b"MULTI", b"SELECT 0", b"EXEC", b"SET l v", b"SELECT 0", b"EXISTS l")
+        self.assertTrue(said.endswith(b"+OK\r\n+OK\r\n:1\r\n"), said)
+
+    def test_a_client_that_kills_itself_within(self) -> None:
+        """As in Redis it gets the transaction's reply; what it sent behind is not run."""
+        number = self.client.session.client_id
+        said = self.client.says(
+            b"MULTI", b"CLIENT KILL ID %d SKIPME no" % number, b"SET k v", b"EXEC", b"SET l v", b"PING"
+        )
+        self.assertEqual(said, OK + QUEUED * 2 + b"*2\r\n:1\r\n+OK\r\n")
+        self.assertTrue(self.client.closed)
+        self.assertEqual(self.other.says(b"EXISTS k l"), b":1\r\n")
+
     def test_a_setting_within(self) -> None:
         said = self.client.says(b"MULTI", b"CONFIG SET hash-max-listpack-entries 3 timeout 7", b"EXEC")
         self.assertEqual(said, OK + QUEUED + b"*1\r\n+OK\r\n")

@@ -215,7 +215,7 @@ def client_reply(session: Session, number: int, request: list[bytes]) -> bytes:
     return b""
 
 
-@connection("client|unblock")
+@connection("client|unblock", in_order=True)
 def client_unblock(session: Session, number: int, request: list[bytes]) -> bytes:
     """Wake a client that waits, as if its time were over or with an error."""
     how = request[3].lower() if len(request) == 4 else b"timeout"

@@ -56,7 +56,7 @@ def value_of(front: Front, name: str) -> bytes:
     return front.parameters.values[name]
 
 
-@connection("config|get")
+@connection("config|get", in_order=True)
 def config_get(session: Session, number: int, request: list[bytes]) -> bytes:
     """Give the parameters that fit one of the patterns."""
     patterns = request[2:]
@@ -67,7 +67,7 @@ def config_get(session: Session, number: int, request: list[bytes]) -> bytes:
     return replies.map_(found, session.proto)
 
 
-@connection("config|set")
+@connection("config|set", in_order=True)
 def config_set(session: Session, number: int, request: list[bytes]) -> bytes | None:
     """Change parameters: all of them, or none. Settings that all replicas share change through the log."""
     if len(request) % 2:
@@ -130,7 +130,7 @@ def _failed(name: bytes, why: str) -> CommandError:
     )
 
 
-@connection("config|resetstat")
+@connection("config|resetstat", in_order=True)
 def config_resetstat(session: Session, number: int, request: list[bytes]) -> bytes:
     """Start the figures of INFO again."""
     session.front.reset_figures()

@@ -59,7 +59,7 @@ def quit_(session: Session, number: int, request: list[bytes]) -> bytes | None:
     return None
 
 
-@connection("reset", in_multi_at_once=True)
+@connection("reset", in_multi_at_once=True, in_order=True)
 def reset(session: Session, number: int, request: list[bytes]) -> bytes:
     """Put the connection back to how it began."""
     end_transaction(session)
@@ -100,7 +100,7 @@ def _authenticate(session: Session, user: bytes, password: bytes) -> bytes | Non
     return None
 
 
-@connection("hello")
+@connection("hello", in_order=True)
 def hello(session: Session, number: int, request: list[bytes]) -> bytes:
     """Choose the protocol version, and say who this is."""
     proto = session.proto

@@ -29,6 +29,7 @@ class Outbound(Protocol):
     @ivar issued: How many requests were numbered.
     @ivar answered: How many of them have been answered.
     @ivar waiting: The number of the request that waits in a blocking command, or None.
+    @ivar held: The number of the request that has to be answered before any behind it is run, or None.
     @ivar replies_off: Whether CLIENT REPLY OFF holds replies back; C{skip_next}: SKIP does so for the next request.
     @ivar quiet: Whether one of these does.
     @ivar closing: Whether the connection ends when the client has what it's owed.
@@ -55,7 +56,7 @@ class Outbound(Protocol):
         self._muted: set[int] = set()
         self._out: list[bytes] = []
         self._listed = False
-        self._held = False
+        self.held: int | None = None
         self._queued = False
         #: Whether the next request has to stay unrun: held, queued or closing.
         self._stalled = False
@@ -95,10 +96,8 @@ class Outbound(Protocol):
             if not self._listed:
                 self._listed = True
                 self.front.answered.append(self)
-            if self.waiting is not None and self.waiting < number:
-                self.waiting = None
-                self.front.waits_no_more(self)
-                self.release()
+            if self.held is not None and self.held < number:
+                self._release()
             if unsent > self._unsent_max:
                 self._relieve()
             if not self._early or number not in self._early:
@@ -107,7 +106,7 @@ class Outbound(Protocol):
             early = self._early_bytes
             self._early_bytes = left = early - len(reply)
             if early > SEND_BYTES:
-                self._stalled = self._held or self._queued or self.closing or left > SEND_BYTES
+                self._stalled = self.held is not None or self._queued or self.closing or left > SEND_BYTES
 
     def push(self, message: bytes) -> None:
         """Send something that is no reply."""
@@ -199,20 +198,24 @@ class Outbound(Protocol):
 
     def _drained(self) -> None:
         self._queued = False
-        self._stalled = self._held or self.closing or self._early_bytes > SEND_BYTES
+        self._stalled = self.held is not None or self.closing or self._early_bytes > SEND_BYTES
         self._unsent = sum(map(len, self._out))
         self._unsent_max = SEND_BYTES
         self.flush()
 
     # Holding requests back
 
-    def hold(self) -> None:
-        """Run none of the client's further requests until L{release}."""
-        self._held = self._stalled = True
+    def hold(self, number: int) -> None:
+        """Run none of the client's further requests until this one is answered."""
+        self.held = number
+        self._stalled = True
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Go on with the client's requests when the reply that they waited for leaves."""
-        self._held = False
+        self.held = None
+        if self.waiting is not None:
+            self.waiting = None
+            self.front.waits_no_more(self)
         self._stalled = self._queued or self.closing or self._early_bytes > SEND_BYTES
 
     # The end

@@ -40,6 +40,7 @@ class Route:
     @ivar before_auth: Whether it may be used without the password.
     @ivar in_multi_at_once: Whether it's run, not queued, after MULTI.
     @ivar refused_in_multi: Whether it mustn't be queued.
+    @ivar in_order: Whether it's run only when what the client sent before it has been applied.
     @ivar calls: How often it was called; C{rejected}: refused before it ran; C{failed}: answered with an error.
     """
 
@@ -49,6 +50,7 @@ class Route:
         "calls",
         "failed",
         "in_multi_at_once",
+        "in_order",
         "kind",
         "name",
         "refused_in_multi",
@@ -70,6 +72,7 @@ class Route:
         self.before_auth = False
         self.in_multi_at_once = False
         self.refused_in_multi = False
+        self.in_order = False
         self.calls = 0
         self.rejected = 0
         self.failed = 0
@@ -81,7 +84,7 @@ class Route:
 
 
 def connection(
-    name: str, *, in_multi_at_once: bool = False, refused_in_multi: bool = False
+    name: str, *, in_multi_at_once: bool = False, refused_in_multi: bool = False, in_order: bool = False
 ) -> Callable[[Serve], Serve]:
     """
     Declare a function to be a command on the connection or the server.
@@ -90,11 +93,13 @@ def connection(
 
     @param in_multi_at_once: It's run, not queued, after MULTI.
     @param refused_in_multi: It can't be part of a transaction here, although Redis would let it.
+    @param in_order: It shows what commands on data change, or changes how their replies look, so it's run only when
+        what the client sent before it has been applied.
     """
 
     def attach(function: Serve) -> Serve:
         declared = getattr(function, "declared_connection", ())
-        entry = (name, in_multi_at_once, refused_in_multi)
+        entry = (name, in_multi_at_once, refused_in_multi, in_order)
         function.declared_connection = (*declared, entry)  # type: ignore[attr-defined]
         return function
 
@@ -117,12 +122,13 @@ class Routes:
             for function in vars(module).values():
                 if getattr(function, "__module__", None) != module.__name__:
                     continue
-                for name, at_once, refused in getattr(function, "declared_connection", ()):
+                for name, at_once, refused, in_order in getattr(function, "declared_connection", ()):
                     assert name not in self.by_name, name
                     route = Route(name, CONNECTION, facts[name].arity)
                     route.serve = function
                     route.before_auth = "no_auth" in facts[name].flags
                     route.in_multi_at_once = at_once
+                    route.in_order = in_order
                     route.refused_in_multi = refused or "no_multi" in facts[name].flags
                     self.by_name[name] = route
         self._contain()

@@ -22,7 +22,7 @@ _ROWS = 24
 _MOST_CELLS = 100_000
 
 
-@connection("info")
+@connection("info", in_order=True)
 def info(session: Session, number: int, request: list[bytes]) -> bytes:
     """Give the figures of the server, by sections."""
     return replies.verbatim(figures.text(session.front, request[1:]), b"txt", session.proto)
@@ -86,6 +86,6 @@ def shutdown(session: Session, number: int, request: list[bytes]) -> bytes | Non
             raise SyntaxProblem
         raise CommandError(b"ERR No shutdown in progress.")
     session.front.log.info("{peer} asked for the shutdown", peer=session.peer_text.decode())
-    session.hold()
+    session.hold(number)
     session.front.shutdown()
     return None

@@ -6,8 +6,9 @@ number and goes to the region, and so does everything the client sends behind it
 with their numbers, and leave in order (L{tinykv.server.outbound}).
 
 Back-pressure goes both ways: while the client doesn't take its replies, or has as many commands under way as it may,
-nothing more is read from it. A client that waits in a blocking command, or whose WATCH is still being looked up, has
-its later requests kept unrun (L{Session.hold}).
+nothing more is read from it. What comes behind a request that has to be answered first (a blocking command, a WATCH)
+is kept unrun; such a client is read from all the same, up to its query buffer's limit, since only who reads notices
+that the other side has left.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from tinykv.redis.operations import COMMANDS, READ, WAITING
+from tinykv.redis.operations import COMMANDS, LOCAL, READ, WAITING
 from tinykv.resp import replies
 from tinykv.resp.fast_reader import FastRequestReader
 from tinykv.resp.limits import RequestLimits
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
     from tinykv.redis.spec import CommandSpec
     from tinykv.server.front import Front
 
-#: So many bytes of requests are read ahead from a client that waits; it's still noticed then if it leaves.
-READ_AHEAD_BYTES = 1024 * 1024
+#: Of the bytes that were kept unread so many are read as requests at a time.
+CHUNK_BYTES = 64 * 1024
 
 #: A command that waits for EXEC: (database, spec or None, arguments, what to call where there's no spec).
 Queued = tuple[int, "CommandSpec | None", list[bytes], Any]
 
 
+@implementer(IHalfCloseableProtocol)
 class Session(Outbound):
     """
     A client's connection.
@@ -77,9 +80,13 @@ class Session(Outbound):
         self.local_text = b""
         self.fd = -1
         self._reader = FastRequestReader(front.limits if self.authenticated else front.limits_before_auth)
-        self._backlog: deque[list[bytes]] = deque()
-        self._read_ahead = 0
+        #: What isn't run yet: requests, and behind them bytes that aren't read as requests yet (C{_kept} of them).
+        self._backlog: deque[list[bytes] | bytearray] = deque()
+        self._kept = 0
         self._paused = False
+        #: Whether the client has said that it sends no more; and whether its blocking command is known to wait.
+        self._ended = False
+        self._parked = False
 
     # Bytes in
 
@@ -107,48 +114,62 @@ class Session(Outbound):
 
     def dataReceived(self, data: bytes) -> None:
         """Run what the client asks for."""
-        if self._stalled and self.closing:
-            return
         self.bytes_in += len(data)
         self.last_used = self.front.turn_time
+        if self._stalled or self._backlog:
+            self._keep(data)
+            return
         reader = self._reader
         requests = reader.requests(data)
         # What is answered from here on leaves at the end of this method, not with the turn.
         self._listed = True
-        if reader.whole and len(requests) == 1 and not self._stalled and not self._backlog:
+        if reader.whole and len(requests) == 1:
             self._dispatch(requests[0], data)
         else:
-            self._take(requests, len(data))
+            self._take(requests)
+            self._proceed()
         self._listed = False
         if self._out:
             self._flush()
         if self.closing:
             self._close_when_done()
 
-    def _take(self, requests: list[list[bytes]], size: int) -> None:
-        """Run, or keep for later, what isn't a chunk of whole requests for a client with nothing in the way."""
-        reader = self._reader
-        if self._stalled or self._backlog:
-            self._backlog.extend(requests)
-            self._read_ahead += size
-            if not self._held or self._read_ahead > READ_AHEAD_BYTES:
-                self._read_less()
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes for later, as there's something in the way."""
+        if self.closing or self._reader.error is not None:
+            return
+        backlog = self._backlog
+        if backlog and isinstance(backlog[-1], bytearray):
+            backlog[-1] += data
         else:
-            self._read_ahead = 0
-            self._run(requests)
-        while reader.again and not self.closing:
+            backlog.append(bytearray(data))
+        self._kept += len(data)
+        if self.query_buffer > self._reader.limits.query_buffer_bytes:
+            self._exceed()
+        elif self.held is None:
+            self._read_less()
+
+    def _take(self, requests: list[list[bytes]]) -> None:
+        """Run requests that were just read, and see what the reader says of the bytes behind them."""
+        reader = self._reader
+        if reader.again:
             # Before AUTH one request at a time is read, since the limits for the next depend on it.
-            self._run(reader.requests(b""))
+            self._backlog.appendleft(bytearray())
+        self._run(requests)
         if reader.error is not None:
             self._protocol_error()
         elif reader.buffered > reader.limits.query_buffer_bytes:
-            self.front.query_limit_closes += 1
-            self.front.log.warn(
-                "{peer} sent {size} bytes that aren't a whole command: closing it",
-                peer=self.peer_text.decode(),
-                size=reader.buffered,
-            )
-            self.abort()
+            self._exceed()
+
+    def _exceed(self) -> None:
+        """Close a client that sends more than may wait to be run."""
+        self.front.query_limit_closes += 1
+        self.front.log.warn(
+            "{peer} sent {size} bytes that can't be run yet: closing it",
+            peer=self.peer_text.decode(),
+            size=self.query_buffer,
+        )
+        self.abort()
 
     def _run(self, requests: list[list[bytes]]) -> None:
         """Run requests; the rest is kept when something comes in the way."""
@@ -156,16 +177,42 @@ class Session(Outbound):
         for place, request in enumerate(requests):
             if self._stalled or self.issued - self.answered >= depth:
                 if not self.closing:
-                    self._backlog.extend(requests[place:])
-                    if not self._held:
+                    self._backlog.extendleft(reversed(requests[place:]))
+                    if self.held is None:
                         self._read_less()
                 return
             self._dispatch(request, None)
 
+    def _proceed(self) -> None:
+        """Run what was kept, as far as nothing is in the way."""
+        backlog = self._backlog
+        depth = self.front.pipeline_depth
+        while backlog and not self._stalled and self.issued - self.answered < depth:
+            first = backlog[0]
+            if isinstance(first, list):
+                backlog.popleft()
+                self._dispatch(first, None)
+                continue
+            data = bytes(first[:CHUNK_BYTES])
+            del first[:CHUNK_BYTES]
+            self._kept -= len(data)
+            if not first:
+                backlog.popleft()
+            self._take(self._reader.requests(data))
+
     def _protocol_error(self) -> None:
         """Answer bytes that are no request, behind all requests before them, and close."""
         error = self._reader.error
-        if error is None or self.closing or self._backlog:
+        if error is None or self.closing:
+            return
+        backlog = self._backlog
+        while backlog and isinstance(backlog[-1], bytearray):
+            # What is behind them is nothing.
+            backlog.pop()
+        self._kept = 0
+        if backlog or self._stalled:
+            # When it's this one's turn, the reader will say so again.
+            backlog.append(bytearray())
             return
         self.front.protocol_errors += 1
         self.front.log.info(
@@ -204,6 +251,9 @@ class Session(Outbound):
             return
         kind = route.kind
         if kind == CONNECTION:
+            if route.in_order and self.answered != number:
+                self._serve_in_order(number, route, request)
+                return
             reply = front.serve(self, number, route, request)
             if reply is not None:
                 self.answer(number, reply)
@@ -215,7 +265,7 @@ class Session(Outbound):
                 route.rejected += 1
                 self.answer(number, front.errors.counted(refusal))
             elif spec.blocks:
-                self.hold()
+                self.hold(number)
                 self.waiting = number
                 front.host.submit((WAITING, self, number, self.db, spec, request, None))
             else:
@@ -228,6 +278,17 @@ class Session(Outbound):
                 self.answer(number, reply)
         else:
             front.host.submit((READ, self, number, self.db, spec, request, None))
+
+    def _serve_in_order(self, number: int, route: Route, request: list[bytes]) -> None:
+        """Run a command on the server when what the client sent before it has been applied, and nothing behind it."""
+        self.hold(number)
+
+        def serve() -> None:
+            reply = self.front.serve(self, number, route, request)
+            if reply is not None:
+                self.answer(number, reply)
+
+        self.front.host.submit((LOCAL, self, number, 0, None, serve, None))
 
     def _wrong_arity(self, route: Route) -> bytes:
         """Word the refusal of a wrong number of arguments; an EXEC that is refused ends its transaction."""
@@ -281,6 +342,13 @@ class Session(Outbound):
     def waits(self, number: int, timeout_ms: int) -> None:
         """Learn that the request with this number now waits, for so long at most (0: for ever)."""
         self.front.waits(self, number, timeout_ms)
+        self._parked = True
+        if self._ended:
+            self.cut()
+
+    def _release(self) -> None:
+        self._parked = False
+        super()._release()
 
     # Holding requests back
 
@@ -291,27 +359,24 @@ class Session(Outbound):
             transport.pauseProducing()
 
     def _go_on(self) -> None:
-        """Run what was kept back; read on when there's nothing of it left."""
+        """Run what was kept back; read on when there's nothing of it left, or the client is waited for."""
         backlog = self._backlog
         if not backlog and not self._paused:
             return
-        depth = self.front.pipeline_depth
         self._listed = True
-        while backlog and not self._stalled and self.issued - self.answered < depth:
-            self._dispatch(backlog.popleft(), None)
+        self._proceed()
         self._listed = False
-        if not backlog and not self._stalled:
-            self._read_ahead = 0
-            if self._reader.error is not None:
-                self._protocol_error()
-            elif self._paused:
-                self._paused = False
-                transport: Any = self.transport
-                transport.resumeProducing()
         if self._out:
             self._flush()
         if self.closing:
             self._close_when_done()
+        elif self._paused and not self._queued and (self.held is not None or not (backlog or self._stalled)):
+            if self._ended:
+                self._end_when_done()
+            else:
+                self._paused = False
+                transport: Any = self.transport
+                transport.resumeProducing()
 
     # MULTI
 
@@ -321,6 +386,26 @@ class Session(Outbound):
             self.spoiled = True
 
     # The end
+
+    def readConnectionLost(self) -> None:
+        """
+        Learn that the client sends no more, though it may still read: it gets what it asked for, and is closed.
+
+        One that waits in a blocking command is taken to have left altogether, as Redis does.
+        """
+        self._ended = self._paused = True
+        if self._parked:
+            self.cut()
+        else:
+            self._go_on()
+
+    def _end_when_done(self) -> None:
+        """Close the connection of a client that sends no more, if it's owed nothing."""
+        if self.answered == self.issued and not self._backlog and not self._queued:
+            self.close_after_replies()
+
+    def writeConnectionLost(self) -> None:
+        """Learn that nothing more can be sent; it's never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget everything; what is under way may still happen, and nobody is told."""
@@ -333,7 +418,7 @@ class Session(Outbound):
     @property
     def query_buffer(self) -> int:
         """Count the bytes of requests that aren't run yet."""
-        return self._reader.buffered + (self._read_ahead if self._backlog else 0)
+        return self._reader.buffered + self._kept
 
     def set_limits(self, limits: RequestLimits) -> None:
         """Change what the client may send, as AUTH does."""

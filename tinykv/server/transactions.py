@@ -56,7 +56,10 @@ def exec_(session: Session, number: int, request: list[bytes]) -> bytes | None:
     host = session.front.host
     writes = False
     for _, spec, _, _ in queue:
-        if spec is not None and spec.writes:
+        if spec is None:
+            # It may choose a database or a protocol, or close the connection: what follows has to wait for it.
+            session.hold(number)
+        elif spec.writes:
             writes = True
             refusal = host.refusal(spec)
             if refusal is not None:
@@ -73,7 +76,7 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
     """Let EXEC do nothing if one of these keys changes until then."""
     if session.queue is not None:
         return _WATCH_IN_MULTI
-    session.hold()
+    session.hold(number)
 
     def look() -> None:
         # In its place behind the client's own earlier writes, and with all expiries decided by then.
@@ -84,7 +87,6 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
         for key in request[1:]:
             if (session.db, key) not in session.watched:
                 session.watched[session.db, key] = keyspace.databases[session.db].version(key)
-        session.release()
         session.answer(number, replies.OK)
 
     session.front.host.submit((LOCAL, session, number, 0, None, look, None))
