@@ -1,0 +1,1 @@
+"""A world in one process that one seed determines: time, clocks, processes, network, disks, faults and clients."""
