@@ -634,13 +634,13 @@ class ReadTests(SynchronousTestCase):
 
 
 class InternalTests(SynchronousTestCase):
-    """What a leader decides by itself."""
+    """What goes through the log beside commands on data."""
 
     def test_settings(self) -> None:
         """Settings are rows, in force from their entry on."""
         region, client = Region(), Teller(1)
         region.do(client, "HSET h a 1 b 2 c 3")
-        region.apply(region.internal(b"settings", b"hash-max-listpack-entries", b"2"))
+        region.do(client, "CONFIG SET hash-max-listpack-entries 2")
         region.do(client, "HSET g a 1 b 2 c 3")
         region.forget()
         self.assertEqual(region.keyspace.settings.hash_entries, 2)
@@ -649,6 +649,21 @@ class InternalTests(SynchronousTestCase):
             for key in (b"h", b"g")
         ]
         self.assertEqual(encodings, [b"$8\r\nlistpack\r\n", b"$9\r\nhashtable\r\n"])
+
+    def test_settings_in_a_transaction(self) -> None:
+        """They hold for what follows in it, when it's replayed too."""
+        region, client, again = Region(), Teller(1), Region()
+        region.apply(
+            region.transaction(client, "HSET h a 1 b 2", "CONFIG SET hash-max-listpack-entries 1", "HSET g a 1 b 2")
+        )
+        again.replay(region.log[0])
+        for side in (region, again):
+            encodings = [
+                side.execution.read(client, 0, TABLE["object|encoding"], [b"OBJECT", b"ENCODING", key], 0)
+                for key in (b"h", b"g")
+            ]
+            self.assertEqual(encodings, [b"$8\r\nlistpack\r\n", b"$9\r\nhashtable\r\n"])
+        self.assertEqual(region.image(), again.image())
 
     def test_time_never_falls_back(self) -> None:
         """That's what whoever makes entries promises."""

@@ -93,9 +93,34 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual(self.other.says(b"EXISTS k l"), b":1\r\n")
 
     def test_a_setting_within(self) -> None:
-        said = self.client.says(b"MULTI", b"CONFIG SET hash-max-listpack-entries 3 timeout 7", b"EXEC")
-        self.assertEqual(said, OK + QUEUED + b"*1\r\n+OK\r\n")
-        self.assertEqual(self.client.call([b"CONFIG", b"GET", b"hash-max-listpack-entries"])[1], b"3")  # type: ignore[index]
+        """It's in force for what follows in the transaction, on this store and when the log is replayed."""
+        said = self.client.says(
+            b"MULTI",
+            b"HSET h a 1 b 2 c 3",
+            b"OBJECT ENCODING h",
+            b"CONFIG SET hash-max-listpack-entries 2 timeout 7 proto-max-bulk-len 2mb",
+            b"CONFIG GET hash-max-listpack-entries",
+            b"HSET g a 1 b 2 c 3",
+            b"OBJECT ENCODING g",
+            b"EXEC",
+        )
+        shown = b"*2\r\n$25\r\nhash-max-listpack-entries\r\n$1\r\n2\r\n"
+        self.assertEqual(
+            said, OK + QUEUED * 6 + b"*6\r\n:3\r\n$8\r\nlistpack\r\n+OK\r\n" + shown + b":3\r\n$9\r\nhashtable\r\n"
+        )
+        front = self.store.front
+        self.assertEqual((front.timeout, front.limits.bulk_bytes), (7, 2 << 20))
+
+    def test_a_setting_within_that_is_not_run(self) -> None:
+        self.client.says(b"WATCH k")
+        self.other.says(b"SET k v")
+        self.client.says(b"MULTI", b"CONFIG SET hash-max-listpack-entries 2 timeout 7", b"EXEC")
+        self.assertEqual(self.store.execution.keyspace.settings.hash_entries, 512)
+        self.assertEqual(self.store.front.timeout, 0)
+
+    def test_a_setting_within_that_is_refused(self) -> None:
+        said = self.client.says(b"MULTI", b"CONFIG SET hash-max-listpack-entries x", b"PING", b"EXEC")
+        self.assertIn(b"*2\r\n-ERR CONFIG SET failed (possibly related to argument 'hash-max-listpack-entries')", said)
 
     def test_blocking_commands_do_not_wait_within(self) -> None:
         self.assertEqual(self.client.says(b"MULTI", b"BLPOP l 0", b"EXEC"), OK + QUEUED + b"*1\r\n*-1\r\n")

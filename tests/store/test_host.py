@@ -640,11 +640,9 @@ class EndTests(HostCase):
         """Whoever asked for something that isn't a command on data is told when it's applied."""
         hosted = self.make()
         client = hosted.client()
-        hosted.host.submit((INTERNAL, client, 7, 0, None, [b"settings", b"set-max-intset-entries", b"3"], None))
+        hosted.host.submit((INTERNAL, client, 7, 0, None, [b"gone", b"1"], None))
         hosted.host.submit((INTERNAL, NOBODY, 0, 0, None, [b"expire", b"0", b"a"], None))
         hosted.turn()
         self.assertEqual(client.told, [])
         hosted.sync()
         self.assertEqual(client.told, [(7, OK)])
-        hosted.crash()
-        self.assertEqual(hosted.keyspace.settings.intset_entries, 3)

@@ -19,6 +19,7 @@ from tinykv.redis import (
     raw,
     scanning,
     sets,
+    settings_command,
     sort_command,
     sorted_set_algebra,
     sorted_set_pops,
@@ -51,6 +52,7 @@ MODULES: list[ModuleType] = [
     sorted_set_algebra,
     sort_command,
     raw,
+    settings_command,
 ]
 
 VALUE_TYPES: list[type[Value]] = [List, Set, SortedSet, Hash]

@@ -223,9 +223,6 @@ class Execution:
             for key in arguments[2:]:
                 # Looking at an expired key while writing deletes it; one that has a later expiry by now stays.
                 db.get(key)
-        elif name == b"settings":
-            changes = zip(arguments[1::2], arguments[2::2], strict=True)
-            keyspace.settings.change({key.decode(): int(value) for key, value in changes}, keyspace.rows)
         elif name == b"wake":
             origin = (int(arguments[1]), int(arguments[2]), int(arguments[3]))
             waiter = self.waiters.find(origin)

@@ -11,7 +11,7 @@ C{client} is whoever is to be answered (L{Client}), C{number} its count of reque
     - C{WAITING}: a blocking command with its origin: start id(8), client(8), number(8), then the RESP request;
     - C{EXEC}: a transaction: a count(4) of watched keys, each db(1) version(8) length(4) key; then its commands,
       each db(1) length(4) and a RESP request;
-    - C{INTERNAL}: what a leader decides itself (expiry, waking a waiter, settings): a RESP request.
+    - C{INTERNAL}: what a leader decides itself (expiry, waking a waiter): a RESP request.
 
 Reads are operations too when they have to keep their place behind a client's writes, but they're never logged.
 """

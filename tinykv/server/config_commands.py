@@ -7,11 +7,16 @@ CONFIG: a store's parameters, and the settings that all replicas share.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tinykv.errors import CommandError, SyntaxProblem
 from tinykv.redis import settings
+from tinykv.redis.context import Context
 from tinykv.redis.glob import match
+from tinykv.redis.operations import COMMANDS
+from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
+from tinykv.resp.replies import encode_command
 from tinykv.server import parameter_kinds as kinds
 from tinykv.server import parameters
 from tinykv.server.front import Front
@@ -67,38 +72,72 @@ def config_get(session: Session, number: int, request: list[bytes]) -> bytes:
     return replies.map_(found, session.proto)
 
 
-@connection("config|set", in_order=True)
-def config_set(session: Session, number: int, request: list[bytes]) -> bytes | None:
-    """Change parameters: all of them, or none. Settings that all replicas share change through the log."""
-    if len(request) % 2:
-        raise SyntaxProblem
-    changes = _checked(request[2::2], request[3::2])
-    front = session.front
-    shared: list[bytes] = []
+def _logged(front: Front, request: list[bytes]) -> tuple[CommandSpec, list[bytes]] | None:
+    """Give what of a CONFIG SET goes through the log within a transaction."""
+    try:
+        return _shared_part(front, _checked(request))
+    except CommandError:
+        # It's told when the transaction runs.
+        return None
+
+
+def _shared_part(front: Front, changes: dict[str, bytes]) -> tuple[CommandSpec, list[bytes]] | None:
+    """
+    Give the logged command for a change that all replicas share; None if there's nothing to share.
+
+    Here, where the client is, it changes this store's own parameters along with it.
+    """
+    arguments = [b"CONFIG", b"SET"]
+    own: dict[str, bytes] = {}
     for name, value in changes.items():
         if name in SETTINGS:
-            shared += (name.encode(), value)
+            arguments += (name.encode(), value)
         else:
-            front.parameters.change(name, value)
-    if not shared:
+            own[name] = value
+    if len(arguments) == 2:
+        return None
+    spec = front.routes.by_name["config|set"].spec
+
+    def run(context: Context, arguments: list[bytes]) -> bytes:
+        reply = spec.run(context, arguments)
+        _change(front, own)
+        if "proto-max-bulk-len" in changes:
+            front.set_bulk_limit(int(changes["proto-max-bulk-len"]))
+        return reply
+
+    return replace(spec, run=run), arguments
+
+
+def _change(front: Front, changes: dict[str, bytes]) -> None:
+    """Change parameters of this store."""
+    for name, value in changes.items():
+        front.parameters.change(name, value)
+
+
+@connection("config|set", in_order=True, logged=_logged)
+def config_set(session: Session, number: int, request: list[bytes]) -> bytes | None:
+    """Change parameters: all of them, or none. Settings that all replicas share change through the log."""
+    front = session.front
+    changes = _checked(request)
+    shared = _shared_part(front, changes)
+    if shared is None:
+        _change(front, changes)
         return replies.OK
-    if b"proto-max-bulk-len" in shared:
-        front.set_bulk_limit(int(changes["proto-max-bulk-len"]))
-    if number < 0:
-        # Within a transaction it's applied right behind it.
-        front.decide([b"settings", *shared])
-        return replies.OK
-    front.decide([b"settings", *shared], session, number)
+    spec, arguments = shared
+    front.host.submit((COMMANDS, session, number, 0, spec, arguments, encode_command(arguments)))
     return None
 
 
-def _checked(names: list[bytes], values: list[bytes]) -> dict[str, bytes]:
+def _checked(request: list[bytes]) -> dict[str, bytes]:
     """
     Check all before anything changes, in Redis's order.
 
     @return: The values in their proper form, by their parameters' present names.
     @raise CommandError: One of them can't be.
     """
+    if len(request) % 2:
+        raise SyntaxProblem
+    names, values = request[2::2], request[3::2]
     found: list[str] = []
     failure: CommandError | None = None
     for given in names:

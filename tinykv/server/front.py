@@ -20,7 +20,7 @@ from tinykv.redis import catalogue
 from tinykv.redis.command_replies import CommandReplies, select
 from tinykv.redis.glob import match
 from tinykv.redis.numbers import parse_int64
-from tinykv.redis.operations import INTERNAL, NOBODY, Client
+from tinykv.redis.operations import INTERNAL, NOBODY
 from tinykv.redis.settings import DEFAULTS
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
@@ -264,11 +264,9 @@ class Front:
             self._wake(session.client_id, session.waiting, how)
 
     def _wake(self, client_id: int, number: int, how: bytes) -> None:
-        self.decide([b"wake", b"%d" % self.host.start_id, b"%d" % client_id, b"%d" % number, how])
+        arguments = [b"wake", b"%d" % self.host.start_id, b"%d" % client_id, b"%d" % number, how]
+        self.host.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
 
-    def decide(self, arguments: list[bytes], client: Client = NOBODY, number: int = 0) -> None:
-        """Put something into the log that isn't a client's command; C{client} is answered when it's applied."""
-        self.host.submit((INTERNAL, client, number, 0, None, arguments, None))
 
     # Commands
 
@@ -310,6 +308,10 @@ class Front:
         assert session.queue is not None
         if route.kind != CONNECTION:
             session.queue.append((session.queue_db, route.spec, request, None))
+            return
+        logged = None if route.logged is None else route.logged(self, request)
+        if logged is not None:
+            session.queue.append((session.queue_db, *logged, None))
             return
 
         def local() -> bytes:

@@ -17,6 +17,7 @@ from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 
 if TYPE_CHECKING:
+    from tinykv.server.front import Front
     from tinykv.server.session import Session
 
 READS = 0
@@ -25,6 +26,9 @@ CONNECTION = 2
 
 #: Runs a command on the connection: C{(session, number, request) -> reply}, or None if the answer comes later.
 Serve = Callable[["Session", int, list[bytes]], bytes | None]
+
+#: Gives what of a command goes through the log, C{(front, request) -> (spec, arguments)}; None if nothing does.
+Logged = Callable[["Front", list[bytes]], tuple[CommandSpec, list[bytes]] | None]
 
 #: How many spellings of names are remembered (gEt, GeT, ...).
 _SPELLINGS = 4096
@@ -40,6 +44,7 @@ class Route:
     @ivar before_auth: Whether it may be used without the password.
     @ivar in_multi_at_once: Whether it's run, not queued, after MULTI.
     @ivar refused_in_multi: Whether it mustn't be queued.
+    @ivar logged: For a command on the server that also changes what all replicas share: gives that part of it.
     @ivar in_order: Whether it's run only when what the client sent before it has been applied.
     @ivar calls: How often it was called; C{rejected}: refused before it ran; C{failed}: answered with an error.
     """
@@ -52,6 +57,7 @@ class Route:
         "in_multi_at_once",
         "in_order",
         "kind",
+        "logged",
         "name",
         "refused_in_multi",
         "rejected",
@@ -66,8 +72,9 @@ class Route:
         self.wire_name = name.encode()
         self.kind = kind
         self.arity = arity
-        self.spec: CommandSpec = None  # type: ignore[assignment]  # set for READS and WRITES, read only for them
+        self.spec: CommandSpec = None  # type: ignore[assignment]  # set for READS, WRITES and what has a logged part
         self.serve: Serve | None = None
+        self.logged: Logged | None = None
         self.subcommands: dict[bytes, Route] | None = None
         self.before_auth = False
         self.in_multi_at_once = False
@@ -84,7 +91,12 @@ class Route:
 
 
 def connection(
-    name: str, *, in_multi_at_once: bool = False, refused_in_multi: bool = False, in_order: bool = False
+    name: str,
+    *,
+    in_multi_at_once: bool = False,
+    refused_in_multi: bool = False,
+    in_order: bool = False,
+    logged: Logged | None = None,
 ) -> Callable[[Serve], Serve]:
     """
     Declare a function to be a command on the connection or the server.
@@ -95,11 +107,12 @@ def connection(
     @param refused_in_multi: It can't be part of a transaction here, although Redis would let it.
     @param in_order: It shows what commands on data change, or changes how their replies look, so it's run only when
         what the client sent before it has been applied.
+    @param logged: It has a part that is a command on data of the same name, and this gives it.
     """
 
     def attach(function: Serve) -> Serve:
         declared = getattr(function, "declared_connection", ())
-        entry = (name, in_multi_at_once, refused_in_multi, in_order)
+        entry = (name, in_multi_at_once, refused_in_multi, in_order, logged)
         function.declared_connection = (*declared, entry)  # type: ignore[attr-defined]
         return function
 
@@ -122,9 +135,12 @@ class Routes:
             for function in vars(module).values():
                 if getattr(function, "__module__", None) != module.__name__:
                     continue
-                for name, at_once, refused, in_order in getattr(function, "declared_connection", ()):
-                    assert name not in self.by_name, name
+                for name, at_once, refused, in_order, logged in getattr(function, "declared_connection", ()):
+                    assert (name in table) == (logged is not None), name
                     route = Route(name, CONNECTION, facts[name].arity)
+                    if logged is not None:
+                        route.spec = table[name]
+                        route.logged = logged
                     route.serve = function
                     route.before_auth = "no_auth" in facts[name].flags
                     route.in_multi_at_once = at_once
