@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import Store
+from tinykv.resp.replies import encode_command
 
 OK = b"+OK\r\n"
 QUEUED = b"+QUEUED\r\n"
@@ -147,6 +148,50 @@ class TransactionTests(SynchronousTestCase):
         self.client.says(b"SET k v PX 100", b"WATCH k")
         self.store.turn(0.3)
         self.assertEqual(self.client.says(b"MULTI", b"SET l 1", b"EXEC"), OK + QUEUED + b"*-1\r\n")
+
+    def test_a_key_that_had_expired_when_it_was_watched(self) -> None:
+        """Redis's own tests of stale keys: that such a key goes is no change, whoever deletes it, but what comes is."""
+        gone: dict[bytes, bytes] = {
+            b"PING": b"*1\r\n+PONG\r\n",
+            b"EXISTS k": b"*1\r\n+PONG\r\n",
+            b"DEL k": b"*1\r\n+PONG\r\n",
+            b"FLUSHDB": b"*1\r\n+PONG\r\n",
+            b"SWAPDB 0 1": b"*1\r\n+PONG\r\n",
+            b"SET k v": b"*-1\r\n",
+            b"RPUSH k v": b"*-1\r\n",
+        }
+        for command, reply in gone.items():
+            self.other.says(b"FLUSHALL", b"SET k v PX 1")
+            # Nothing has deleted it: that happens some times a second, and nothing was applied since.
+            self.store.clock.advance(0.005)
+            self.assertEqual(self.store.execution.keyspace.databases[0].keys, 1)
+            self.client.feed(encode_command([b"WATCH", b"k"]))
+            self.store.clock.advance(0)
+            self.assertEqual(self.client.taken(), OK)
+            self.other.says(command)
+            self.assertEqual(self.client.says(b"MULTI", b"PING", b"EXEC"), OK + QUEUED + reply, command)
+
+    def test_a_stale_key_in_the_other_database(self) -> None:
+        self.other.says(b"SELECT 1", b"SET k v PX 1")
+        self.store.clock.advance(0.005)
+        self.client.says(b"WATCH k")
+        self.other.says(b"SWAPDB 0 1")
+        self.assertEqual(self.client.says(b"MULTI", b"PING", b"EXEC"), OK + QUEUED + b"*1\r\n+PONG\r\n")
+
+    def test_what_watch_saw_expired_is_no_matter_of_a_read(self) -> None:
+        self.other.says(b"SET k v PX 1")
+        self.store.clock.advance(0.005)
+        self.client.says(b"WATCH k")
+        self.store.log.held = True
+        self.other.feed(encode_command([b"GET", b"l"]))
+        self.assertEqual(self.other.taken(), b"$-1\r\n")
+
+    def test_after_exec_nothing_is_watched(self) -> None:
+        for wait in (b"PING", b"SET k x"):
+            self.client.says(b"SET k 30", b"WATCH k")
+            self.other.says(wait)
+            self.client.says(b"MULTI", b"PING", b"EXEC", b"SET k 40")
+            self.assertEqual(self.client.says(b"MULTI", b"PING", b"EXEC"), OK + QUEUED + b"*1\r\n+PONG\r\n")
 
     def test_no_value_in_resp3(self) -> None:
         self.client.says(b"HELLO 3", b"WATCH k")

@@ -79,14 +79,18 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
     session.hold(number)
 
     def look() -> None:
-        # In its place behind the client's own earlier writes, and with all expiries decided by then.
-        execution = session.front.host.execution
+        # In its place behind the client's own earlier writes.
+        front = session.front
+        execution = front.host.execution
         keyspace = execution.keyspace
         keyspace.writing = False
-        keyspace.now = execution.time
+        # What has expired by the clock is absent for EXEC, whose time is no earlier; so it's absent now, too.
+        keyspace.now = max(execution.time, int(front.now() * 1000))
         for key in request[1:]:
             if (session.db, key) not in session.watched:
                 session.watched[session.db, key] = keyspace.databases[session.db].version(key)
+        # Nobody waits for these to be deleted.
+        keyspace.noticed = []
         session.answer(number, replies.OK)
 
     session.front.host.submit((LOCAL, session, number, 0, None, look, None))
