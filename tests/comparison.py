@@ -3,14 +3,30 @@ The same sequence of commands for our store and for a real redis-server, reply b
 
 Replies are compared as bytes. What Redis leaves open is brought into one form first: the order of sets, hashes and
 scans, what is picked at random, and some milliseconds of clocks. When a sequence is through, all that both sides hold
-is compared too.
+is compared too. L{compare_sequences} lets Hypothesis make the sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.sequences import ALL_KEYS, BLOCKING, DISTURB, MAIN, OTHER, RANDOM_PICKS, SCANS, TRANSFER, WAITER, Step
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.sequences import (
+    ALL_KEYS,
+    BLOCKING,
+    DISTURB,
+    LENGTH,
+    MAIN,
+    OTHER,
+    RANDOM_PICKS,
+    SCANS,
+    TRANSFER,
+    WAITER,
+    CommandSequence,
+    Step,
+    sequences,
+)
 from tests.sides import Side
 
 #: Commands whose replies have no order, and of how many elements an entry consists in RESP2.
@@ -28,22 +44,51 @@ _BY_LEX = frozenset({b"ZLEXCOUNT", b"ZRANGEBYLEX", b"ZREVRANGEBYLEX", b"ZREMRANG
 _OVER = "over"
 _NOT_NUMBERS = b"-ERR One or more scores can't be converted into double\r\n"
 _QUEUED = b"+QUEUED\r\n"
+#: Hypothesis begins with a sequence of no steps and one of few, and after ten longer ones it mostly varies those it has
+#: made: that many give ten that have nothing to do with each other.
+_EXAMPLES_OF_A_SEED = 12
+
+
+class Differs(Exception):
+    """The two servers differ, or ours failed; the text has the sequence and what happened."""
 
 
 class Comparison:
-    """Runs sequences on both sides."""
+    """
+    Runs sequences on both sides.
+
+    @ivar sequences: How many it ran so far; those of less than half the usual length don't count.
+    @ivar commands: How many these had.
+    """
 
     def __init__(self, ours: Side, theirs: Side) -> None:
         self.ours = ours
         self.theirs = theirs
+        self.sequences = 0
         self.commands = 0
 
-    def difference(self, steps: list[Step], proto: int) -> str | None:
+    def check(self, sequence: CommandSequence) -> None:
+        """
+        Run a sequence.
+
+        @raise Differs: If the sides differ, or if a command of ours failed unexpectedly.
+        """
+        found = self.difference(sequence)
+        if found is None and self.ours.defects:
+            name, defect = self.ours.defects[0]
+            found = f"{name} failed with {defect!r}"
+        if found is not None:
+            raise Differs(f"{sequence}\n{found}")
+        if len(sequence.steps) >= LENGTH // 2:
+            self.sequences += 1
+            self.commands += sum(step.who != DISTURB for step in sequence.steps)
+
+    def difference(self, sequence: CommandSequence) -> str | None:
         """Run a sequence; describe the first difference, or give None."""
         ours, theirs = self.ours, self.theirs
-        ours.begin(proto)
-        theirs.begin(proto)
-        self._proto = proto
+        ours.begin(sequence.proto, sequence.budget)
+        theirs.begin(sequence.proto, sequence.budget)
+        self._proto = sequence.proto
         self._queue: list[tuple[bytes, ...]] | None = None
         self._encodings_open = False
         self._db = b"0"
@@ -51,11 +96,10 @@ class Comparison:
         self._sides = (ours, theirs)
         waiting: Step | None = None
         found: str | None = None
-        for place, step in enumerate(steps):
+        for place, step in enumerate(sequence.steps):
             if step.who == DISTURB:
                 ours.disturb(step.arguments[0])
                 continue
-            self.commands += 1
             if step.who == WAITER or (step.arguments[0].upper() in BLOCKING and self._queue is None):
                 if waiting is not None:
                     found = self._end_wait(waiting)
@@ -292,6 +336,31 @@ class Comparison:
                 if found is not None:
                     return f"at the end, {Step(OTHER, question)}: {found}"
         return None
+
+
+def compare_sequences(comparison: Comparison, number: int, now_s: int) -> None:
+    """
+    Compare some ten sequences that Hypothesis makes.
+
+    @param number: The seed they're made from.
+    @param now_s: The time in seconds since 1970, from which far expiries are counted.
+    @raise Differs: With a sequence that Hypothesis has made as small as it can be.
+    """
+
+    @seed(number)
+    @settings(
+        max_examples=_EXAMPLES_OF_A_SEED,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(sequences(now_s))
+    def check(sequence: CommandSequence) -> None:
+        comparison.check(sequence)
+
+    check()
 
 
 _CONTENT: dict[bytes, Callable[[bytes], tuple[bytes, ...]]] = {

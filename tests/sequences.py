@@ -1,22 +1,28 @@
 """
-Random sequences of commands that look like what clients send, mistakes included.
+Sequences of commands that look like what clients send, mistakes included, as a strategy of Hypothesis.
 
 The forms of the commands are written in C{testdata/commands.txt}; what stands in their places comes from small pools,
 so that keys and members meet again: numbers of every kind and at every limit, binary strings, long ones. A sequence
 favours some families, sometimes spoils a command, and sometimes lets a command grow by hundreds of elements, so that
 the large forms of values are reached.
 
-One seed is one sequence, on every machine.
+Hypothesis chooses each part by itself, so that it can make a failing sequence smaller step by step and argument by
+argument. Only the elements of a command that grows come from one choice, the seed of a generator of numbers: they would
+soon use up the choices that Hypothesis allows in one example.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from hypothesis import strategies as st
 
 FORMS = Path(__file__).parent / "testdata" / "commands.txt"
 
@@ -28,12 +34,21 @@ WAITER = "waiter"
 DISTURB = "disturb"
 DISTURBANCES = (b"freeze", b"flush", b"turn", b"forget", b"restart")
 
+#: Bytes of memory for live values: plenty, none, a little.
+BUDGETS = (1 << 30, 0, 20_000)
+#: Steps of a sequence at most; nearly all have about as many.
+LENGTH = 40
+
 BLOCKING = frozenset({b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP"})
 #: Commands that pick by themselves; they aren't put into transactions.
 RANDOM_PICKS = frozenset({b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"})
 SCANS = frozenset({b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN"})
 #: DUMP a key, and RESTORE each side's bytes on the other side under another.
 TRANSFER = b"@TRANSFER"
+#: They concern the connection, which only the main client's is compared for.
+_ABOUT_CONNECTION = frozenset(
+    {b"SELECT", b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"UNWATCH", b"HELLO", b"RESET", b"CLIENT"}
+)
 
 _TOKEN = re.compile(r"[\[\]()|+#=]|\{[a-z]+\}|[^\s\[\]()|+#={}]+")
 
@@ -67,6 +82,8 @@ _ODD_FLOATS = [
 _SCORES = [b"0", b"1", b"1", b"2", b"2", b"3", b"-1", b"1.5", b"10", b"100", b"-0"] + _FLOATS
 _WEIGHTS = [b"1", b"2", b"0", b"-1", b"0.5", b"1e308", b"inf", b"-inf"]
 _TIMEOUTS = [b"0", b"0", b"1000", b"0.0"]
+#: Seconds, so far apart that some milliseconds don't change which is the later one.
+_SPANS = range(1000, 1_000_000, 17_000)
 _ODD_TIMES = [b"abc", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775", b"1.5", b""]
 _SOON_MS = 10_000
 _GLOBS = [b"*", b"?", b"a*", b"[a-c]", b"[^a]*", b"*b*", b"s?", b"h*", b"\\*", b"[", b"", b"*1", b"{s1}*", b"zz"]
@@ -104,9 +121,56 @@ class Step:
     arguments: tuple[bytes, ...]
 
     def __str__(self) -> str:
-        text = " ".join(repr(argument)[1:] if len(argument) < 60 else f"<{len(argument)} bytes>"
-                        for argument in self.arguments)  # fmt: skip
-        return f"{self.who}: {text}"
+        return f"{self.who}: " + " ".join(_shown(argument) for argument in self.arguments)
+
+
+@dataclass(frozen=True)
+class CommandSequence:
+    """
+    What the servers of a comparison are asked, one after another.
+
+    @ivar proto: The protocol that all clients begin with, 2 or 3.
+    @ivar budget: Bytes of memory for live values, for the side that lets it be chosen.
+    """
+
+    proto: int
+    budget: int
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"RESP{self.proto}, {self.budget} bytes for values", *(f"    {step}" for step in self.steps)])
+
+
+def _shown(argument: bytes) -> str:
+    """Write an argument, a long one in short."""
+    if len(argument) > 60 and len(set(argument)) == 1:
+        return f"{argument[:1]!r}*{len(argument)}"
+    return repr(argument)[1:] if len(argument) <= 200 else f"<{len(argument)} bytes, {argument[:20]!r}...>"
+
+
+class Pool:
+    """
+    Values to pick from: the first is the simplest, and one that is there several times is picked more often.
+
+    Hypothesis picks evenly as long as there are no more than 256.
+    """
+
+    def __init__(self, *parts: tuple[float, Sequence[Any]]) -> None:
+        """
+        @param parts: How often to pick from each part, relative to the others, and its values.
+        """
+        shares = [weight / len(values) for weight, values in parts]
+        self.values: list[Any] = []
+        for (_, values), share in zip(parts, shares, strict=True):
+            for value in values:
+                self.values += [value] * round(share / min(shares))
+        count = len(self.values)
+        # Integers are quicker; but where there are more of them, the bounds come more often than the others.
+        self.places = st.integers(0, count - 1) if count <= 128 else st.sampled_from(range(count))
+
+
+#: Picks from a pool.
+Pick = Callable[[Pool], Any]
 
 
 @dataclass(frozen=True)
@@ -128,12 +192,12 @@ def load_forms() -> list[Form]:
         elif line and not line.startswith("#"):
             head, _, rest = line.partition(" ")
             weight, text = (int(head), rest) if head.isdigit() else (1, line)
-            forms.append(Form(family, weight, _parse(iter(_TOKEN.findall(text)), "")))
+            forms.append(Form(family, weight, _parse(iter(_TOKEN.findall(text)), "")[0]))
     return forms
 
 
-def _parse(tokens: Iterator[str], end: str) -> list[Any]:
-    """Parse up to C{end} into nodes: (kind, content, ...); alternatives end up in one node of several parts."""
+def _parse(tokens: Iterator[str], end: str) -> list[list[Any]]:
+    """Parse up to C{end} into alternatives, each of nodes: (kind, content, ...)."""
     alternatives: list[list[Any]] = [[]]
     counted = False
     for token in tokens:
@@ -141,9 +205,10 @@ def _parse(tokens: Iterator[str], end: str) -> list[Any]:
         if token == end:
             break
         if token == "[":
-            current.append(("maybe", _parse(tokens, "]")))
+            there = _parse(tokens, "]")
+            current.append(("choice", Pool((1, [[]] * 3 * len(there) + there * 2))))
         elif token == "(":
-            current.append(("group", _parse(tokens, ")")))
+            current.append(("choice", Pool((1, _parse(tokens, ")")))))
         elif token == "|":
             alternatives.append([])
         elif token == "#":
@@ -157,93 +222,189 @@ def _parse(tokens: Iterator[str], end: str) -> list[Any]:
             current.append(("pool", token[1:-1]))
         else:
             current.append(("word", token.encode()))
-    return alternatives[0] if len(alternatives) == 1 and not end else [("choice", alternatives)]
+    return alternatives
+
+
+def words_of(parts: list[Any]) -> Iterator[bytes]:
+    """Give the words of a form, in all its alternatives; the first is the command's name."""
+    for kind, content, *_ in parts:
+        if kind == "word":
+            yield content
+        elif kind == "choice":
+            for alternative in content.values:
+                yield from words_of(alternative)
+        elif kind != "pool":
+            yield from words_of([content])
 
 
 _ALL_FORMS = load_forms()
 FAMILIES = sorted({form.family for form in _ALL_FORMS})
+_FORMS_OF = {
+    family: Pool(*[(form.weight, [form]) for form in _ALL_FORMS if form.family == family]) for family in FAMILIES
+}
 
 
-class Generator:
-    """Makes one sequence from one seed."""
+def _favouring(favourites: Sequence[str]) -> Pool:
+    """Give the families, the favourites more often; L{None} is no command, and L{DISTURB} none either."""
+    weights = {family: 0 for family in FAMILIES}
+    for form in _ALL_FORMS:
+        weights[form.family] += form.weight * (12 if form.family in favourites else 1)
+    total = sum(weights.values())
+    shares = [(max(1, round(118 * weight / total)), [family]) for family, weight in weights.items()]
+    return Pool((1, [None]), (5, [DISTURB]), *shares)
 
-    def __init__(self, seed: int, *, now_s: int) -> None:
-        """
-        Prepare.
 
-        @param now_s: The time in seconds since 1970, from which far expiries are counted.
-        """
-        self.random = random = Random(seed)
-        self.proto = random.choice((2, 3))
-        self._now_s = now_s
-        # Far apart from each other, so that some milliseconds don't change which is the later one.
-        self._spans = random.sample(range(1000, 1_000_000, 100), 60)
-        favourites = random.sample(FAMILIES, random.choice((1, 2, 2, 3)))
-        self._forms = _ALL_FORMS
-        self._weights = [form.weight * (12 if form.family in favourites else 1) for form in self._forms]
-        self._large = random.random() < 0.25
+_FAVOURITES = Pool(
+    *[(share, [_favouring(some) for some in combinations(FAMILIES, size)]) for size, share in ((1, 3), (2, 9), (3, 12))]
+)
+_PROTOCOLS = Pool((1, [2, 3]))
+_BUDGETS = Pool((1, BUDGETS))
+_DISTURBANCES = Pool((1, DISTURBANCES))
+#: Who sends a command, and whether it's spoiled.
+_MANNERS = Pool((87, [(MAIN, False)]), (8, [(OTHER, False)]), (4, [(MAIN, True)]), (1, [(OTHER, True)]))
+_MISTAKES = Pool((1, ["append", "replace", "insert", "leave out", "swap"]))
+_LETTERS = Pool((4, [bytes.upper]), (1, [bytes.lower]))
+
+#: How many elements a command has, and how many where a sequence has large values.
+_COUNTS_OF_ELEMENTS = Pool((1, [1, 1, 1, 2, 2, 3, 4]))
+_LARGE_COUNTS_OF_ELEMENTS = Pool((85, [1, 1, 1, 2, 2, 3, 4]), (15, [20, 40, 130, 300, 600]))
+#: More elements than these come from one choice.
+_CHOSEN_ELEMENTS = 4
+_SEEDS = Pool((1, range(2000)))
+
+_IS_LARGE = Pool((3, [False]), (1, [True]))
+_NUMBERS = [b"%d" % number for number in range(2000)]
+_NEW_NUMBERS = Pool((1, _NUMBERS))
+_NEW_MEMBERS = Pool((1, [b"m" + text if number % 10 else text for number, text in enumerate(_NUMBERS)]))
+#: What large values grow by, and how often.
+_NEW = {
+    "m": (Pool((2, [False]), (3, [True])), _NEW_MEMBERS),
+    "f": (Pool((2, [False]), (3, [True])), _NEW_MEMBERS),
+    "int": (Pool((2, [False]), (3, [True])), _NEW_NUMBERS),
+    "score": (Pool((2, [False]), (3, [True])), _NEW_NUMBERS),
+    "v": (Pool((3, [False]), (1, [True])), _NEW_NUMBERS),
+}
+_HUGE_VALUES = [part * times for part in (b"v", b"vw", b"0123456789") for times in (100, 1000, 4100, 9000)]
+_VALUES = [(6, _WORDS), (4, _INTS), (2, _FLOATS + _NOT_INTS)]
+
+_POOLS = {
+    "a": Pool((1, ALL_KEYS)),
+    **{name: Pool((6, keys), (1, ALL_KEYS)) for name, keys in _KEY_POOLS.items()},
+    "v": Pool(*_VALUES),
+    "m": Pool((5, _WORDS), (2, _INTS), (1, _NOT_INTS), (1, _FLOATS)),
+    "f": Pool((5, _WORDS), (2, _INTS)),
+    "i": Pool((12, _INDEXES), (1, _ODD_INDEXES)),
+    "c": Pool((8, _COUNTS), (1, _ODD_COUNTS)),
+    "n": Pool((8, [b"1", b"2", b"3", b"10", b"1000"]), (1, [b"0", b"-1", b"abc"])),
+    "int": Pool((8, _INTS), (1, _NOT_INTS)),
+    "float": Pool((6, _FLOATS), (2, _INTS), (2, _ODD_FLOATS)),
+    "score": Pool((12, _SCORES), (1, _ODD_FLOATS)),
+    "weight": Pool((8, _WEIGHTS), (1, _ODD_FLOATS)),
+    "offset": Pool((8, [b"0", b"1", b"3", b"10", b"2000"]), (1, [b"-1", b"536870912", b"abc"])),
+    "smin": Pool((9, _BOUNDS), (1, _ODD_BOUNDS)),
+    "smax": Pool((9, _BOUNDS), (1, _ODD_BOUNDS)),
+    "lmin": Pool((9, _LEX), (1, _ODD_LEX)),
+    "lmax": Pool((9, _LEX), (1, _ODD_LEX)),
+    "glob": Pool((1, _GLOBS)),
+    "db": Pool((12, [b"0", b"0", b"1", b"2"]), (1, [b"15", b"16", b"-1", b"abc"])),
+    "type": Pool((1, [b"string", b"list", b"set", b"zset", b"hash", b"stream", b"ZSET", b"foo"])),
+    "timeout": Pool((9, _TIMEOUTS), (1, [b"-1", b"abc", b"inf", b"1e300", b""])),
+    "dump": Pool((1, _DUMPS)),
+    "by": Pool((1, [b"w_*", b"w_*->a", b"nosort", b"missing_*", b"*", b"w_*->"])),
+    "get": Pool((1, [b"#", b"w_*", b"w_*->a", b"w_*->b", b"missing_*", b"*", b"abc"])),
+    "weightkey": Pool((1, [b"w_" + text for text in _INTS[:10] + _WORDS[:5]])),
+}  # fmt: skip
+_LARGE_POOLS = {**_POOLS, "v": Pool(*_VALUES, (1.2, _HUGE_VALUES))}
+_SPOILING = Pool((1, _SPOILERS))
+
+
+@cache
+def _times(now_s: int) -> dict[str, Pool]:
+    """Give the pools of durations and of moments."""
+
+    def pool(unit: int, base: int) -> Pool:
+        moments = [b"%d" % ((base + span) * unit) for span in _SPANS]
+        return Pool((17, moments), (2, [b"0", b"-1", b"-1000", b"1" if base else b"0"]), (1, _ODD_TIMES))
+
+    return {"sec": pool(1, 0), "ms": pool(1000, 0), "at": pool(1, now_s), "atms": pool(1000, now_s)}
+
+
+@cache
+def _places(count: int) -> Pool:
+    """Give the places of a command's arguments behind its name, of which there are C{count - 1}."""
+    return Pool((1, range(1, count)))
+
+
+@st.composite
+def sequences(draw: st.DrawFn, now_s: int, length: int = LENGTH) -> CommandSequence:
+    """
+    Make sequences.
+
+    @param now_s: The time in seconds since 1970, from which far expiries are counted.
+    @param length: How many steps there are at most; few have fewer.
+    """
+    pick = _picking(draw)
+    proto, budget = pick(_PROTOCOLS), pick(_BUDGETS)
+    step = _steps(_Writer(pick(_FAVOURITES), pick(_IS_LARGE), now_s))
+    steps = [draw(step) for _ in range(length)]
+    return CommandSequence(proto, budget, tuple(one for one in steps if one is not None))
+
+
+@st.composite
+def _steps(draw: st.DrawFn, writer: _Writer) -> Step | None:
+    # A strategy of its own, so that Hypothesis tries to do without the whole step.
+    return writer.step(_picking(draw))
+
+
+def _picking(draw: st.DrawFn) -> Pick:
+    """Let Hypothesis pick."""
+
+    def pick(pool: Pool) -> Any:
+        return pool.values[draw(pool.places)] if len(pool.values) > 1 else pool.values[0]
+
+    return pick
+
+
+def _picking_by_seed(seed: int) -> Pick:
+    """Pick without asking Hypothesis any further."""
+    random = Random(seed)
+
+    def pick(pool: Pool) -> Any:
+        return random.choice(pool.values)
+
+    return pick
+
+
+class _Writer:
+    """Writes the steps of one sequence, given what picks."""
+
+    def __init__(self, families: Pool, large: bool, now_s: int) -> None:
+        self._families = families
+        self._large = large
+        self._pools = {**(_LARGE_POOLS if large else _POOLS), **_times(now_s)}
         self._in_multi = False
         self._last_count = 0
-        self._waiting = False
-        self._pools: dict[str, Callable[[], bytes]] = {
-            "a": lambda: random.choice(ALL_KEYS),
-            "v": self._value,
-            "m": lambda: self._of([(5, _WORDS), (2, _INTS), (1, _NOT_INTS), (1, _FLOATS)], "m"),
-            "f": lambda: self._of([(5, _WORDS), (2, _INTS)], "f"),
-            "i": lambda: self._of([(12, _INDEXES), (1, _ODD_INDEXES)]),
-            "c": lambda: self._of([(8, _COUNTS), (1, _ODD_COUNTS)]),
-            "n": lambda: self._of([(8, [b"1", b"2", b"3", b"10", b"1000"]), (1, [b"0", b"-1", b"abc"])]),
-            "int": lambda: self._of([(8, _INTS), (1, _NOT_INTS)], "int"),
-            "float": lambda: self._of([(6, _FLOATS), (2, _INTS), (2, _ODD_FLOATS)]),
-            "score": lambda: self._of([(12, _SCORES), (1, _ODD_FLOATS)], "score"),
-            "weight": lambda: self._of([(8, _WEIGHTS), (1, _ODD_FLOATS)]),
-            "offset": lambda: self._of([(8, [b"0", b"1", b"3", b"10", b"2000"]), (1, [b"-1", b"536870912", b"abc"])]),
-            "smin": lambda: self._of([(9, _BOUNDS), (1, _ODD_BOUNDS)]),
-            "smax": lambda: self._of([(9, _BOUNDS), (1, _ODD_BOUNDS)]),
-            "lmin": lambda: self._of([(9, _LEX), (1, _ODD_LEX)]),
-            "lmax": lambda: self._of([(9, _LEX), (1, _ODD_LEX)]),
-            "glob": lambda: random.choice(_GLOBS),
-            "db": lambda: self._of([(12, [b"0", b"0", b"1", b"2"]), (1, [b"15", b"16", b"-1", b"abc"])]),
-            "type": lambda: random.choice((b"string", b"list", b"set", b"zset", b"hash", b"stream", b"ZSET", b"foo")),
-            "timeout": lambda: self._of([(9, _TIMEOUTS), (1, [b"-1", b"abc", b"inf", b"1e300", b""])]),
-            "dump": lambda: random.choice(_DUMPS),
-            "by": lambda: random.choice((b"w_*", b"w_*->a", b"nosort", b"missing_*", b"*", b"w_*->")),
-            "get": lambda: random.choice((b"#", b"w_*", b"w_*->a", b"w_*->b", b"missing_*", b"*", b"abc")),
-            "weightkey": lambda: b"w_" + random.choice([*_INTS[:10], *_WORDS[:5]]),
-            "sec": lambda: self._time(1, 0),
-            "ms": lambda: self._time(1000, 0),
-            "at": lambda: self._time(1, self._now_s),
-            "atms": lambda: self._time(1000, self._now_s),
-        }  # fmt: skip
-        for name, keys in _KEY_POOLS.items():
-            self._pools[name] = lambda keys=keys: random.choice(keys if random.random() < 0.9 else ALL_KEYS)  # type: ignore[misc]
 
-    def steps(self, length: int) -> list[Step]:
-        """Give that many steps."""
-        return [self._step() for _ in range(length)]
-
-    def _step(self) -> Step:
-        random = self.random
-        chance = random.random()
-        if chance < 0.04:
-            return Step(DISTURB, (random.choice(DISTURBANCES),))
-        if chance < 0.12:
-            who = OTHER
-        else:
+    def step(self, pick: Pick) -> Step | None:
+        """Write the next step; L{None} where it's none."""
+        family = pick(self._families)
+        if family is None:
+            return None
+        if family == DISTURB:
+            return Step(DISTURB, (pick(_DISTURBANCES),))
+        who, spoiled = pick(_MANNERS)
+        arguments: list[bytes] = []
+        self._fill(pick(_FORMS_OF[family]).parts, arguments, pick)
+        if spoiled:
+            _spoil(arguments, pick)
+        name = arguments[0].upper()
+        if _endangers(arguments):
+            return None
+        if name in BLOCKING or name in _ABOUT_CONNECTION:
             who = MAIN
-        while True:
-            arguments = self._command()
-            if random.random() < 0.05:
-                arguments = self._spoil(arguments)
-            name = arguments[0].upper()
-            if _endangers(arguments):
-                continue
-            if who == OTHER and (name in BLOCKING or self._about_connection(name)):
-                continue
-            if self._in_multi and who == MAIN and (name in RANDOM_PICKS or name in SCANS or name == TRANSFER):
-                continue
-            break
         if who == MAIN:
+            if self._in_multi and (name in RANDOM_PICKS or name in SCANS or name == TRANSFER):
+                return None
             if name == b"MULTI":
                 self._in_multi = True
             elif name in (b"EXEC", b"DISCARD", b"RESET"):
@@ -252,93 +413,57 @@ class Generator:
                 who = WAITER
         return Step(who, tuple(arguments))
 
-    @staticmethod
-    def _about_connection(name: bytes) -> bool:
-        return name in (b"SELECT", b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"UNWATCH", b"HELLO", b"RESET", b"CLIENT")
-
-    def _command(self) -> list[bytes]:
-        form = self.random.choices(self._forms, self._weights)[0]
-        arguments: list[bytes] = []
-        self._fill(form.parts, arguments)
-        return arguments
-
-    def _fill(self, parts: list[Any], into: list[bytes]) -> None:
-        random = self.random
+    def _fill(self, parts: list[Any], into: list[bytes], pick: Pick) -> None:
         for kind, content, *more in parts:
             if kind == "word":
                 into.append(content)
             elif kind == "pool":
-                into.append(self._pools[content]())
+                into.append(self._value(content, pick))
             elif kind == "choice":
-                self._fill(random.choice(content), into)
-            elif kind == "group":
-                self._fill(content, into)
-            elif kind == "maybe":
-                if random.random() < 0.4:
-                    self._fill(content, into)
+                self._fill(pick(content), into, pick)
             elif kind == "same":
                 for _ in range(self._last_count):
-                    self._fill([content], into)
+                    self._fill([content], into, pick)
             else:
-                counted = more[0]
-                count = random.choice((1, 1, 1, 2, 2, 3, 4))
-                if self._large and not counted and random.random() < 0.15:
-                    count = random.choice((40, 130, 300, 600))
-                self._last_count = count
-                if counted:
-                    into.append(b"%d" % count)
-                for _ in range(count):
-                    self._fill([content], into)
+                self._repeat(content, more[0], into, pick)
 
-    def _of(self, pools: list[tuple[int, list[bytes]]], grows: str = "") -> bytes:
-        """Pick from one of the weighted pools; where sequences may be large, sometimes something new."""
-        random = self.random
-        if grows and self._large and random.random() < 0.6:
-            number = random.randrange(2000)
-            if grows == "m" or grows == "f":
-                return b"m%d" % number if random.random() < 0.9 else b"%d" % number
-            return b"%d" % number
-        weights = [weight for weight, _ in pools]
-        return random.choice(random.choices(pools, weights)[0][1])
+    def _repeat(self, part: Any, counted: bool, into: list[bytes], pick: Pick) -> None:
+        count = pick(_LARGE_COUNTS_OF_ELEMENTS if self._large and not counted else _COUNTS_OF_ELEMENTS)
+        self._last_count = count
+        if counted:
+            into.append(b"%d" % count)
+        if count > _CHOSEN_ELEMENTS:
+            pick = _picking_by_seed(pick(_SEEDS))
+        for _ in range(count):
+            self._fill([part], into, pick)
 
-    def _value(self) -> bytes:
-        random = self.random
-        chance = random.random()
-        if self._large and chance < 0.1:
-            return random.choice((b"v", b"vw", b"0123456789")) * random.choice((100, 1000, 4100, 9000))
-        if chance < 0.5:
-            return random.choice(_WORDS)
-        return self._of([(4, _INTS), (1, _FLOATS), (1, _NOT_INTS)], "int")
+    def _value(self, name: str, pick: Pick) -> bytes:
+        if self._large and name in _NEW:
+            often, new = _NEW[name]
+            if pick(often):
+                return bytes(pick(new))
+        return bytes(pick(self._pools[name]))
 
-    def _time(self, unit: int, base: int) -> bytes:
-        random = self.random
-        chance = random.random()
-        if chance < 0.05:
-            return random.choice(_ODD_TIMES)
-        if chance < 0.15:
-            return random.choice((b"0", b"-1", b"-1000", b"1" if base else b"0"))
-        return b"%d" % ((base + random.choice(self._spans)) * unit)
 
-    def _spoil(self, arguments: list[bytes]) -> list[bytes]:
-        """Make a mistake: an argument too many, too few, in the wrong place, or of the wrong kind."""
-        random = self.random
-        spoiled = list(arguments)
-        place = random.randrange(1, len(spoiled)) if len(spoiled) > 1 else 0
-        how = random.randrange(5)
-        if how == 0 and len(spoiled) > 1:
-            del spoiled[place]
-        elif how == 1 or place == 0:
-            spoiled.insert(place + 1, random.choice(_SPOILERS))
-        elif how == 2:
-            spoiled[place] = random.choice(_SPOILERS)
-        elif how == 3:
-            spoiled.append(random.choice(spoiled))
-        else:
-            other = random.randrange(1, len(spoiled))
-            spoiled[place], spoiled[other] = spoiled[other], spoiled[place]
-        if random.random() < 0.2:
-            spoiled[0] = spoiled[0].lower()
-        return spoiled
+def _spoil(arguments: list[bytes], pick: Pick) -> None:
+    """Make a mistake: an argument too many, too few, in the wrong place, or of the wrong kind."""
+    mistake = pick(_MISTAKES)
+    arguments[0] = pick(_LETTERS)(arguments[0])
+    if len(arguments) == 1:
+        arguments.append(pick(_SPOILING))
+        return
+    place = pick(_places(len(arguments)))
+    if mistake == "append":
+        arguments.append(arguments[place])
+    elif mistake == "replace":
+        arguments[place] = pick(_SPOILING)
+    elif mistake == "insert":
+        arguments.insert(place + 1, pick(_SPOILING))
+    elif mistake == "leave out":
+        del arguments[place]
+    else:
+        other = pick(_places(len(arguments)))
+        arguments[place], arguments[other] = arguments[other], arguments[place]
 
 
 def _endangers(arguments: list[bytes]) -> bool:
@@ -369,30 +494,3 @@ def _number(text: bytes) -> int:
         return int(text)
     except ValueError:
         return 0
-
-
-def shrink(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
-    """Leave out whatever isn't needed for the failure: steps first, then arguments of the steps that stay."""
-    size = len(steps) // 2
-    while size:
-        at = 0
-        while at < len(steps):
-            fewer = steps[:at] + steps[at + size :]
-            if fails(fewer):
-                steps = fewer
-            else:
-                at += size
-        size //= 2
-    for place, step in enumerate(steps):
-        step = steps[place]
-        at, size = 1, max(1, len(step.arguments) // 2)
-        while size:
-            while at < len(step.arguments):
-                shorter = Step(step.who, step.arguments[:at] + step.arguments[at + size :])
-                fewer = [*steps[:place], shorter, *steps[place + 1 :]]
-                if fails(fewer):
-                    steps, step = fewer, shorter
-                else:
-                    at += size
-            at, size = 1, size // 2
-    return steps

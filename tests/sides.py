@@ -15,8 +15,13 @@ from tests.sequences import MAIN, OTHER, WAITER
 class Side(Protocol):
     """One of the two servers, with three clients."""
 
-    def begin(self, proto: int) -> None:
-        """Be without data and settings, with all clients in that protocol."""
+    def begin(self, proto: int, budget: int) -> None:
+        """
+        Be without data and settings.
+
+        @param proto: The protocol of all clients.
+        @param budget: Bytes of memory for live values, where they can be chosen.
+        """
 
     def send(self, who: str, arguments: tuple[bytes, ...]) -> bytes:
         """Give the reply to a command of the main or the other client."""
@@ -30,26 +35,25 @@ class Side(Protocol):
     def disturb(self, how: bytes) -> None:
         """Let something happen to the memory, where there's access to it."""
 
+    @property
+    def defects(self) -> list[tuple[str, BaseException]]:
+        """Give the commands that failed unexpectedly since the beginning, where that can be seen."""
+
 
 class InstantSide:
-    """
-    Our store, in this process.
-
-    @ivar budget: Bytes for live values, from the next beginning on.
-    """
+    """Our store, in this process."""
 
     def __init__(self) -> None:
-        self.budget = 1 << 30
         self._engine = Engine()
         self._store = InstantStore(self._engine)
         self._clients = {who: self._store.client() for who in (MAIN, OTHER, WAITER)}
 
-    def begin(self, proto: int) -> None:
+    def begin(self, proto: int, budget: int) -> None:
         """Put new data under the same front."""
         for client in self._clients.values():
             client.raw(b"RESET")
             client.raw(b"HELLO", b"%d" % proto)
-        self._engine = Engine(budget=self.budget)
+        self._engine = Engine(budget=budget)
         self._store.renew(self._engine)
 
     def send(self, who: str, arguments: tuple[bytes, ...]) -> bytes:
@@ -88,7 +92,7 @@ class InstantSide:
 
     @property
     def defects(self) -> list[tuple[str, BaseException]]:
-        """Give what failed unexpectedly since the beginning."""
+        """Give the commands that failed unexpectedly since the beginning."""
         return self._engine.defects
 
 
@@ -99,8 +103,8 @@ class SocketSide:
         self._clients = {who: connect() for who in (MAIN, OTHER, WAITER)}
         self._waiter_id = b"%d" % self._clients[WAITER].call("CLIENT", "ID")
 
-    def begin(self, proto: int) -> None:
-        """Empty it."""
+    def begin(self, proto: int, budget: int) -> None:
+        """Empty it; its memory is its own."""
         for client in self._clients.values():
             client.call("RESET")
             client.call("HELLO", proto)
@@ -124,3 +128,8 @@ class SocketSide:
 
     def disturb(self, how: bytes) -> None:
         """Do nothing: its memory is its own."""
+
+    @property
+    def defects(self) -> list[tuple[str, BaseException]]:
+        """Give nothing: from outside none can be told from an error reply."""
+        return []

@@ -9,16 +9,15 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.comparison import Comparison
+from tests.comparison import Comparison, Differs, compare_sequences
 from tests.instant_store import TABLE
 from tests.real_redis import REDIS_SERVER
 from tests.redis_server import RedisServer
-from tests.sequences import BLOCKING, DISTURB, MAIN, OTHER, WAITER, Generator, Step, shrink
-from tests.sides import InstantSide, SocketSide
+from tests.sequences import BLOCKING, BUDGETS, DISTURB, MAIN, OTHER, WAITER, CommandSequence, Step, load_forms, words_of
+from tests.sides import InstantSide, Side, SocketSide
 
-#: Memory for live values: plenty, none, a little.
-BUDGETS = (1 << 30, 0, 20_000)
-LENGTH = 25
+#: Each gives some ten sequences.
+SEEDS_OF_A_TEST = 8
 
 #: What once differed, as short as it could be made. C{2} or C{3} is the protocol, C{/} begins a command of another
 #: client, C{!} what happens to our memory.
@@ -38,8 +37,8 @@ ONCE_DIFFERENT = """
 """
 
 
-def steps_of(line: str) -> list[Step]:
-    """Read a line of L{ONCE_DIFFERENT}."""
+def steps_of(line: str) -> tuple[Step, ...]:
+    """Read a line of L{ONCE_DIFFERENT} from behind the protocol."""
     steps: list[Step] = []
     for text in line.split(";"):
         words = [word.encode("latin-1").decode("unicode_escape").encode("latin-1") for word in shlex.split(text)]
@@ -48,7 +47,7 @@ def steps_of(line: str) -> list[Step]:
             continue
         who = OTHER if words[0].startswith(b"/") else WAITER if words[0] in BLOCKING else MAIN
         steps.append(Step(who, (words[0].removeprefix(b"/"), *words[1:])))
-    return steps
+    return tuple(steps)
 
 
 class Compared(SynchronousTestCase):
@@ -60,20 +59,7 @@ class Compared(SynchronousTestCase):
     def setUp(self) -> None:
         server = RedisServer()
         self.addCleanup(server.close)
-        self.ours = InstantSide()
-        self.comparison = Comparison(self.ours, SocketSide(server.connect))
-
-    def compare(self, first: int, count: int) -> None:
-        for seed in range(first, first + count):
-            generator = Generator(seed, now_s=int(time.time()))
-            self.check(generator.steps(LENGTH), generator.proto, BUDGETS[seed % 3], f"seed {seed}")
-
-    def check(self, steps: list[Step], proto: int, budget: int, name: str) -> None:
-        self.ours.budget = budget
-        found = self.comparison.difference(steps, proto)
-        told = "\n".join(["", *map(str, steps)])
-        self.assertIsNone(found, f"{name}, RESP{proto}:{told}")
-        self.assertEqual(self.ours.defects, [], f"{name}, RESP{proto}:{told}")
+        self.comparison = Comparison(InstantSide(), SocketSide(server.connect))
 
 
 class WhatOnceDiffered(Compared):
@@ -82,31 +68,40 @@ class WhatOnceDiffered(Compared):
     def test_each(self) -> None:
         for line in ONCE_DIFFERENT.strip().splitlines():
             for budget in BUDGETS:
-                self.check(steps_of(line[2:]), int(line[0]), budget, line)
+                self.comparison.check(CommandSequence(int(line[0]), budget, steps_of(line[2:])))
 
 
 class RandomSequences(Compared):
-    """Random sequences of commands get the same replies, and leave the same data."""
+    """Sequences that Hypothesis makes get the same replies, and leave the same data."""
+
+    def compare(self, first: int) -> None:
+        now_s = int(time.time())
+        for number in range(first, first + SEEDS_OF_A_TEST):
+            compare_sequences(self.comparison, number, now_s)
+        self.assertGreaterEqual(self.comparison.sequences, 10 * SEEDS_OF_A_TEST)
+        self.assertGreaterEqual(self.comparison.commands, 25 * self.comparison.sequences)
 
     def test_first(self) -> None:
-        self.compare(0, 75)
+        self.compare(0)
 
     def test_second(self) -> None:
-        self.compare(75, 75)
+        self.compare(100)
 
     def test_third(self) -> None:
-        self.compare(150, 75)
+        self.compare(200)
 
     def test_fourth(self) -> None:
-        self.compare(225, 75)
+        self.compare(300)
 
 
 class Lying(InstantSide):
     """Our store, but one command is answered wrongly."""
 
-    name = b""
-    right = b""
-    wrong = b""
+    def __init__(self, name: bytes, right: bytes, wrong: bytes) -> None:
+        super().__init__()
+        self.name = name
+        self.right = right
+        self.wrong = wrong
 
     def send(self, who: str, arguments: tuple[bytes, ...]) -> bytes:
         """Run a command."""
@@ -114,16 +109,23 @@ class Lying(InstantSide):
         return reply.replace(self.right, self.wrong) if arguments[0] == self.name else reply
 
 
+class Forgetful(InstantSide):
+    """Our store, but it loses a key when something happens to the memory."""
+
+    def disturb(self, how: bytes) -> None:
+        """Lose it."""
+        self.send(OTHER, (b"DEL", b"s1"))
+
+
 class Noticing(SynchronousTestCase):
     """The comparison sees what is wrong."""
 
     def found(self, line: str, right: bytes, wrong: bytes) -> str | None:
         """Run a line, with its last command answered wrongly on one side."""
-        steps = steps_of(line)
-        liar = Lying()
-        liar.name, liar.right, liar.wrong = steps[-1].arguments[0], right, wrong
-        self.assertIsNone(Comparison(InstantSide(), InstantSide()).difference(steps, 2))
-        return Comparison(liar, InstantSide()).difference(steps, 2)
+        sequence = CommandSequence(2, BUDGETS[0], steps_of(line))
+        liar = Lying(sequence.steps[-1].arguments[0], right, wrong)
+        self.assertIsNone(Comparison(InstantSide(), InstantSide()).difference(sequence))
+        return Comparison(liar, InstantSide()).difference(sequence)
 
     def test_a_wrong_reply(self) -> None:
         for line, right, wrong in [
@@ -143,7 +145,7 @@ class Noticing(SynchronousTestCase):
     def test_another_order_where_there_is_none(self) -> None:
         swapped = b"$1\r\nb\r\n$1\r\na\r\n"
         members = InstantSide()
-        members.begin(2)
+        members.begin(2, BUDGETS[0])
         for step in steps_of("SADD e1 a b"):
             members.send(step.who, step.arguments)
         ordered = members.send(MAIN, (b"SMEMBERS", b"e1")).partition(b"\r\n")[2]
@@ -152,46 +154,63 @@ class Noticing(SynchronousTestCase):
         self.assertIsNone(self.found("SADD e1 a b; SMEMBERS e1", ordered, swapped))
 
     def test_other_data_at_the_end(self) -> None:
-        class Forgetful(InstantSide):
-            """Our store, but it loses a key."""
-
-            def disturb(self, how: bytes) -> None:
-                """Lose it."""
-                self.send(OTHER, (b"DEL", b"s1"))
-
-        found = Comparison(Forgetful(), InstantSide()).difference(steps_of("SET s1 a; !flush"), 3)
-        self.assertIsNotNone(found)
+        sequence = CommandSequence(3, BUDGETS[0], steps_of("SET s1 a; !flush"))
+        self.assertIsNotNone(Comparison(Forgetful(), InstantSide()).difference(sequence))
 
     def test_a_client_that_waits(self) -> None:
         found = self.found("BLPOP l1 0; RPUSH l1 a b; LLEN l1", b":1", b":2")
         self.assertIsNotNone(found)
 
 
-class Forms(SynchronousTestCase):
-    """The generator knows the commands."""
+class Making(SynchronousTestCase):
+    """Hypothesis makes the sequences, and makes them small where they fail."""
 
     def test_all_commands_on_data_are_there(self) -> None:
-        known = set()
-        for seed in range(1500):
-            for step in Generator(seed, now_s=1).steps(40):
-                if step.who != DISTURB:
-                    known.add(step.arguments[0].decode("latin-1").lower())
-        missing = {name.partition("|")[0] for name in TABLE if not name.startswith("raw.")} - known - {"memory"}
-        self.assertEqual(missing, set())
+        known = {next(words_of(form.parts)).decode().lower() for form in load_forms()}
+        on_data = {name.partition("|")[0] for name in TABLE if not name.startswith("raw.")}
+        # What these two answer is about the server.
+        self.assertEqual(on_data - known - {"config", "memory"}, set())
 
-    def test_a_seed_is_a_sequence(self) -> None:
-        self.assertEqual(Generator(5, now_s=1).steps(50), Generator(5, now_s=1).steps(50))
-        self.assertNotEqual(Generator(5, now_s=1).steps(50), Generator(6, now_s=1).steps(50))
+    def test_a_seed_gives_the_same_sequences_each_time(self) -> None:
+        class Recorder(Comparison):
+            """Keeps what it's given."""
 
+            def __init__(self) -> None:
+                super().__init__(InstantSide(), InstantSide())
+                self.seen: list[CommandSequence] = []
 
-class Shrinking(SynchronousTestCase):
-    """A failing sequence is made as short as it can be."""
+            def check(self, sequence: CommandSequence) -> None:
+                """Keep it."""
+                self.seen.append(sequence)
+
+        one, same, other = Recorder(), Recorder(), Recorder()
+        compare_sequences(one, 5, now_s=1)
+        compare_sequences(same, 5, now_s=1)
+        compare_sequences(other, 6, now_s=1)
+        self.assertEqual(one.seen, same.seen)
+        self.assertNotEqual(one.seen, other.seen)
+
+    def smallest(self, ours: Side) -> list[str]:
+        """Give the lines that tell of a difference from our right store: the setting, the steps, what differed."""
+        comparison = Comparison(ours, InstantSide())
+        with self.assertRaises(Differs) as caught:
+            for number in range(100):
+                compare_sequences(comparison, number, now_s=1)
+        return str(caught.exception).splitlines()
 
     def test_only_what_matters_stays(self) -> None:
-        steps = [Step(MAIN, (b"SET", b"%d" % number, b"x", b"y")) for number in range(30)]
+        self.assertEqual(
+            self.smallest(Lying(b"SET", b"+OK", b"+KO")),
+            [
+                f"RESP2, {BUDGETS[0]} bytes for values",
+                "    main: 'SET' 's1' 'a'",
+                "step 0, main: 'SET' 's1' 'a': b'+KO\\r\\n' instead of b'+OK\\r\\n'",
+            ],
+        )
 
-        def fails(tried: list[Step]) -> bool:
-            kept = [step.arguments for step in tried]
-            return any(b"7" in one for one in kept) and any(b"21" in one and b"y" in one for one in kept)
-
-        self.assertEqual(shrink(steps, fails), [Step(MAIN, (b"SET", b"7")), Step(MAIN, (b"SET", b"21", b"y"))])
+    def test_data_that_is_lost(self) -> None:
+        setting, *steps, told = self.smallest(Forgetful())
+        self.assertEqual(len(steps), 2, steps)
+        self.assertIn("'s1'", steps[0])
+        self.assertEqual(steps[1], "    disturb: 'freeze'")
+        self.assertTrue(told.startswith("at the end database b'0' has b'*0"), told)
