@@ -94,6 +94,13 @@ class Fault(Exception):
     """
 
 
+class OutOfTime(Exception):
+    """
+    A look at the data takes longer than the reactor may be held; nothing was changed, and it's to be taken again where
+    it can rest in between (see L{tinykv.store.pacing}).
+    """
+
+
 class Damaged(Fault):
     """
     Bytes read back from a row or a log entry aren't what was written.

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.redis.scripted import Pair, check_scripts
 from tests.redis_server import RedisServer
 from tinykv.redis import rdb
+from tinykv.redis.crc64 import crc64
 from tinykv.testing.embedded import Embedded
 
 PREPARED = [
@@ -109,7 +110,7 @@ class TransferTests(SynchronousTestCase):
             self.assertEqual(embedded.rows.image(), before)
 
         run()
-        sound = rdb.crc64(payload[:5] + payload[-10:-8]).to_bytes(8, "little")
+        sound = crc64(payload[:5] + payload[-10:-8]).to_bytes(8, "little")
         reply = embedded.run(b"restore", b"b", b"0", payload[:5] + payload[-10:-8] + sound, b"REPLACE")
         self.assertEqual(reply, b"-ERR Bad data format\r\n")
         self.assertEqual(embedded.rows.image(), before)

@@ -57,6 +57,9 @@ class MemoryNodes:
 
     base = 7 << 32
 
+    def pause(self) -> None:
+        """Everything happens at once here."""
+
     def __init__(self, random: Random | None = None) -> None:
         self.random = random
         self.cache = Cache()

@@ -9,7 +9,7 @@ from tinykv.storage.connection import connect_writer
 from tinykv.storage.data import DataStore
 from tinykv.storage.folder import DataFolder, open_folder
 from tinykv.storage.reader import Reader
-from tinykv.storage.rowstore import RowStore
+from tinykv.storage.rowstore import FROZEN_TABLES, RowStore
 from tinykv.storage.sessions import DataSession
 from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.tables import MemTable
@@ -39,9 +39,10 @@ class Box:
 class LocalStore:
     """Everything of a store's storage, in one process and by hand."""
 
-    def __init__(self, path: str, *, fsync: bool = True) -> None:
+    def __init__(self, path: str, *, fsync: bool = True, frozen_tables: int = FROZEN_TABLES) -> None:
         self.path = path
         self.fsync = fsync
+        self.frozen_tables = frozen_tables
         self.open()
 
     def open(self) -> None:
@@ -58,7 +59,7 @@ class LocalStore:
         self.log = LogWriter(self.log_channel)
         self.data = DataWriter(self.data_channel)
         self.reader = Reader(self.folder.data_path)
-        self.rows = RowStore(self.reader)
+        self.rows = RowStore(self.reader, frozen_tables_max=self.frozen_tables)
 
     def flush(self, table: MemTable) -> None:
         """Flush and retire the oldest frozen table."""
@@ -72,7 +73,7 @@ class LocalStore:
     def lose_memory(self) -> None:
         """Lose what isn't in SQLite, as a crash does, but leave the files open."""
         self.data_channel.drop()
-        self.rows = RowStore(self.reader)
+        self.rows = RowStore(self.reader, frozen_tables_max=self.frozen_tables)
 
     def crash(self) -> None:
         """Lose what isn't durable, and start again."""

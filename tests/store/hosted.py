@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -113,20 +113,24 @@ class Hosted:
     @ivar failures: What stopped it.
     """
 
-    def __init__(self, path: str, *, budget: int = 1 << 20, **options: Any) -> None:
+    def __init__(self, path: str, *, budget: int = 1 << 20, frozen_tables: int = 2, **options: Any) -> None:
         self.budget = budget
         self.options: dict[str, Any] = {
             "memtable_bytes": 1 << 30,
-            "frozen_tables": 2,
             "durability_os": False,
             "request_timeout": 5.0,
             **options,
         }
         self.now = START
+        #: Seconds that pass from one look at the time to the next while work is done.
+        self.look_seconds = 0.0
+        self._looked = 0.0
         self.failures: list[BaseException] = []
+        #: Called when clients have been answered, and when work begins to rest.
+        self.at_answer: Callable[[], None] = lambda: None
         self._starts = 0
         self._clients = 0
-        self.store = LocalStore(path, fsync=False)
+        self.store = LocalStore(path, fsync=False, frozen_tables=frozen_tables)
         self._begin()
 
     def _begin(self) -> None:
@@ -150,6 +154,7 @@ class Hosted:
             data_writer=self.store.data,
             clock=self.clock,
             now_ms=lambda: self.now,
+            now=self._look,
             random=Random(self._starts),
             applied=applied,
             flushed=lambda: None,
@@ -163,8 +168,13 @@ class Hosted:
     def _defect(self, name: str, problem: BaseException) -> None:
         raise AssertionError(name) from problem
 
+    def _look(self) -> float:
+        self._looked += self.look_seconds
+        return self._looked
+
     def _answered(self) -> None:
         self.answered += 1
+        self.at_answer()
 
     def client(self) -> Asker:
         """Connect a client."""

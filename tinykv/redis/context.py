@@ -8,8 +8,15 @@ no clock and no randomness but the context's, so that every replica computes the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
 from tinykv.redis.keyspace import Database, Keyspace
+from tinykv.redis.pace import PACE
 from tinykv.redis.sampling import Chance, SplitMix
+from tinykv.resp import replies
+
+T = TypeVar("T")
 
 
 class MustWait(Exception):
@@ -79,6 +86,22 @@ class Context:
         if self._random is None:
             self._random = SplitMix(self._seed, self._place)
         return self._random
+
+    def paced(self, items: Sequence[T]) -> Iterable[T]:
+        """Give items one after another, with rests between them where there are many."""
+        return items if len(items) <= PACE else self._paced(items)
+
+    def _paced(self, items: Sequence[T]) -> Iterator[T]:
+        pause = self.keyspace.rows.pause
+        for start in range(0, len(items), PACE):
+            pause()
+            yield from items[start : start + PACE]
+
+    def bulks(self, values: Sequence[bytes]) -> bytes:
+        """Give the reply for what may be very many strings."""
+        if len(values) <= PACE:
+            return replies.bulks(values)
+        return replies.array([replies.bulk(value) for value in self.paced(values)])
 
     def candidates(self, keys: list[bytes]) -> list[bytes]:
         """Give the keys that a blocking command looks at, in order."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 
+from tinykv.redis.pace import Pause
+
 _POLYNOMIAL = 0x95AC9329AC4BC9B5  # 0xAD93D23594C935A9 of the literature, its bits reflected
 _WORD = 8
+_PIECE = 65536
 
 
 def _tables() -> list[list[int]]:
@@ -23,6 +26,15 @@ def _tables() -> list[list[int]]:
 
 
 _TABLES = _tables()
+
+
+def crc64_paced(data: bytes, pause: Pause) -> int:
+    """Return the CRC of ``data``, with a ``pause`` before each 64 KB of it."""
+    crc = 0
+    for start in range(0, len(data), _PIECE):
+        pause()
+        crc = crc64(data[start : start + _PIECE], crc)
+    return crc
 
 
 def crc64(data: bytes, crc: int = 0) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinykv.errors import CommandError, Fault
+from tinykv.errors import CommandError, Fault, OutOfTime
 from tinykv.redis.context import Context, MustWait
 from tinykv.redis.keyspace import Database, Keyspace
 from tinykv.redis.operations import COMMANDS, EXEC, WAITING, Client, Operation
@@ -251,6 +251,7 @@ class Execution:
         @param spec: The command; None for a transaction that only reads, whose commands C{arguments} then are.
         @return: The reply; or, where it met keys that have expired by the clock alone, those keys: their expiry has
             to be applied, then the read is run again (R15).
+        @raise OutOfTime: It takes too long for a look; it has to be run where it may rest.
         """
         keyspace = self.keyspace
         keyspace.writing = False
@@ -272,6 +273,9 @@ class Execution:
         except CommandError as problem:
             self.refused(spec.name if spec else "exec", problem.wire)
             reply = replies.error(problem.wire)
+        except OutOfTime:
+            keyspace.noticed = []
+            raise
         except (Fault, MemoryError, OSError):
             raise
         except Exception as problem:  # noqa: BLE001 - one broken command mustn't end the others

@@ -53,7 +53,7 @@ def delete(ctx: Context, args: list[bytes]) -> bytes:
     """
     db = ctx.db
     deleted = 0
-    for key in args[1:]:
+    for key in ctx.paced(args[1:]):
         if db.get(key) is not None:
             db.delete(key)
             deleted += 1
@@ -68,7 +68,7 @@ def exists(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/exists/}
     """
     get = ctx.db.get
-    return replies.integer(sum([get(key) is not None for key in args[1:]]))
+    return replies.integer(sum([get(key) is not None for key in ctx.paced(args[1:])]))
 
 
 @command("touch", READ)
@@ -79,7 +79,7 @@ def touch(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/touch/}
     """
     found = 0
-    for key in args[1:]:
+    for key in ctx.paced(args[1:]):
         version = ctx.db.version(key)
         if version:
             ctx.keyspace.idleness.used(ctx.db.number, key, version, ctx.now)
@@ -309,7 +309,7 @@ def keys(ctx: Context, args: list[bytes]) -> bytes:
         return replies.bulks([glob.literal] if ctx.db.get(glob.literal) is not None else [])
     now = ctx.now
     every, matches = glob.matches_all, glob.matches
-    return replies.bulks(
+    return ctx.bulks(
         [
             key
             for _, _, key, row in ctx.db.rows_from(0, 0)

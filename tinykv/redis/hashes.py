@@ -67,7 +67,7 @@ def _put_all(ctx: Context, args: list[bytes], name: str) -> int:
     if len(args) % 2:
         raise WrongArity(name)
     put = ctx.db.typed_or_new(args[1], Hash).put
-    return sum(map(put, args[2::2], args[3::2]))
+    return sum(map(put, ctx.paced(args[2::2]), args[3::2]))
 
 
 @command("hsetnx", WRITE)
@@ -88,7 +88,7 @@ def hdel(ctx: Context, args: list[bytes]) -> bytes:
     value = ctx.db.typed(args[1], Hash)
     if value is None:
         return replies.ZERO
-    return replies.integer(sum(map(value.remove, args[2:])))
+    return replies.integer(sum(map(value.remove, ctx.paced(args[2:]))))
 
 
 @command("hincrby", WRITE)
@@ -152,7 +152,7 @@ def hmget(ctx: Context, args: list[bytes]) -> bytes:
     nil = replies.nil(ctx.proto)
     if value is None:
         return replies.array([nil] * (len(args) - 2))
-    return replies.array([nil if held is None else replies.bulk(held) for held in map(value.get, args[2:])])
+    return replies.array([nil if held is None else replies.bulk(held) for held in map(value.get, ctx.paced(args[2:]))])
 
 
 @command("hgetall", READ)
@@ -167,14 +167,14 @@ def hgetall(ctx: Context, args: list[bytes]) -> bytes:
 def hkeys(ctx: Context, args: list[bytes]) -> bytes:
     """HKEYS key: fields in row order."""
     value = ctx.db.typed(args[1], Hash)
-    return replies.EMPTY_ARRAY if value is None else replies.bulks([field for field, _ in value.items()])
+    return replies.EMPTY_ARRAY if value is None else ctx.bulks([field for field, _ in value.items()])
 
 
 @command("hvals", READ)
 def hvals(ctx: Context, args: list[bytes]) -> bytes:
     """HVALS key: values in row order."""
     value = ctx.db.typed(args[1], Hash)
-    return replies.EMPTY_ARRAY if value is None else replies.bulks([held for _, held in value.items()])
+    return replies.EMPTY_ARRAY if value is None else ctx.bulks([held for _, held in value.items()])
 
 
 @command("hlen", READ)
@@ -226,7 +226,7 @@ def hrandfield(ctx: Context, args: list[bytes]) -> bytes:
     else:
         pairs = list(value.pairs_at(sample(random, size, count)))
     if not with_values:
-        return replies.bulks([field for field, _ in pairs])
+        return ctx.bulks([field for field, _ in pairs])
     if ctx.proto == 3:
-        return replies.array([replies.bulks(pair) for pair in pairs])
-    return replies.bulks(list(chain.from_iterable(pairs)))
+        return replies.array([replies.bulks(pair) for pair in ctx.paced(pairs)])
+    return ctx.bulks(list(chain.from_iterable(pairs)))

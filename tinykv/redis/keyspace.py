@@ -68,6 +68,9 @@ class Rows(Protocol):
 
     active: Any
 
+    def pause(self) -> None:
+        """Let the running command rest, if it's time for that; to be called often by what may take long."""
+
     def get(self, family: str, key: bytes) -> bytes | Encodable | None:
         """Give a row, or the live object that stands for it."""
 
@@ -482,10 +485,11 @@ class NodeCache:
 class TreeNodes:
     """The node store of one tree: see L{tinykv.redis.tree} for what a tree asks of it."""
 
-    __slots__ = ("_db", "_keyspace", "_slot", "base", "cache", "generation", "owner", "rows", "undo")
+    __slots__ = ("_db", "_keyspace", "_slot", "base", "cache", "generation", "owner", "pause", "rows", "undo")
 
     def __init__(self, value: Value, generation: int) -> None:
         keyspace = value.db.keyspace
+        self.pause = keyspace.rows.pause
         self.generation = generation
         self.undo = keyspace.undo
         self.owner = value
@@ -526,6 +530,7 @@ class TreeNodes:
 
     def add(self, node: Node) -> None:
         """Take in a new node, which has its id already."""
+        self.pause()
         node.row_key = node_key(self._slot, self._db, self.generation, node.node_id)
         self.cache.young[self.base | node.node_id] = node
         node.charged = 0
@@ -543,6 +548,7 @@ class TreeNodes:
 
     def free(self, node_id: int) -> None:
         """Delete a node."""
+        self.pause()
         name = self.base | node_id
         node = self.cache.young.pop(name, None)
         if node is not None:

@@ -262,7 +262,7 @@ def lrange(ctx: Context, args: list[bytes]) -> bytes:
     if value is None:
         return replies.EMPTY_ARRAY
     start, stop = _stretch(len(value), start, stop)
-    return replies.bulks(list(islice(value.items(start), stop - start)))
+    return ctx.bulks(list(islice(value.items(start), stop - start)))
 
 
 @command("lpos", READ)

@@ -86,7 +86,7 @@ def delete(ctx: Context, args: list[bytes]) -> bytes:
 def batch_get(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.BATCHGET family key [key ...]: give the values of several entries, nil for absent ones."""
     family = _family(args[1])
-    return replies.array([_bulk(_value(ctx, family, key), ctx.proto) for key in args[2:]])
+    return replies.array([_bulk(_value(ctx, family, key), ctx.proto) for key in ctx.paced(args[2:])])
 
 
 @command("raw.batchput", WRITE, arity=-4)
@@ -95,7 +95,7 @@ def batch_put(ctx: Context, args: list[bytes]) -> bytes:
     if len(args) % 2:
         raise WrongArity("raw.batchput")
     family = _family(args[1])
-    for key, value in zip(args[2::2], args[3::2], strict=True):
+    for key, value in zip(ctx.paced(args[2::2]), args[3::2], strict=True):
         _change(ctx, family, key, value)
     return replies.OK
 
@@ -104,7 +104,7 @@ def batch_put(ctx: Context, args: list[bytes]) -> bytes:
 def batch_delete(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.BATCHDELETE family key [key ...]: delete several entries; say how many there were."""
     family = _family(args[1])
-    return replies.integer(sum([_change(ctx, family, key, None) is not None for key in args[2:]]))
+    return replies.integer(sum([_change(ctx, family, key, None) is not None for key in ctx.paced(args[2:])]))
 
 
 @command("raw.cas", WRITE, arity=-5)

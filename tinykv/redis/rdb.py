@@ -13,9 +13,10 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from tinykv.redis.crc64 import crc64
+from tinykv.redis.crc64 import crc64_paced
 from tinykv.redis.lzf import LzfError, compress, decompress
 from tinykv.redis.numbers import parse_float, parse_int64
+from tinykv.redis.pace import Pause, go_on
 from tinykv.redis.packed import (
     BadPayload,
     listpack_item,
@@ -59,6 +60,11 @@ _HASH_LISTPACK, _ZSET_LISTPACK, _LIST_QUICKLIST_2 = 16, 17, 18
 _SET_LISTPACK = 20
 _PLAIN_NODE, _PACKED_NODE = 1, 2
 
+#: Bytes between two pauses.
+_PACE_BYTES = 16384
+#: What a string counts for besides its bytes.
+_ITEM_BYTES = 32
+
 # Redis's default limits for the compact encodings.
 _HASH_ENTRIES, _ZSET_ENTRIES, _LISTPACK_VALUE, _INTSET_ENTRIES, _NODE_BYTES = 512, 128, 64, 512, 8192
 _NODE_OVERHEAD = 8
@@ -72,9 +78,9 @@ class BadFooter(BadPayload):
     """The payload is cut short, from a newer version, or its checksum is wrong."""
 
 
-def load(payload: bytes) -> Loaded:
+def load(payload: bytes, pause: Pause = go_on) -> Loaded:
     """Return kind and value of a payload of DUMP; raise `BadFooter` or, for anything else wrong,
-    `BadPayload`.
+    `BadPayload`. ``pause`` is called often, so that reading a large one may rest.
     """
     size = len(payload) - _FOOTER.size
     if size < 1:
@@ -82,9 +88,9 @@ def load(payload: bytes) -> Loaded:
     version, crc = _FOOTER.unpack_from(payload, size)
     if version > NEWEST_VERSION:
         raise BadFooter(f"RDB version {version} is too new")
-    if crc64(payload[:-8]) != crc:
+    if crc64_paced(payload[:-8], pause) != crc:
         raise BadFooter("the checksum is wrong")
-    reader = _Reader(payload[:size])
+    reader = _Reader(payload[:size], pause)
     try:
         loaded = _load_value(reader)
     except (IndexError, struct.error, LzfError) as error:
@@ -118,11 +124,13 @@ def _load_value(reader: _Reader) -> Loaded:
 class _Reader:
     """Reads a payload from front to back; ``at`` is the place of the next byte."""
 
-    __slots__ = ("at", "_body", "_unpacked")
+    __slots__ = ("at", "_body", "_pause", "_rested", "_unpacked")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, pause: Pause) -> None:
         self.at = 0
         self._body = body
+        self._pause = pause
+        self._rested = 0
         #: The payload's size when all that's compressed in it is unpacked.
         self._unpacked = len(body)
 
@@ -162,6 +170,9 @@ class _Reader:
 
     def string(self) -> bytes:
         """Return a string: plain, an integer of 1, 2 or 4 bytes, or compressed."""
+        if self.at - self._rested > _PACE_BYTES:
+            self._rested = self.at
+            self._pause()
         first = self.byte()
         if first < 0xC0:
             return self.take(self._length_from(first))
@@ -304,6 +315,7 @@ def dump(
     version: int = 10,
     encoding: str | None = None,
     packed: bool = True,
+    pause: Pause = go_on,
 ) -> bytes:
     """Return the payload of DUMP for ``value``, which must be as `load` returns it (a sorted set in its
     order).
@@ -311,29 +323,35 @@ def dump(
     ``encoding`` is the name that OBJECT ENCODING gives: ``intset`` (integers only) or ``hashtable``,
     ``listpack`` or ``hashtable`` or ``skiplist``; without it, what Redis's default limits choose.
     ``version`` 6 to 11: below 10 collections are written element by element, as the oldest servers read
-    them. ``packed``: compress what shrinks.
+    them. ``packed``: compress what shrinks. ``pause`` is called often, so that writing much may rest.
     """
-    writer = _Writer(version, packed)
+    writer = _Writer(version, packed, pause)
     if isinstance(value, bytes):
         body = bytes((_STRING,)) + writer.string(value)
     else:
         body = _DUMPERS[kind](writer, value, encoding)
     covered = body + version.to_bytes(2, "little")
-    return covered + crc64(covered).to_bytes(8, "little")
+    return covered + crc64_paced(covered, pause).to_bytes(8, "little")
 
 
 class _Writer:
     """How the parts of a payload are written: the version, and whether strings are compressed."""
 
-    __slots__ = ("packed", "version")
+    __slots__ = ("packed", "version", "_pause", "_written")
 
-    def __init__(self, version: int, packed: bool) -> None:
+    def __init__(self, version: int, packed: bool, pause: Pause) -> None:
         self.version = version
         self.packed = packed
+        self._pause = pause
+        self._written = 0
 
     def string(self, text: bytes) -> bytes:
         """Return a string in its shortest form: an integer of up to 4 bytes, compressed, or plain."""
         size = len(text)
+        self._written += size + _ITEM_BYTES
+        if self._written > _PACE_BYTES:
+            self._written = 0
+            self._pause()
         if size <= 11:
             value = parse_int64(text)
             if value is not None:

@@ -35,14 +35,14 @@ def sadd(ctx: Context, args: list[bytes]) -> bytes:
     value = ctx.db.typed_or_new(args[1], Set)
     if len(args) == 3:
         return replies.ONE if value.add(args[2]) else replies.ZERO
-    return replies.integer(sum(map(value.add, args[2:])))
+    return replies.integer(sum(map(value.add, ctx.paced(args[2:]))))
 
 
 @command("srem", WRITE)
 def srem(ctx: Context, args: list[bytes]) -> bytes:
     """SREM key member [member ...]: how many members are gone."""
     value = ctx.db.typed(args[1], Set)
-    return replies.ZERO if value is None else replies.integer(sum(map(value.remove, args[2:])))
+    return replies.ZERO if value is None else replies.integer(sum(map(value.remove, ctx.paced(args[2:]))))
 
 
 @command("smove", WRITE)
@@ -77,7 +77,7 @@ def smismember(ctx: Context, args: list[bytes]) -> bytes:
     value = ctx.db.typed(args[1], Set)
     if value is None:
         return replies.array([replies.ZERO] * (len(args) - 2))
-    return replies.array([replies.ONE if member in value else replies.ZERO for member in args[2:]])
+    return replies.array([replies.ONE if member in value else replies.ZERO for member in ctx.paced(args[2:])])
 
 
 @command("scard", READ)
@@ -95,7 +95,7 @@ def smembers(ctx: Context, args: list[bytes]) -> bytes:
 
 
 def _set(ctx: Context, members: list[bytes]) -> bytes:
-    return replies.set_([replies.bulk(member) for member in members], ctx.proto)
+    return replies.set_([replies.bulk(member) for member in ctx.paced(members)], ctx.proto)
 
 
 # At random
@@ -138,7 +138,7 @@ def _pop_many(ctx: Context, args: list[bytes]) -> bytes:
             # As in Redis: only what it would build anew, too, may be an intset again.
             rest.unpack()
     else:
-        for member in members:
+        for member in ctx.paced(members):
             value.remove(member)
     return _set(ctx, members)
 
@@ -172,10 +172,10 @@ def srandmember(ctx: Context, args: list[bytes]) -> bytes:
         return replies.EMPTY_ARRAY
     random, size = ctx.random, len(value)
     if count < 0:
-        return replies.bulks([value.at(pick(random, size)) for _ in range(-count)])
+        return ctx.bulks([value.at(pick(random, size)) for _ in ctx.paced(range(-count))])
     if count >= size:
-        return replies.bulks(value.listed())
-    return replies.bulks([member for member, _ in value.pairs_at(sample(random, size, count))])
+        return ctx.bulks(value.listed())
+    return ctx.bulks([member for member, _ in value.pairs_at(sample(random, size, count))])
 
 
 # Several sets

@@ -102,18 +102,18 @@ def _sort(ctx: Context, key: bytes, options: _Options) -> bytes:
         raise WrongType()
     elements = _ordered(ctx, value, options)
     results: list[bytes | None] = []
-    for element in elements:
+    for element in ctx.paced(elements):
         if options.gets:
             results += [_looked_up(ctx, pattern, element) for pattern in options.gets]
         else:
             results.append(element)
     if options.store is None:
         nil = replies.nil(ctx.proto)
-        return replies.array([nil if item is None else replies.bulk(item) for item in results])
+        return replies.array([nil if item is None else replies.bulk(item) for item in ctx.paced(results)])
     ctx.db.delete(options.store)
     if results:
         stored = ctx.db.create(options.store, List)
-        stored.extend(b"" if item is None else item for item in results)
+        stored.extend(b"" if item is None else item for item in ctx.paced(results))
     return replies.integer(len(results))
 
 
@@ -135,12 +135,13 @@ def _ordered(ctx: Context, value: Live | None, options: _Options) -> list[bytes]
         assert isinstance(value, SortedSet)
         elements = [member for member, _ in value.items()]
     if sorts:
-        keys = elements if by is None else [_looked_up(ctx, by, element) for element in elements]
+        keys = elements if by is None else [_looked_up(ctx, by, element) for element in ctx.paced(elements)]
         try:
-            order = sort_order(elements, keys, alpha=alpha, descending=options.descending)
+            pause = ctx.keyspace.rows.pause
+            order = sort_order(elements, keys, alpha=alpha, descending=options.descending, pause=pause)
         except NotNumeric as problem:
             raise CommandError(b"ERR " + str(problem).encode()) from problem
-        elements = [elements[place] for place in order]
+        elements = [elements[place] for place in ctx.paced(order)]
     elif options.descending and not isinstance(value, Set):
         elements.reverse()
     start, stop = limited(len(elements), options.start, options.count)

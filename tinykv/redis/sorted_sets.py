@@ -79,7 +79,7 @@ def _add(ctx: Context, args: list[bytes], options: set[bytes]) -> bytes:
         raise CommandError(b"ERR GT, LT, and/or NX options at the same time are not compatible")
     if increments and len(texts) > 1:
         raise CommandError(b"ERR INCR option supports a single increment-element pair")
-    scores = [_score(text) for text in texts]
+    scores = [_score(text) for text in ctx.paced(texts)]
     db, key = ctx.db, args[1]
     value = db.typed(key, SortedSet) if only_old else db.typed_or_new(key, SortedSet)
     if increments:
@@ -88,7 +88,7 @@ def _add(ctx: Context, args: list[bytes], options: set[bytes]) -> bytes:
     added = updated = 0
     conditional = not options.isdisjoint(_CONDITIONS)
     if value is not None:
-        for member, score in zip(members, scores, strict=True):
+        for member, score in zip(ctx.paced(members), scores, strict=True):
             if conditional and not _applies(value.score(member), score, options):
                 continue
             old = value.add(member, score)
@@ -156,7 +156,7 @@ def zrem(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/zrem/}
     """
     value = ctx.db.typed(args[1], SortedSet)
-    return replies.ZERO if value is None else replies.integer(sum(map(value.remove, args[2:])))
+    return replies.ZERO if value is None else replies.integer(sum(map(value.remove, ctx.paced(args[2:]))))
 
 
 # Reading
@@ -192,7 +192,7 @@ def zmscore(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/zmscore/}
     """
     value = ctx.db.typed(args[1], SortedSet)
-    scores = [None if value is None else value.score(member) for member in args[2:]]
+    scores = [None if value is None else value.score(member) for member in ctx.paced(args[2:])]
     return replies.array([_score_reply(ctx, score) for score in scores])
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import chain
+from typing import Any, Final
 
 from tinykv.redis.numbers import parse_float
+from tinykv.redis.pace import Pause, go_on
 
 _SPACE = b" \t\n\v\f\r"
 # A decimal with more digits than this is no double below the normal range exactly.
 _EXACT_TEXT = 2000
+
+
+#: Values that are sorted at a time; the runs are then merged.
+_RUN: Final = 4096
 
 
 class NotNumeric(ValueError):
@@ -23,21 +30,35 @@ def sort_order(
     *,
     alpha: bool = False,
     descending: bool = False,
+    pause: Pause = go_on,
 ) -> list[int]:
     """Return the places of ``values`` in the order of their ``keys`` (without BY: the values themselves).
 
     A key of None was not found: it counts as 0, or with ``alpha`` comes before all others. Equal numbers are
     ordered by value; equal texts stay as they were. Bytes are compared as unsigned numbers, as strings of a C
-    locale. Raises `NotNumeric`.
+    locale. ``pause`` is called often. Raises `NotNumeric`.
     """
-    places = list(range(len(values)))
-    if alpha:
-        texts = [(False, b"") if key is None else (True, key) for key in keys]
-        places.sort(key=texts.__getitem__, reverse=descending)
-    else:
-        scores = [(sort_score(key), value) for key, value in zip(keys, values, strict=True)]
-        places.sort(key=scores.__getitem__, reverse=descending)
-    return places
+    ranks: list[Any] = []
+    for start in range(0, len(values), _RUN):
+        pause()
+        some = keys[start : start + _RUN]
+        if alpha:
+            ranks += [(False, b"") if key is None else (True, key) for key in some]
+        else:
+            ranks += [(sort_score(key), value) for key, value in zip(some, values[start : start + _RUN], strict=True)]
+    rank = ranks.__getitem__
+    runs = [
+        sorted(range(start, min(start + _RUN, len(values))), key=rank, reverse=descending)
+        for start in range(0, len(values), _RUN)
+    ]
+    while len(runs) > 1:
+        # Two sorted runs, one behind the other, are what Python's sort merges in one go.
+        merged = []
+        for at in range(0, len(runs), 2):
+            pause()
+            merged.append(sorted(chain(*runs[at : at + 2]), key=rank, reverse=descending))
+        runs = merged
+    return runs[0] if runs else []
 
 
 def limited(length: int, offset: int, count: int) -> tuple[int, int]:

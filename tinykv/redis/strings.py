@@ -80,7 +80,7 @@ def mget(ctx: Context, args: list[bytes]) -> bytes:
     found = ctx.db.get
     nil = replies.nil(ctx.proto)
     items: list[bytes] = []
-    for key in args[1:]:
+    for key in ctx.paced(args[1:]):
         row = found(key)
         items.append(replies.bulk(string_body(row)) if type(row) is bytes else nil)
     return replies.array(items)
@@ -293,7 +293,7 @@ def mset(ctx: Context, args: list[bytes]) -> bytes:
     if len(args) % 2 == 0:
         raise WrongArity("mset")
     assign = ctx.db.set_string
-    for key, value in zip(args[1::2], args[2::2], strict=True):
+    for key, value in zip(ctx.paced(args[1::2]), args[2::2], strict=True):
         assign(key, value)
     return replies.OK
 
@@ -307,7 +307,7 @@ def msetnx(ctx: Context, args: list[bytes]) -> bytes:
     """
     if len(args) % 2 == 0:
         raise WrongArity("msetnx")
-    if any(ctx.db.get(key) is not None for key in args[1::2]):
+    if any(ctx.db.get(key) is not None for key in ctx.paced(args[1::2])):
         return replies.ZERO
     mset(ctx, [b"mset", *args[1:]])
     return replies.ONE

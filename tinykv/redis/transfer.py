@@ -14,6 +14,7 @@ from tinykv.redis.hash_value import Hash
 from tinykv.redis.keyspace import Live
 from tinykv.redis.list_value import List
 from tinykv.redis.numbers import INT64_MAX
+from tinykv.redis.pace import Pause
 from tinykv.redis.set_value import Set
 from tinykv.redis.spec import READ, WRITE, command
 from tinykv.redis.value import string_body
@@ -31,21 +32,21 @@ def dump(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/dump/}
     """
     value = ctx.db.get(args[1])
-    return replies.nil(ctx.proto) if value is None else replies.bulk(payload_of(value))
+    return replies.nil(ctx.proto) if value is None else replies.bulk(payload_of(value, ctx.keyspace.rows.pause))
 
 
-def payload_of(value: Live) -> bytes:
-    """Give the payload of DUMP for a value."""
+def payload_of(value: Live, pause: Pause) -> bytes:
+    """Give the payload of DUMP for a value; C{pause} is called often on the way."""
     if type(value) is bytes:
-        return rdb.dump("string", string_body(value))
+        return rdb.dump("string", string_body(value), pause=pause)
     if isinstance(value, List):
-        return rdb.dump("list", list(value.items()))
+        return rdb.dump("list", list(value.items()), pause=pause)
     if isinstance(value, Set):
-        return rdb.dump("set", value.listed(), encoding=value.encoding().decode())
+        return rdb.dump("set", value.listed(), encoding=value.encoding().decode(), pause=pause)
     if isinstance(value, SortedSet):
-        return rdb.dump("zset", list(value.items()), encoding=value.encoding().decode())
+        return rdb.dump("zset", list(value.items()), encoding=value.encoding().decode(), pause=pause)
     assert isinstance(value, Hash)
-    return rdb.dump("hash", list(value.items()), encoding=value.encoding().decode())
+    return rdb.dump("hash", list(value.items()), encoding=value.encoding().decode(), pause=pause)
 
 
 @command("restore", WRITE)
@@ -88,7 +89,7 @@ def restore(ctx: Context, args: list[bytes]) -> bytes:
         if expires > INT64_MAX:
             # In Redis the sum wraps around, into the past.
             expires = 1
-    loaded = _load(args[3])
+    loaded = _load(ctx, args[3])
     ctx.db.delete(key)
     if not expires or expires > ctx.now:
         _build(ctx, key, loaded, expires)
@@ -98,14 +99,14 @@ def restore(ctx: Context, args: list[bytes]) -> bytes:
     return replies.OK
 
 
-def _load(payload: bytes) -> rdb.Loaded:
+def _load(ctx: Context, payload: bytes) -> rdb.Loaded:
     """
     Read a payload of DUMP.
 
     @raise CommandError: It's none.
     """
     try:
-        return rdb.load(payload)
+        return rdb.load(payload, ctx.keyspace.rows.pause)
     except rdb.BadFooter as problem:
         raise CommandError(b"ERR DUMP payload version or checksum are wrong") from problem
     except rdb.BadPayload as problem:
@@ -122,15 +123,15 @@ def _build(ctx: Context, key: bytes, loaded: rdb.Loaded, expires: int) -> None:
         db.create(key, List).extend(loaded[1])
     elif loaded[0] == "set":
         members = db.create(key, Set)
-        for member in loaded[1]:
+        for member in ctx.paced(loaded[1]):
             members.add(member)
     elif loaded[0] == "zset":
         scored = db.create(key, SortedSet)
-        for member, score in loaded[1]:
+        for member, score in ctx.paced(loaded[1]):
             scored.add(member, score)
     else:
         fields = db.create(key, Hash)
-        for field, content in loaded[1]:
+        for field, content in ctx.paced(loaded[1]):
             fields.put(field, content)
     if expires:
         db.set_expires(key, expires)

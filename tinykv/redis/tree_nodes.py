@@ -267,6 +267,10 @@ class NodeStore(Protocol):
     def undo(self) -> list[UndoStep]:
         """The inverses of the running command's changes: the tree appends to it."""
 
+    @property
+    def pause(self) -> Callable[[], None]:
+        """Called from leaf to leaf: a long walk may rest there. Nobody else touches the tree meanwhile."""
+
     def load(self, node_id: int) -> Node:
         """Return the node of this id, from its row if need be, and keep it in the cache."""
 

@@ -171,7 +171,9 @@ class Tree:
     def _leaves(self, path: list[Node], slots: list[int], leaf: Node) -> Iterator[Node]:
         """Yield C{leaf} and the leaves after it, each loaded when asked for. Uses up C{path} and C{slots}."""
         yield leaf
+        pause = self.nodes.pause
         while path:
+            pause()
             if slots[-1] + 1 == len(path[-1].ids):
                 path.pop()
                 slots.pop()
@@ -187,7 +189,9 @@ class Tree:
     def _leaves_back(self, path: list[Node], slots: list[int], leaf: Node) -> Iterator[Node]:
         """Yield C{leaf} and the leaves before it, backwards. Uses up C{path} and C{slots}."""
         yield leaf
+        pause = self.nodes.pause
         while path:
+            pause()
             if not slots[-1]:
                 path.pop()
                 slots.pop()

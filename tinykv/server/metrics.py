@@ -53,7 +53,7 @@ class Metrics:
     @ivar log_commit_bytes: Bytes of such entries.
     @ivar flush_seconds: From handing a table to the data writer until it's in data.db.
     @ivar flush_bytes: Memory of such a table.
-    @ivar turn_seconds: How long the commands of one turn of the reactor took to apply.
+    @ivar turn_seconds: How long applying entries held the reactor, each time it did.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Metrics:
             "flush_bytes", "Memory of the tables of changes flushed.", BATCH_BYTES
         )
         self.turn_seconds = self._histogram(
-            "turn_seconds", "Time that the commands of one turn took to apply.", DISK_SECONDS
+            "turn_seconds", "How long applying entries held the reactor, each time it did.", DISK_SECONDS
         )
 
     def counter(self, name: str, about: str, read: Callable[[], Number]) -> None:

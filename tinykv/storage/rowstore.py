@@ -12,7 +12,7 @@ for some microseconds when its pages are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from tinykv.storage.merge import Layer, ascending, descending
@@ -31,6 +31,12 @@ FROZEN_BYTES: Final = 256 * 1024 * 1024
 _LOOKS: Final = 64
 
 
+def _go_on() -> None:
+    """
+    Nobody waits.
+    """
+
+
 def _after(key: bytes) -> bytes:
     return key + b"\0"
 
@@ -46,6 +52,7 @@ class RowStore:
     @ivar active: the table that takes the writes.
     @ivar frozen: tables on their way into SQLite, oldest first.
     @ivar reader: SQLite, as far as it has been flushed.
+    @ivar pausing: called often by what may take long, with the chance to let others have their turn.
     @param frozen_tables_max: that many frozen tables are too many.
     @param frozen_bytes_max: and so are that many bytes in them.
     """
@@ -60,8 +67,15 @@ class RowStore:
         self._frozen_bytes_max = frozen_bytes_max
         self._tables: tuple[MemTable, ...] = (self.active,)  # newest first
         self._read = reader.get
+        self.pausing: Callable[[], None] = _go_on
 
     # Reading
+
+    def pause(self) -> None:
+        """
+        Let others have their turn, if it is time for that. Tables may be retired meanwhile, but not frozen.
+        """
+        self.pausing()
 
     def get(self, family: str, key: bytes) -> bytes | Encodable | None:
         """
@@ -76,6 +90,7 @@ class RowStore:
                 hidden = table.hidden.get(family)
                 if hidden is not None and hidden.covers(key):
                     return None
+        self.pausing()
         return self._read(family, key)
 
     def scan(
@@ -91,6 +106,8 @@ class RowStore:
         """
 
         def layers() -> list[Layer[bytes]]:
+            # Between two windows; what a window is made of is read in one go.
+            self.pausing()
             return [
                 Layer(table.order(family), table.rows[family], table.hidden.get(family))
                 for table in reversed(self._tables)

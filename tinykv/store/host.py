@@ -5,6 +5,9 @@ What arrives in one turn of the reactor becomes one entry. It goes to the log wr
 queued while its last fsync ran durable with the next one; then the entry is decided, applied, and its clients are
 answered. Entries overlap on their way, so the disk is never waited for with idle hands.
 
+What takes long is done in slices (L{tinykv.store.pacing}), between which the reactor has its turn; a read that meets
+such work waits behind it.
+
 Behind that, when the active memory table has grown enough or some time has passed, it is frozen between two entries,
 together with the apply state as of that moment, and written to data.db in one transaction; only then the log is cut.
 """
@@ -21,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tinykv.errors import Fault
+from tinykv.errors import Fault, OutOfTime
 from tinykv.interfaces import IDataWriter, ILogWriter, IRegionHost
 from tinykv.raft.node import Node
 from tinykv.redis.execution import Execution
@@ -45,6 +48,7 @@ from tinykv.resp import replies
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
+from tinykv.store.pacing import Pacer
 
 _DISK_FULL = replies.error(
     b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
@@ -58,6 +62,8 @@ _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing w
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
 EXPIRY_BATCH = 200
+#: Operations between two looks at the time while an entry is applied.
+OPERATIONS_A_LOOK = 32
 #: How far region time may lie behind the clock, in ms, when a read looks by it.
 LAG_MS = 10
 
@@ -90,7 +96,7 @@ class Durations(Protocol):
 
     @property
     def turn_seconds(self) -> Histogram:
-        """Applying what was decided at a time."""
+        """How long applying what was decided held the reactor at a time."""
 
 
 class Batch:
@@ -143,8 +149,8 @@ class RegionHost:
         flushed: Callable[[], None],
         answered: Callable[[], None],
         stopped: Callable[[BaseException], None],
+        now: Callable[[], float],
         memtable_bytes: int,
-        frozen_tables: int,
         durability_os: bool,
         request_timeout: float,
         expiry_effort: int = 1,
@@ -152,6 +158,10 @@ class RegionHost:
         durations: Durations,
         command_bytes_max: int = COMMAND_BYTES_MAX,
     ) -> None:
+        """
+        @param now_ms: The time of day, in ms since 1970.
+        @param now: The time in seconds since whenever, for how long work takes.
+        """
         self.start_id = execution.start_id
         self.execution = execution
         self.keyspace = execution.keyspace
@@ -175,7 +185,6 @@ class RegionHost:
         self._answered = answered
         self._stopped = stopped
         self._memtable_bytes = memtable_bytes
-        self._frozen_tables = frozen_tables
         self._durability_os = durability_os
         self._request_timeout = request_timeout
         self._expiry_batch = EXPIRY_BATCH * expiry_effort
@@ -184,6 +193,7 @@ class RegionHost:
         self._command_bytes_max = command_bytes_max
         self._pending: list[Operation] = []
         self._batches: deque[Batch] = deque()
+        self._pacer = Pacer(clock, now, answered, durations.turn_seconds.observe)
         self._turn_due = False
         #: When each write of the log that is under way began, oldest first.
         self._writes: deque[float] = deque()
@@ -198,6 +208,7 @@ class RegionHost:
         self._failed = False
         self._closing: Deferred[None] | None = None
         self._closed = False
+        rows.pausing = self._pacer.pause
         log_writer.failed(self._fail)
         data_writer.failed(self._fail)
 
@@ -230,7 +241,7 @@ class RegionHost:
         return closing
 
     def _maybe_closed(self) -> None:
-        if self._closing is None or self._batches or self._pending:
+        if self._closing is None or self._batches or self._pending or self._pacer.running:
             return
         if self._flush_due is not None and self._flush_due.active():
             self._flush_due.cancel()
@@ -247,6 +258,7 @@ class RegionHost:
         if self._failed:
             return
         self._failed = True
+        self._pacer.stop()
         self._stopped(problem)
         if self._closing is not None:
             closing, self._closing = self._closing, None
@@ -265,14 +277,22 @@ class RegionHost:
 
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if the client is answered later."""
-        if not self.ready:
+        pacer = self._pacer
+        if not self.ready or pacer.paused:
             self.submit((READ, client, number, db, spec, arguments, None))
             return None
+        pacer.look()
         try:
             reply = self.execution.read(client, db, spec, arguments, self._now_ms())
+        except OutOfTime:
+            # It takes so long that it's begun anew, in slices.
+            self.submit((READ, client, number, db, spec, arguments, None))
+            return None
         except (Fault, MemoryError, OSError) as problem:
             self._fail(problem)
             return None
+        finally:
+            pacer.looked()
         if type(reply) is bytes:
             return reply
         assert isinstance(reply, list)
@@ -296,9 +316,14 @@ class RegionHost:
         return self.rows.active_bytes + self.rows.frozen_bytes
 
     @property
+    def pauses(self) -> int:
+        """Count how often the applying of entries has given the reactor a turn."""
+        return self._pacer.pauses
+
+    @property
     def busy(self) -> bool:
         """Whether as many tables wait for the data writer as may (R9): then proposals wait too."""
-        return len(self.rows.frozen) >= self._frozen_tables
+        return self.rows.full
 
     def _end_turn(self) -> None:
         """Make this turn's operations an entry, or several if they are large."""
@@ -315,12 +340,11 @@ class RegionHost:
         self._pending = []
         if not operations:
             return
-        self.keyspace.turn()
+        self._keep_cache()
         for part in _by_size(operations):
             self._propose(part)
         self._write_log()
-        if self._batches and self._batches[0].index <= self.node.committed:
-            self._apply()
+        self._apply()
 
     def _propose(self, operations: list[Operation]) -> None:
         pieces = encode_records(operations, self.start_id)
@@ -382,22 +406,29 @@ class RegionHost:
     # Apply
 
     def _apply(self) -> None:
-        """Apply what is decided, answer its clients."""
-        if self._failed:
+        """Begin to apply what is decided, unless that is under way."""
+        if self._failed or self._pacer.running or not self._decided():
             return
-        batches = self._batches
-        committed = self.node.committed
-        begun = self._clock.seconds()
+        self._pacer.run(self._apply_decided, self._applied)
+
+    def _decided(self) -> bool:
+        return bool(self._batches) and self._batches[0].index <= self.node.committed
+
+    def _apply_decided(self) -> None:
+        """Apply what is decided, and what is decided meanwhile."""
         try:
-            while batches and batches[0].index <= committed:
-                self._apply_batch(batches.popleft())
+            while self._decided():
+                self._apply_batch(self._batches.popleft())
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
             # Before the entry counts as applied: the rows stay behind, and a restart replays it.
             self._fail(problem)
+
+    def _applied(self) -> None:
+        """After something was applied: answer its clients, and see whether it's time for a flush."""
+        if self._failed:
             return
         self._answered()
-        self._durations.turn_seconds.observe(self._clock.seconds() - begun)
-        self.keyspace.turn()
+        self._keep_cache()
         if self._grown and not self.busy:
             self._freeze()
         elif self._flush_due is None and self.rows.active:
@@ -410,18 +441,28 @@ class RegionHost:
             assert batch.index == self.applied + 1, "entries are applied one after another"
             if batch.operations:
                 execution.begin_entry(batch.time, batch.seed)
-            run = execution.run
-            for operation in batch.operations:
-                if operation[0] < READ:
-                    run(operation)
-                else:
-                    self._run_read(operation)
+            self._run_all(batch.operations)
             self.applied = batch.index
             self.applied_term = batch.term
             self.ready = True
             return
-        for operation in batch.operations:
-            self._run_read(operation)
+        self._run_all(batch.operations)
+
+    def _run_all(self, operations: list[Operation]) -> None:
+        run = self.execution.run
+        for start in range(0, len(operations), OPERATIONS_A_LOOK):
+            if start:
+                self._pacer.pause()
+            for operation in operations[start : start + OPERATIONS_A_LOOK]:
+                if operation[0] < READ:
+                    run(operation)
+                else:
+                    self._run_read(operation)
+
+    def _keep_cache(self) -> None:
+        """Keep the cache within its budget; a command that rests keeps what it holds."""
+        if not self._pacer.running:
+            self.keyspace.turn()
 
     def _run_read(self, operation: Operation) -> None:
         """
@@ -456,7 +497,8 @@ class RegionHost:
             return
         self._ticking = self._clock.callLater(1 / self._hz, self._tick)
         self._look_for_stall()
-        self.keyspace.turn()
+        self._look_for_busy()
+        self._keep_cache()
         if not self._expiring:
             self._look_for_due()
 
@@ -477,6 +519,29 @@ class RegionHost:
             for batch in self._batches:
                 batch.operations = [self._give_up(operation) for operation in batch.operations]
             self._answered()
+
+    def _look_for_busy(self) -> None:
+        """Refuse what has waited too long for the data writer; none of it was proposed, so nothing of it is done."""
+        if self._busy_since is None or self._clock.seconds() - self._busy_since <= self._request_timeout:
+            return
+        if self._pending and not self._batches and not self._pacer.running:
+            self._pacer.run(self._refuse_waiting, self._applied)
+
+    def _refuse_waiting(self) -> None:
+        """Refuse the writes that wait, and run the reads: with no entry under way they're all in their place."""
+        waiting, self._pending = self._pending, []
+        kept: list[Operation] = []
+        try:
+            for operation in waiting:
+                if operation[0] >= READ:
+                    self._run_read(operation)
+                elif operation[1] is NOBODY:
+                    kept.append(operation)
+                else:
+                    operation[1].answer(operation[2], _TRY_AGAIN)
+        except Exception as problem:  # noqa: BLE001 - a read can't be answered: what it looks at is lost
+            self._fail(problem)
+        self._pending[:0] = kept
 
     @staticmethod
     def _give_up(operation: Operation) -> Operation:
@@ -542,7 +607,7 @@ class RegionHost:
         self._flush_due = None
         if not self.rows.active or self._failed:
             return
-        if self.busy:
+        if self.busy or self._pacer.running:
             self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
         else:
             self._freeze()
@@ -584,6 +649,8 @@ class RegionHost:
         batch.cut(self._region, state.index, state.term)
         self._log_writer.write(batch, lambda: None)
         self._flushed()
+        if not self.busy:
+            self._busy_since = None
         if self._pending and not self._turn_due:
             self._turn_due = True
             self._clock.callLater(0, self._end_turn)

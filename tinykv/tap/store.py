@@ -45,7 +45,7 @@ from tinykv.storage.errors import StorageError
 from tinykv.storage.folder import Recovery, open_folder
 from tinykv.storage.log import Entry
 from tinykv.storage.reader import Reader
-from tinykv.storage.rowstore import RowStore
+from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.host import RegionHost
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
@@ -160,7 +160,11 @@ class StoreService(Service):
             ballast_bytes=config.ballast_bytes,
             disk_low_bytes=config.disk_low_mark,
         )
-        self.rows = RowStore(Reader(folder.data_path))
+        self.rows = RowStore(
+            Reader(folder.data_path),
+            frozen_tables_max=config.frozen_tables,
+            frozen_bytes_max=max(FROZEN_BYTES, 2 * config.memtable_bytes),
+        )
         self.keyspace = keyspace = Keyspace(self.rows, VALUE_TYPES, budget=config.memory_budget)
         table = commands_of(MODULES)
         self.execution = execution = Execution(
@@ -188,8 +192,8 @@ class StoreService(Service):
             flushed=self._look_at_disk,
             answered=lambda: self.front.flush(),
             stopped=self._stop_failed,
+            now=time.perf_counter,
             memtable_bytes=config.memtable_bytes,
-            frozen_tables=config.frozen_tables,
             durability_os=config.durability == "os",
             request_timeout=config.request_timeout,
             expiry_effort=config.active_expire_effort,
