@@ -26,7 +26,7 @@ PY := $(VENV)/bin/python
 # The editable mode that Twisted's plugin search sees; code that changes needs no new installation.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
-.PHONY: help run test check lint types layers redis bench clean
+.PHONY: help run test check lint types layers redis node bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
@@ -34,7 +34,7 @@ help: ## List the targets
 run: $(VENV)/.run ## Start a store on 127.0.0.1:6379 with its data in ./data (PORT= DIR= STORES=)
 	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" --stores "$(STORES)"
 
-test: $(VENV)/.dev redis ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
+test: $(VENV)/.dev redis node ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
 	@$(PY) -m twisted.trial $(if $(filter-out 0 1,$(JOBS)),--jobs=$(JOBS)) $(TRIALFLAGS) $(TESTS)
 
 check: lint types test ## Lint, types and all tests: what must pass before a commit
@@ -50,6 +50,8 @@ layers: $(VENV)/.dev ## Check who imports whom, and that documents and code agre
 
 proof-%: $(VENV)/.dev redis ## Run the long form of a proof, tests/proofs/NAME.py; figures go to docs/evidence/NAME.md
 	@$(PY) -m tests.proofs.$*
+
+proof-clients: node
 
 bench: proof-bench ## Measure throughput and latency beside Redis
 
@@ -70,6 +72,25 @@ redis:
 	else \
 	  echo "Tests that compare with a real Redis will skip: install redis-server and redis-tools for them." >&2; \
 	fi
+
+# One of the client libraries in the tests is Node's; it stands beside Python's. Without npm its test skips, and says so.
+node: $(VENV)/node/.installed
+
+NODE_FILES := tests/system/package.json tests/system/package-lock.json
+
+$(VENV)/node/.installed: $(NODE_FILES) | $(PY)
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  problem="node and npm are missing"; \
+	else \
+	  echo "Installing ioredis, the client of Node that the tests use ..."; \
+	  mkdir -p $(@D); cp $(NODE_FILES) $(@D); \
+	  if npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >$(@D)/log 2>&1; then \
+	    touch $@; exit 0; fi; \
+	  cat $(@D)/log >&2; \
+	  problem="npm couldn't install ioredis"; \
+	fi; \
+	if [ -n "$${CI:-}" ]; then echo "The test with the client of Node can't run: $$problem." >&2; exit 1; fi; \
+	echo "The test with the client of Node will skip: $$problem." >&2
 
 $(PY):
 	$(if $(PYTHON),,$(error TinyKV needs Python 3.11 or newer and found none; name one: make PYTHON=/path/to/python3))

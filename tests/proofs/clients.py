@@ -1,7 +1,7 @@
 """
 Sessions of client libraries over every type, against the daemon: C{make proof-clients}.
 
-C{tests.system.test_clients} is the short form; here the client of Node is installed too, into a temporary folder.
+C{tests.system.test_clients} is the short form; here none may be missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.task import react
 
 from tests.proofs.report import Figures, Run
 from tests.system.daemon import Daemon
-from tests.system.sessions import SYNCHRONOUS, install_node_client, node_session, txredisapi_session
+from tests.system.sessions import SYNCHRONOUS, node_session, txredisapi_session
 
 TEXT = """
 Each client library went through a scripted session over every type on the daemon as it's started in production:
@@ -30,13 +30,6 @@ def on_a_daemon(session: Callable[[int], None]) -> None:
     with tempfile.TemporaryDirectory() as folder, Daemon(Path(folder)) as daemon:
         session(daemon.port)
         daemon.stop()
-
-
-def of_node(port: int) -> None:
-    """Install the client of Node, and use it."""
-    with tempfile.TemporaryDirectory() as folder:
-        install_node_client(Path(folder))
-        node_session(port, Path(folder))
 
 
 def of_twisted(port: int) -> None:
@@ -54,7 +47,7 @@ def of_twisted(port: int) -> None:
 
 def main() -> None:
     """Run all sessions; Twisted's is the last, since its reactor runs only once."""
-    sessions = {**SYNCHRONOUS, "ioredis": of_node, "txredisapi": of_twisted}
+    sessions = {**SYNCHRONOUS, "ioredis": node_session, "txredisapi": of_twisted}
     run = Run("clients", units=len(sessions), seconds=0)
     names = list(sessions)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ import redis
 import txredisapi
 
 NODE = shutil.which("node")
-NPM = shutil.which("npm")
+#: Where C{make node} puts the client of Node: beside those of Python.
+NODE_MODULES = Path(sys.prefix) / "node" / "node_modules"
 _NODE_SESSION = Path(__file__).with_name("session.js")
 
 
@@ -194,29 +196,25 @@ async def txredisapi_session(port: int) -> None:
         await client.disconnect()
 
 
-def install_node_client(folder: Path) -> None:
-    """Install the client of Node into a folder, from its registry."""
-    assert NPM is not None, "npm isn't installed"
-    command = [NPM, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "ioredis@5"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
-
-
 def node_client_found() -> bool:
-    """Say if Node finds its client without our help."""
-    if NODE is None:
-        return False
-    return subprocess.run([NODE, "-e", "require('ioredis')"], capture_output=True, check=False).returncode == 0
+    """Say if Node finds its client, where C{make node} puts it or where Node looks by itself."""
+    return NODE is not None and _node("-e", "require('ioredis')").returncode == 0
 
 
-def node_session(port: int, folder: Path | None = None) -> None:
-    """Use ioredis, the client of Node, installed where Node looks or in C{folder}."""
-    assert NODE is not None, "node isn't installed"
-    paths = {} if folder is None else {"NODE_PATH": str(folder / "node_modules")}
-    command = [NODE, str(_NODE_SESSION), str(port)]
-    environment = {**os.environ, **paths}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def node_session(port: int) -> None:
+    """Use ioredis, the client of Node."""
+    done = _node(str(_NODE_SESSION), str(port))
     if done.returncode:
         raise Wrong(done.stderr)
+
+
+def _node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Node until it ends."""
+    assert NODE is not None, "node isn't installed"
+    places = [str(NODE_MODULES), *filter(None, [os.environ.get("NODE_PATH")])]
+    environment = {**os.environ, "NODE_PATH": os.pathsep.join(places)}
+    command = [NODE, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 #: Sessions that need nothing but the port, by the name of the client.

@@ -54,7 +54,7 @@ class Clients(TestCase):
 
     def test_node(self) -> None:
         if not node_client_found():
-            raise SkipTest("Node or its client ioredis isn't installed; make proof-clients installs it for itself")
+            raise SkipTest("Node's client ioredis isn't there: install node and npm, and make test installs it")
         node_session(self.daemon.port)
 
     def test_redis_benchmark_gives_all_its_rows(self) -> None:
