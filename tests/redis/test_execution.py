@@ -338,6 +338,16 @@ class ServingTests(SynchronousTestCase):
         self.region.apply(self.region.internal(b"wake", b"%d" % START_ID, b"2", b"1", b"timeout"))
         self.assertTrue(self.first.blocked)
 
+    def test_waiting_changes_nothing(self) -> None:
+        """What a command did before it found that it must wait is undone; an expired key, too, goes in its own time."""
+        for line in ("RPUSH l a", "PEXPIRE l 50", "SET other x"):
+            self.do(self.writer, line)
+        before = self.region.image()["data"]
+        self.region.apply(self.region.make(self.first, "BLPOP l 0"), after_ms=100)
+        self.assertTrue(self.first.blocked)
+        self.assertEqual(self.region.image()["data"], before)
+        self.assertEqual(self.region.keyspace.databases[0].keys, 2)
+
     def test_gone(self) -> None:
         """Who has gone isn't served, and isn't answered."""
         self.wait(self.first, "BLPOP l 0")
@@ -476,6 +486,41 @@ def broken(problem: BaseException) -> CommandSpec:
         raise problem
 
     return CommandSpec("broken", run, True, 1, grows=True)
+
+
+class RandomnessTests(SynchronousTestCase):
+    """Picks at random: alike on all replicas, and independent of each other."""
+
+    def test_commands_of_one_entry(self) -> None:
+        """Each draws for itself, though they share the entry's seed; at replay all draw the same again."""
+        region, client, again = Region(), Teller(1), Region()
+        keys = [b"s%d" % number for number in range(20)]
+        for key in keys:
+            region.do(client, [b"SADD", key, *[b"%d" % member for member in range(100)]])
+        region.apply(*[region.make(client, [b"SPOP", key]) for key in keys])
+        popped = client.heard()
+        self.assertGreater(len(set(popped)), 10)
+        region.apply(region.transaction(client, *[f"SPOP {key.decode()}" for key in keys]))
+        (reply,) = client.heard()
+        self.assertGreater(len(set(reply.split(b"\r\n")[2::2])), 10)
+        for entry in region.log:
+            again.replay(entry)
+        self.assertEqual(again.image(), region.image())
+
+    def test_a_waiter_that_is_served(self) -> None:
+        """It doesn't draw what the command that served it drew."""
+        drawn: list[float] = []
+
+        def run(ctx: Context, args: list[bytes]) -> bytes:
+            drawn.append(ctx.random.random())
+            return replies.ZERO if ctx.db.get(b"l") is not None else ctx.wait([b"l"], 0, b"")
+
+        spec = CommandSpec("draws", run, True, 1, blocks=True, waits_for=b"list")
+        region = Region(table={**TABLE, "draws": spec})
+        region.do(Teller(1), "DRAWS")
+        writer = Teller(2)
+        region.apply(region.make(writer, "RPUSH l a"), region.make(writer, "DRAWS"))
+        self.assertEqual(len(set(drawn)), 3)
 
 
 class FailureTests(SynchronousTestCase):

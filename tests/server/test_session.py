@@ -364,13 +364,18 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(self.other.says(b"RPUSH l x", b"LLEN l"), b":1\r\n:1\r\n")
 
     def test_a_client_that_leaves_before_it_waits(self) -> None:
-        self.store.log.held = True
-        self.client.pipeline(b"BLPOP l 0")
-        self.store.turn()
-        self.client.lose()
-        self.store.log.let_go()
-        self.store.turn()
-        self.assertEqual(len(self.store.execution.waiters), 0)
+        for turns in (0, 1):
+            self.store.log.held = True
+            client = self.store.connect()
+            client.pipeline(b"BLPOP l 5")
+            for _ in range(turns):
+                self.store.turn()
+            client.lose()
+            self.store.turn()
+            self.store.log.let_go()
+            self.store.turn()
+            self.assertEqual(len(self.store.execution.waiters), 0)
+            self.assertEqual(self.store.front.timed_waits, 0)
 
     def test_it_is_read_from_so_that_it_is_noticed_when_it_leaves(self) -> None:
         self.client.says(b"BLPOP l 0", b"PING")

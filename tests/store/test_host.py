@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from hypothesis import given
@@ -12,6 +13,7 @@ from tests.store.hosted import START, Hosted
 from tinykv.errors import Damaged
 from tinykv.keys import meta_key
 from tinykv.redis.operations import INTERNAL, NOBODY
+from tinykv.storage.connection import connect_reader
 from tinykv.storage.errors import StorageError
 from tinykv.storage.log import read_entries
 from tinykv.store.host import FLUSH_SECONDS
@@ -390,10 +392,30 @@ class FlushTests(HostCase):
         assert refusal is not None
         self.assertTrue(refusal.startswith(b"-TRYAGAIN"))
         self.assertEqual(client.read("GET b"), NIL)
+        # What waited since then did nothing, and its client isn't kept waiting; a read is answered in its place.
+        refused, answer = client.heard()
+        self.assertTrue(refused.startswith(b"-TRYAGAIN"), refused)
+        self.assertEqual(answer, b"$1\r\n2\r\n")
+        hosted.flush()
+        hosted.settle()
+        self.assertIsNone(hosted.host.refusal(spec))
+        client.send("INCR a")
+        hosted.settle()
+        self.assertEqual(client.heard(), [b":3\r\n"])
+
+    def test_busy_for_a_moment(self) -> None:
+        """What waits for a table to be written is done when it is."""
+        hosted = self.make(memtable_bytes=1)
+        client = hosted.client()
+        for _ in range(3):
+            client.send("INCR a")
+            hosted.settle()
+        client.send("GET a")
+        hosted.clock.advance(4.0)
+        self.assertEqual(client.heard(), [b":1\r\n", b":2\r\n"])
         hosted.flush()
         hosted.settle()
         self.assertEqual(client.heard(), [b":3\r\n", b"$1\r\n3\r\n"])
-        self.assertIsNone(hosted.host.refusal(spec))
 
     def test_the_disk_does_not_answer(self) -> None:
         """Clients learn that the outcome is unknown, further writes are refused, reads go on; it happens once."""
@@ -453,10 +475,18 @@ class FlushTests(HostCase):
         hosted.settle()
         hosted.clock.advance(FLUSH_SECONDS)
         hosted.flush()
-        self.assertEqual(hosted.host.flushes, 0)
+        self.assertEqual((hosted.host.flushes, self.syncs(hosted)), (0, 0))
         hosted.sync()
+        self.assertEqual(self.syncs(hosted), 1)
         hosted.flush()
         self.assertEqual(hosted.host.flushes, 1)
+
+    @staticmethod
+    def syncs(hosted: Hosted) -> int:
+        """Count the batches that were to be fsynced although nothing in them asked for it but SYNC."""
+        with closing(connect_reader(hosted.store.folder.raft_path)) as connection:
+            (count,) = connection.execute("SELECT value FROM meta WHERE name = 'syncs'").fetchone()
+        return int(count)
 
 
 class RestartTests(HostCase):

@@ -244,12 +244,10 @@ class Front:
 
     # Blocking commands
 
-    def waits(self, session: Session, number: int, timeout_ms: int) -> None:
+    def waits(self, session: Session, timeout_ms: int) -> None:
         """Learn that a client waits; after C{timeout_ms} (0: never) its time is over."""
-        if session.client_id not in self.sessions:
-            # It left between the sending of its command and its turn.
-            self._wake(session.client_id, number, b"gone")
-        elif timeout_ms:
+        # If it has left since, the region learns that right behind its command.
+        if timeout_ms and session.client_id in self.sessions:
             self._timers[session.client_id] = self.clock.callLater(timeout_ms / 1000, self.wake, session, b"timeout")
 
     def waits_no_more(self, session: Outbound) -> None:
@@ -261,11 +259,9 @@ class Front:
     def wake(self, session: Session, how: bytes) -> None:
         """Ask for a waiting client to be woken: C{timeout}, C{error} (CLIENT UNBLOCK ... ERROR) or C{gone}."""
         if session.waiting is not None:
-            self._wake(session.client_id, session.waiting, how)
-
-    def _wake(self, client_id: int, number: int, how: bytes) -> None:
-        arguments = [b"wake", b"%d" % self.host.start_id, b"%d" % client_id, b"%d" % number, how]
-        self.host.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
+            origin = (self.host.start_id, session.client_id, session.waiting)
+            arguments = [b"wake", *(b"%d" % part for part in origin), how]
+            self.host.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
 
 
     # Commands

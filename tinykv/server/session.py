@@ -341,7 +341,7 @@ class Session(Outbound):
 
     def waits(self, number: int, timeout_ms: int) -> None:
         """Learn that the request with this number now waits, for so long at most (0: for ever)."""
-        self.front.waits(self, number, timeout_ms)
+        self.front.waits(self, timeout_ms)
         self._parked = True
         if self._ended:
             self.cut()
