@@ -10,7 +10,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.option_examples import SocketConnection
 from tests.real_redis import REDIS_SERVER, RealRedis
-from tinykv.redis.catalogue import Argument, CommandFacts, KeySpec, load, parse
+from tinykv.redis.catalogue import Argument, CommandFacts, KeySpec, everything, load, parse
 
 CATALOGUE = load()
 SERVED = {"string", "hash", "list", "set", "sorted-set", "generic", "connection", "transactions"}
@@ -49,6 +49,18 @@ class ShapeTests(SynchronousTestCase):
         for name, facts in CATALOGUE.items():
             for argument in _flat(facts.arguments):
                 self.assertEqual(bool(argument.arguments), argument.kind in ("oneof", "block"), name)
+
+    def test_our_own(self) -> None:
+        """What Redis doesn't have is described in the same form, as a module's."""
+        own = {name: facts for name, facts in everything().items() if name not in CATALOGUE}
+        self.assertEqual(list(own), sorted(own))
+        for name, facts in own.items():
+            self.assertEqual((facts.group, name), ("module", f"{facts.module}.{name.partition('.')[2]}"))
+            self.assertEqual(facts.flags[-1], "module")
+            self.assertEqual(bool(facts.first), facts.has_keys, name)
+            self.assertTrue(facts.summary.endswith("."), name)
+            for argument in _flat(facts.arguments):
+                self.assertLess(argument.key_spec_index, max(len(facts.key_specs), 1), name)
 
     def test_takes(self) -> None:
         self.assertEqual([CATALOGUE["get"].takes(count) for count in (1, 2, 3)], [False, True, False])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.resp import replies
-from tinykv.testing.embedded import Embedded
+from tinykv.testing.embedded import TABLE, Embedded
 
 _FAMILIES = st.sampled_from([b"default", b"lock", b"write"])
 _KEYS = st.binary(max_size=2).map(lambda key: bytes(byte & 0x81 for byte in key))
@@ -16,6 +16,11 @@ _VALUES = st.sampled_from([b"", b"1", b"2"])
 
 class RawTests(SynchronousTestCase):
     """The RAW commands."""
+
+    def test_what_grows(self) -> None:
+        """On a nearly full disk entries can still be deleted."""
+        grow = {name for name, spec in TABLE.items() if name.startswith("raw.") and spec.grows}
+        self.assertEqual(grow, {"raw.put", "raw.batchput", "raw.cas"})
 
     def setUp(self) -> None:
         self.embedded = Embedded()

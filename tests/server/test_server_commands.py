@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -184,3 +184,26 @@ class ServerTests(SynchronousTestCase):
         self.assertNotIn(b"xadd", names)
         self.assertEqual(self.client.call([b"COMMAND", b"GETKEYS", b"GET", b"k"]), [b"k"])
         self.assertEqual(self.client.call([b"COMMAND", b"INFO", b"nosuch"]), [None])
+
+    def test_command_of_raw(self) -> None:
+        """What Redis doesn't have is described as a module's commands are."""
+        raw = sorted(name.encode() for name in self.store.front.routes.by_name if name.startswith("raw."))
+        self.assertEqual(len(raw), 8)
+        ask = self.client.call
+        self.assertEqual(ask([b"COMMAND", b"LIST", b"FILTERBY", b"MODULE", b"RAW"]), raw)
+        (info,) = cast(list[Any], ask([b"COMMAND", b"INFO", b"RAW.GET"]))
+        self.assertEqual(info[:7], [b"raw.get", 3, [b"readonly", b"fast", b"module"], 2, 2, 1, [b"@read", b"@fast"]])
+        keys = {
+            b"RAW.GET default a": [b"a"],
+            b"RAW.CAS lock a ABSENT b": [b"a"],
+            b"RAW.BATCHPUT write a 1 b 2": [b"a", b"b"],
+            b"RAW.BATCHDELETE write a b c": [b"a", b"b", b"c"],
+            b"RAW.SCAN default a 1": ErrorReply(b"ERR The command has no key arguments"),
+        }
+        for call, wanted in keys.items():
+            self.assertEqual(ask([b"COMMAND", b"GETKEYS", *call.split()]), wanted)
+        listed = cast(list[Any], ask([b"COMMAND"]))
+        self.assertLessEqual(set(raw), {entry[0] for entry in listed})
+        name, docs = cast(list[Any], ask([b"COMMAND", b"DOCS", b"raw.put"]))
+        self.assertEqual(name, b"raw.put")
+        self.assertEqual(docs[:6], [b"summary", b"Stores a raw entry.", b"group", b"module", b"module", b"raw"])

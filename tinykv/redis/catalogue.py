@@ -5,6 +5,8 @@ One entry a line, sorted by name. Facts are those of Redis 7.0.15 wherever it ha
 COMMAND DOCS report them; what 7.2 adds is on top and marked C{added_in_7_2}, and where an addition changed an
 older fact, C{in_7_0} keeps the old one. Summaries are ours.
 
+C{own_catalogue.json} has the commands that Redis doesn't have, in the same form.
+
 The fields of an entry are those of L{CommandFacts} under short names: C{acl}, C{keys} (key specs, whose
 C{begin} is C{["index", position]}, C{["keyword", word, from]} or C{["unknown"]} and whose C{find} is
 C{["range", last, step, limit]}, C{["keynum", count, first, step]} or C{["unknown"]}).
@@ -22,7 +24,7 @@ from typing import Any
 from tinykv.redis.command_facts import Argument, CommandFacts, KeySpec
 from tinykv.redis.command_keys import keys_and_flags_of, keys_of
 
-__all__ = ["Argument", "CommandFacts", "KeySpec", "keys_and_flags_of", "keys_of", "load", "parse"]
+__all__ = ["Argument", "CommandFacts", "KeySpec", "everything", "keys_and_flags_of", "keys_of", "load", "parse"]
 
 
 @cache
@@ -33,6 +35,13 @@ def load() -> Mapping[str, CommandFacts]:
     @return: Every command and subcommand by its full name in lower case (C{get}, C{config|get}), sorted.
     """
     return parse(files("tinykv.redis").joinpath("catalogue.json").read_text("ascii"))
+
+
+@cache
+def everything() -> Mapping[str, CommandFacts]:
+    """Read the catalogue, and that of the commands which Redis doesn't have: here they look like a module's."""
+    own = parse(files("tinykv.redis").joinpath("own_catalogue.json").read_text("ascii"))
+    return MappingProxyType({**load(), **own})
 
 
 def parse(text: str) -> Mapping[str, CommandFacts]:
@@ -61,6 +70,7 @@ def _command(entry: dict[str, Any]) -> CommandFacts:
         doc_flags=tuple(entry.get("doc_flags", ())),
         deprecated_since=entry.get("deprecated_since", ""),
         replaced_by=entry.get("replaced_by", ""),
+        module=entry.get("module", ""),
         summary=entry.get("summary", ""),
         added_in_7_2=entry.get("added_in_7_2", False),
         arity_in_7_0=entry.get("in_7_0", {}).get("arity", 0),

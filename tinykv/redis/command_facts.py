@@ -74,6 +74,7 @@ class CommandFacts:
     @ivar name: In lower case.
     @ivar container: The command it's a subcommand of; empty for none.
     @ivar group: The family, such as C{sorted-set}.
+    @ivar since: The version of Redis that brought it; empty for what Redis doesn't have.
     @ivar arity: The number of arguments with the name; negative: at least that many.
     @ivar flags: As COMMAND prints them.
     @ivar first: The first key's position, 0 for none, as in COMMAND before there were key specs; with C{last}
@@ -82,6 +83,7 @@ class CommandFacts:
     @ivar tips: Hints for clients of a cluster.
     @ivar doc_flags: C{deprecated}, C{syscmd}.
     @ivar replaced_by: What to use instead of a deprecated one; empty for none.
+    @ivar module: The module that has it, as far as clients can tell; empty for Redis's own.
     @ivar summary: One sentence; empty for commands that we don't have.
     @ivar arity_in_7_0: The arity in 7.0.15 where an addition of 7.2 changed it, else 0.
     @ivar single_key: The position of its key if it always has exactly one, at a fixed place; else 0.
@@ -104,6 +106,7 @@ class CommandFacts:
     doc_flags: tuple[str, ...] = ()
     deprecated_since: str = ""
     replaced_by: str = ""
+    module: str = ""
     summary: str = ""
     added_in_7_2: bool = False
     arity_in_7_0: int = 0

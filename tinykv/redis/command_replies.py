@@ -116,8 +116,7 @@ class CommandReplies:
         elif kind == b"PATTERN":
             chosen = [name for name in self._facts if self._matches(operand, name.encode())]
         elif kind == b"MODULE":
-            # There are no modules, and a name that isn't one's matches nothing.
-            chosen = []
+            chosen = [name for name, facts in self._facts.items() if facts.module.encode() == operand]
         else:
             raise SyntaxProblem
         return bulks([name.encode() for name in chosen])
@@ -186,7 +185,11 @@ class CommandReplies:
         pairs: list[bytes] = []
         if facts.summary:
             pairs += (_text("summary"), _text(facts.summary))
-        pairs += (_text("since"), _text(facts.since), _text("group"), _text(facts.group))
+        if facts.since:
+            pairs += (_text("since"), _text(facts.since))
+        pairs += (_text("group"), _text(facts.group))
+        if facts.module:
+            pairs += (_text("module"), _text(facts.module))
         if facts.doc_flags:
             pairs += (_text("doc_flags"), _names(facts.doc_flags, proto))
         if facts.deprecated_since:

@@ -63,33 +63,33 @@ def _change(ctx: Context, family: str, key: bytes, value: bytes | None) -> bytes
     return old
 
 
-@command("raw.get", READ, arity=3)
+@command("raw.get", READ)
 def get(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.GET family key: give an entry's value, or nil."""
     return _bulk(_value(ctx, _family(args[1]), args[2]), ctx.proto)
 
 
-@command("raw.put", WRITE, arity=4)
+@command("raw.put", WRITE)
 def put(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.PUT family key value: set an entry."""
     _change(ctx, _family(args[1]), args[2], args[3])
     return replies.OK
 
 
-@command("raw.delete", WRITE, arity=3)
+@command("raw.delete", WRITE)
 def delete(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.DELETE family key: delete an entry; say if there was one (1 or 0)."""
     return replies.ZERO if _change(ctx, _family(args[1]), args[2], None) is None else replies.ONE
 
 
-@command("raw.batchget", READ, arity=-3)
+@command("raw.batchget", READ)
 def batch_get(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.BATCHGET family key [key ...]: give the values of several entries, nil for absent ones."""
     family = _family(args[1])
     return replies.array([_bulk(_value(ctx, family, key), ctx.proto) for key in ctx.paced(args[2:])])
 
 
-@command("raw.batchput", WRITE, arity=-4)
+@command("raw.batchput", WRITE)
 def batch_put(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.BATCHPUT family key value [key value ...]: set several entries."""
     if len(args) % 2:
@@ -100,14 +100,14 @@ def batch_put(ctx: Context, args: list[bytes]) -> bytes:
     return replies.OK
 
 
-@command("raw.batchdelete", WRITE, arity=-3)
+@command("raw.batchdelete", WRITE)
 def batch_delete(ctx: Context, args: list[bytes]) -> bytes:
     """RAW.BATCHDELETE family key [key ...]: delete several entries; say how many there were."""
     family = _family(args[1])
     return replies.integer(sum([_change(ctx, family, key, None) is not None for key in ctx.paced(args[2:])]))
 
 
-@command("raw.cas", WRITE, arity=-5)
+@command("raw.cas", WRITE)
 def compare_and_set(ctx: Context, args: list[bytes]) -> bytes:
     """
     RAW.CAS family key VALUE expected new, RAW.CAS family key ABSENT new: set an entry if it's as expected.
@@ -124,7 +124,7 @@ def compare_and_set(ctx: Context, args: list[bytes]) -> bytes:
     return replies.array([replies.ONE if old == expected else replies.ZERO, _bulk(old, ctx.proto)])
 
 
-@command("raw.scan", READ, arity=-4)
+@command("raw.scan", READ)
 def scan(ctx: Context, args: list[bytes]) -> bytes:
     """
     Give up to C{limit} entries: RAW.SCAN family start limit [END end] [REVERSE] [KEYSONLY].

@@ -3,7 +3,7 @@ Commands are rows of a table.
 
 The decorator only attaches a L{CommandSpec} to a function; L{tinykv.redis.table} builds the table from a written list
 of modules, so importing one has no effect. Arity, flags, keys and the rest of what clients ask about come from the
-catalogue of Redis's commands (L{tinykv.redis.catalogue}), so that they aren't said twice.
+catalogue of commands (L{tinykv.redis.catalogue}), so that they aren't said twice.
 """
 
 from __future__ import annotations
@@ -49,21 +49,19 @@ class Declared:
 
     name: str
     kind: str
-    arity: int | None
 
 
-def command(name: str, kind: str, *, arity: int | None = None) -> Callable[[Handler], Handler]:
+def command(name: str, kind: str) -> Callable[[Handler], Handler]:
     """
     Declare a function to be a command.
 
     @param name: The command's name in lower case, C{container|subcommand} for a subcommand.
     @param kind: L{READ} for what never changes data, L{WRITE} for what goes through the log.
-    @param arity: Only for commands that Redis doesn't have.
     """
 
     def attach(function: Handler) -> Handler:
         declared = getattr(function, "declared", ())
-        function.declared = (*declared, Declared(name, kind, arity))  # type: ignore[attr-defined]
+        function.declared = (*declared, Declared(name, kind))  # type: ignore[attr-defined]
         return function
 
     return attach

@@ -16,7 +16,7 @@ _AWAITED = {"list": b"list", "sorted-set": b"zset", "sorted_set": b"zset"}
 
 def commands_of(modules: Iterable[ModuleType]) -> dict[str, CommandSpec]:
     """Collect what the functions of these modules declare, by name in lower case."""
-    facts = catalogue.load()
+    facts = catalogue.everything()
     found: dict[str, CommandSpec] = {}
     for module in modules:
         for function in vars(module).values():
@@ -25,18 +25,14 @@ def commands_of(modules: Iterable[ModuleType]) -> dict[str, CommandSpec]:
                 continue
             for declared in declarations:
                 assert declared.name not in found, declared.name
-                known = facts.get(declared.name)
-                arity = declared.arity if known is None else known.arity
-                assert arity is not None, f"{declared.name} is neither Redis's nor has an arity of its own"
-                group = "" if known is None else known.group
-                flags = frozenset() if known is None else frozenset(known.flags)
+                known = facts[declared.name]
                 found[declared.name] = CommandSpec(
                     name=declared.name,
                     run=function,
                     writes=declared.kind == WRITE,
-                    arity=arity,
-                    blocks="blocking" in flags,
-                    grows="denyoom" in flags or (known is None and declared.kind == WRITE),
-                    waits_for=_AWAITED.get(group, b""),
+                    arity=known.arity,
+                    blocks="blocking" in known.flags,
+                    grows="denyoom" in known.flags,
+                    waits_for=_AWAITED.get(known.group, b""),
                 )
     return found

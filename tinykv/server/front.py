@@ -73,8 +73,7 @@ class Front:
         self.routes = Routes(table, modules)
         self.route_of = self.routes.get
         self.find_route = self.routes.find
-        facts = catalogue.load()
-        self.descriptions = CommandReplies(select(facts, self.routes.by_name.keys() & facts.keys()), match)
+        self.descriptions = CommandReplies(select(catalogue.everything(), self.routes.by_name), match)
         self.clock = clock
         self.now = now
         self.started = self.turn_time = now()
