@@ -5,12 +5,14 @@ Where the layers meet: what the parts above may ask of the parts below, and the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from tinykv.raft.messages import Message
     from tinykv.redis.execution import Execution
     from tinykv.redis.operations import Client, Operation
     from tinykv.redis.spec import CommandSpec
@@ -99,4 +101,257 @@ class IRegionHost(Interface):
     def refusal(spec: CommandSpec) -> bytes | None:
         """
         @return: Why a command can't be taken now (an error reply), or None if it can.
+        """
+
+
+class Outcome(Enum):
+    """
+    What became of a batch of commands that was given to another store.
+    """
+
+    #: It was taken in there, and this is the answer.
+    ANSWERED = "answered"
+    #: It certainly did nothing, and may be sent again.
+    REFUSED = "refused"
+    #: Nobody can tell whether it did something.
+    UNKNOWN = "unknown"
+
+
+class IPeering(Interface):
+    """
+    The links to all other stores of the cluster.
+
+    What goes to one store in a turn leaves together at its end, or with L{flush}. Nothing is sent twice and nothing is
+    waited for: what can't leave is dropped or refused, and the handler or the caller hears of it in a later turn.
+    """
+
+    def handle(handler: IPeerHandler) -> None:
+        """
+        Register who hears what comes in; once, before anything is sent or listened for.
+        """
+
+    def send(store_id: int, region_id: int, message: Message) -> None:
+        """
+        Send a Raft message to a region's peer on another store. Messages may be lost, and overtake each other; of a
+        region's heartbeats to one store only the latest leaves. A lost one, unless it's a heartbeat, is reported by
+        L{IPeerHandler.unreachable}.
+        """
+
+    def flush() -> None:
+        """
+        Let everything leave now, rather than at the end of the turn.
+        """
+
+    def forward(store_id: int, payload: bytes, answered: Callable[[Outcome, bytes], None]) -> None:
+        """
+        Send a batch of commands, once. Batches to one store arrive in order.
+
+        @param answered: Called once, in a later turn, with the outcome and the bytes of the answer or refusal. These
+            are empty for an unknown outcome, and for a refusal by this side, for lack of a link or of room.
+        """
+
+    def push(store_id: int, payload: bytes) -> bool:
+        """
+        Send bytes to a store by the link that it opened, in one order with the answers to its batches.
+
+        @return: Whether there is such a link. If not, or if the link is lost with it, that store hears of its end by
+            L{IPeerHandler.link_down}.
+        """
+
+    def send_snapshot(store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
+        """
+        Send a file, on a connection of its own; broken ones are resumed where they broke. The file mustn't change
+        meanwhile.
+
+        @return: fires when the other store has the file whole and verified. Fails with
+            L{tinykv.peering.errors.SnapshotFailed}; may be cancelled.
+        """
+
+    def is_up(store_id: int) -> bool:
+        """
+        Tell whether the link to a store is up.
+        """
+
+    def forget(store_id: int) -> None:
+        """
+        Close the link to a store that is no longer in the cluster, and dial it no more.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        End all connections, and open no more.
+
+        @return: fires when they are closed.
+        """
+
+
+class IForwardAnswer(Interface):
+    """
+    Where the answer to a batch goes that another store forwarded. Exactly one of these is called, once, at any time.
+    If the link is gone by then nothing happens: the other side knows that the outcome is unknown.
+    """
+
+    def answer(payload: bytes) -> None:
+        """
+        Give the answer.
+        """
+
+    def refuse(payload: bytes) -> None:
+        """
+        Say that the batch certainly did nothing, and why.
+        """
+
+    def unknown() -> None:
+        """
+        Say that nobody can tell what the batch did.
+        """
+
+
+class IPeerHandler(Interface):
+    """
+    Who hears what other stores send. All that is passed has been checked for its form; nothing of it for its meaning.
+    """
+
+    def sender_store(region_id: int, peer_id: int) -> int | None:
+        """
+        @return: The store that a region's peer is on; None if that isn't known here. A message that comes from
+            another store is refused.
+        """
+
+    def received(store_id: int, region_id: int, message: Message) -> None:
+        """
+        Take a Raft message.
+        """
+
+    def unreachable(store_id: int, region_id: int) -> None:
+        """
+        Learn that messages to a region's peer were lost; once a turn, however many they were.
+        """
+
+    def forwarded(store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
+        """
+        Take a batch of commands. A batch comes once, though its origin may never learn what became of it.
+        """
+
+    def pushed(store_id: int, payload: bytes) -> None:
+        """
+        Take what a store pushed.
+        """
+
+    def link_up(store_id: int) -> None:
+        """
+        Learn that the link to a store, which this store dials, is up.
+        """
+
+    def link_down(store_id: int) -> None:
+        """
+        Learn that it's down: nothing more will be pushed from there, and something may have been lost.
+        """
+
+    def snapshot_offered(store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
+        """
+        @return: None to take a snapshot, or why not.
+        """
+
+    def snapshot_received(store_id: int, region_id: int, path: str, meta: bytes) -> None:
+        """
+        Take over the finished, verified, durable file of a snapshot.
+        """
+
+
+class IFolderIds(Interface):
+    """
+    Which folder each store of the cluster has, durably: a store that comes with another one lost its disk (R16).
+    """
+
+    def lookup(store_id: int) -> str | None:
+        """
+        @return: The folder that is remembered for a store, or None.
+        """
+
+    def remember(store_id: int, folder_id: str) -> Deferred[None]:
+        """
+        Remember a store's folder, if none is remembered yet; the first that was given stays.
+
+        @return: fires when it's durable. From the call on L{lookup} may tell it, or from then on.
+        """
+
+
+class ISnapshotFile(Interface):
+    """
+    A file that is sent. Reads block, and are of at most 256 KiB.
+    """
+
+    size: int = Attribute("Its length in bytes.")
+
+    def read(offset: int, size: int) -> bytes:
+        """
+        Read a piece, whole.
+
+        @raise OSError: It can't be read, or the file has become shorter.
+        """
+
+    def close() -> None:
+        """
+        Let go of it.
+        """
+
+
+class ISnapshotSink(Interface):
+    """
+    A file that arrives, under a temporary name until it's whole.
+    """
+
+    kept: int = Attribute("How many bytes there are, from an earlier connection or an earlier run.")
+
+    def read(offset: int, size: int) -> bytes:
+        """
+        Read a piece of what there is, at most 256 KiB.
+
+        @raise OSError: It can't be read.
+        """
+
+    def write(data: bytes) -> None:
+        """
+        Append a piece, at most 256 KiB.
+
+        @raise OSError: It can't be written.
+        """
+
+    def finish() -> Deferred[str]:
+        """
+        Make it durable, under its lasting name, and let go of it, whether that succeeds or not.
+
+        @return: fires with its path; fails with OSError.
+        """
+
+    def discard() -> None:
+        """
+        Delete it, for it's not what was sent.
+        """
+
+    def close() -> None:
+        """
+        Let go of it, and keep what there is for another connection.
+        """
+
+
+class ISnapshotFiles(Interface):
+    """
+    Opens the files of snapshots.
+    """
+
+    def open(path: str) -> ISnapshotFile:
+        """
+        Open a file to send.
+
+        @raise OSError: It can't be opened.
+        """
+
+    def sink(store_id: int, region_id: int, digest: str, size: int) -> ISnapshotSink:
+        """
+        Open a file to receive into, with what there is of it.
+
+        @param digest: The SHA-256 of the whole in hex, by which one that was begun is found again.
+        @raise OSError: It can't be opened, or there's no room for it.
         """

@@ -1,0 +1,49 @@
+"""
+Where the other stores are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+#: How many other stores there may be: what peers can make this store remember and dial.
+STORES_MAX: Final = 1024
+
+
+class AddressBook:
+    """
+    The latest address of each store: as configured at first, then as each store itself says when it connects.
+    """
+
+    def __init__(self, dial: Callable[[str], IStreamClientEndpoint], addresses: Mapping[int, str]) -> None:
+        """
+        @param dial: Makes the endpoint for C{host:port}.
+        @param addresses: What is known at first.
+        """
+        self._dial = dial
+        self._addresses = dict(addresses)
+
+    def has_room(self, store_id: int) -> bool:
+        """Tell whether a store's address can be noted."""
+        return store_id in self._addresses or len(self._addresses) < STORES_MAX
+
+    def note(self, store_id: int, address: str) -> None:
+        """Note where a store is now."""
+        assert self.has_room(store_id)
+        self._addresses[store_id] = address
+
+    def address(self, store_id: int) -> str | None:
+        """Give a store's address, or None when it isn't known."""
+        return self._addresses.get(store_id)
+
+    def endpoint(self, store_id: int) -> IStreamClientEndpoint | None:
+        """Make the endpoint to dial a store by, or None when its address isn't known."""
+        address = self._addresses.get(store_id)
+        return None if address is None else self._dial(address)
+
+    def forget(self, store_id: int) -> None:
+        """Forget a store that is no longer in the cluster."""
+        self._addresses.pop(store_id, None)
