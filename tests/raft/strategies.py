@@ -47,9 +47,9 @@ def memberships(draw: st.DrawFn) -> Membership:
 
 changes = st.builds(
     Change,
-    st.lists(
-        st.builds(Step, st.sampled_from(sorted(ACTIONS)), ids), max_size=5, unique_by=lambda step: step.peer
-    ).map(tuple),
+    st.lists(st.builds(Step, st.sampled_from(sorted(ACTIONS)), ids), max_size=5, unique_by=lambda step: step.peer).map(
+        tuple
+    ),
     st.booleans(),
     st.binary(max_size=20),
 )

@@ -77,7 +77,7 @@ class Entry(NamedTuple):
     @ivar data: Empty in the entry that opens a term; of a change, what L{tinykv.raft.wire.encode_change} gives.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field hides tuple.index, which no one calls on these
     term: int
     kind: int
     data: bytes
@@ -99,7 +99,7 @@ class HardState(NamedTuple):
 class SnapshotMeta(NamedTuple):
     """What a snapshot stands for: everything up to an entry, and the membership as of that entry."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field hides tuple.index, which no one calls on these
     term: int
     membership: Membership
 
@@ -119,7 +119,7 @@ class Message(NamedTuple):
     sender: int
     term: int
     log_term: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # as above
     commit: int = 0
     entries: tuple[Entry, ...] = ()
     reject: bool = False
