@@ -124,7 +124,7 @@ class Step:
         return f"{self.who}: " + " ".join(_shown(argument) for argument in self.arguments)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CommandSequence:
     """
     What the servers of a comparison are asked, one after another.
@@ -137,7 +137,7 @@ class CommandSequence:
     budget: int
     steps: tuple[Step, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join([f"RESP{self.proto}, {self.budget} bytes for values", *(f"    {step}" for step in self.steps)])
 
 
@@ -265,11 +265,12 @@ _MANNERS = Pool((87, [(MAIN, False)]), (8, [(OTHER, False)]), (4, [(MAIN, True)]
 _MISTAKES = Pool((1, ["append", "replace", "insert", "leave out", "swap"]))
 _LETTERS = Pool((4, [bytes.upper]), (1, [bytes.lower]))
 
-#: How many elements a command has, and how many where a sequence has large values.
-_COUNTS_OF_ELEMENTS = Pool((1, [1, 1, 1, 2, 2, 3, 4]))
-_LARGE_COUNTS_OF_ELEMENTS = Pool((85, [1, 1, 1, 2, 2, 3, 4]), (15, [20, 40, 130, 300, 600]))
-#: More elements than these come from one choice.
-_CHOSEN_ELEMENTS = 4
+#: How many elements a command has, and whether they come from one choice; likewise where a sequence has large values.
+_FEW = [(count, False) for count in (1, 1, 1, 2, 2, 3, 4)]
+_COUNTS_OF_ELEMENTS = Pool((1, _FEW))
+# The first ones are there so that what doesn't need more can be made smaller.
+_MANY = [(count, True) for count in (1, 3, 9, 20, 40, 80, 130, 300, 450, 600)]
+_LARGE_COUNTS_OF_ELEMENTS = Pool((17, _FEW), (4, _MANY))
 _SEEDS = Pool((1, range(2000)))
 
 _IS_LARGE = Pool((3, [False]), (1, [True]))
@@ -428,11 +429,12 @@ class _Writer:
                 self._repeat(content, more[0], into, pick)
 
     def _repeat(self, part: Any, counted: bool, into: list[bytes], pick: Pick) -> None:
-        count = pick(_LARGE_COUNTS_OF_ELEMENTS if self._large and not counted else _COUNTS_OF_ELEMENTS)
+        counts = _LARGE_COUNTS_OF_ELEMENTS if self._large and not counted else _COUNTS_OF_ELEMENTS
+        count, by_seed = pick(counts)
         self._last_count = count
         if counted:
             into.append(b"%d" % count)
-        if count > _CHOSEN_ELEMENTS:
+        if by_seed:
             pick = _picking_by_seed(pick(_SEEDS))
         for _ in range(count):
             self._fill([part], into, pick)

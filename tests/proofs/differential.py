@@ -66,8 +66,7 @@ def unit(number: int) -> Figures:
             try:
                 compare_sequences(comparison, seed, now_s)
             except Differs as difference:
-                difference.add_note(f"seed {seed}, unit {number}")
-                raise
+                raise Differs(f"{difference}\nseed {seed}, unit {number}") from difference
     return {
         "sequences": comparison.sequences,
         "commands": comparison.commands,
@@ -82,7 +81,7 @@ def main() -> int:
     try:
         complete = run.work(unit)
     except Differs as difference:
-        print(difference, *difference.__notes__, sep="\n", file=sys.stderr)
+        print(difference, file=sys.stderr)
         return 1
     path = run.write("The same replies as Redis", TEXT.format(length=LENGTH, least=LENGTH // 2))
     print(path)
