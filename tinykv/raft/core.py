@@ -349,9 +349,9 @@ class Core:
         elif kind == APPEND or kind == SNAPSHOT:
             self._reply(APPEND_REPLY, sender, index=message.index, reject=True)
         elif kind == PRE_VOTE:
-            self._reply(PRE_VOTE_REPLY, sender, reject=True)
+            self._refuse_vote(PRE_VOTE_REPLY, sender)
         elif kind == VOTE:
-            self._reply(VOTE_REPLY, sender, reject=True)
+            self._refuse_vote(VOTE_REPLY, sender)
 
     def _hear_leader(self, message: Message, now: float) -> None:
         """Follow the sender of a message that only the leader of this term sends."""
@@ -404,7 +404,7 @@ class Core:
         if willing:
             self._send(PRE_VOTE_REPLY, message.sender, term=message.term)
         else:
-            self._reply(PRE_VOTE_REPLY, message.sender, reject=True)
+            self._refuse_vote(PRE_VOTE_REPLY, message.sender)
 
     def _on_vote(self, message: Message, now: float) -> None:
         """Vote for the sender, or not (the paper, sections 5.2 and 5.4.1)."""
@@ -415,15 +415,37 @@ class Core:
             self._elapsed = 0
             self._promise(VOTE_REPLY, sender)
         else:
-            self._reply(VOTE_REPLY, sender, reject=True)
+            self._refuse_vote(VOTE_REPLY, sender)
+
+    def _refuse_vote(self, kind: int, candidate: int) -> None:
+        """
+        Refuse a vote, and say what is committed.
+
+        It may be that only the candidate can be elected any more, and doesn't know it: a change that is committed has
+        taken the vote from all whose logs are longer. When it learns that, the others' votes aren't needed.
+        """
+        committed = self.log.committed
+        self._reply(kind, candidate, index=committed, log_term=self.log.term(committed), reject=True)
+
+    def _learn_from_refusal(self, message: Message) -> None:
+        """Learn what is committed; if that has changed who votes, this election is void (R17)."""
+        log = self.log
+        if message.index > log.committed and log.matches(message.index, message.log_term):
+            log.commit_to(message.index)
+            if self._has_unapplied_change():
+                self.follow(self.term, 0)
 
     def _on_pre_vote_reply(self, message: Message, now: float) -> None:
         """Count an answer. One that was granted carries the term that was asked for."""
+        if message.reject:
+            self._learn_from_refusal(message)
         if self.role == PRE_CANDIDATE and message.term == self.term + (not message.reject):
             self._count_vote(message.sender, not message.reject)
 
     def _on_vote_reply(self, message: Message, now: float) -> None:
         """Count an answer."""
+        if message.reject:
+            self._learn_from_refusal(message)
         if self.role == CANDIDATE:
             self._count_vote(message.sender, not message.reject)
 
@@ -573,13 +595,16 @@ class Core:
         index: int = 0,
         commit: int = 0,
         reject: bool = False,
+        log_term: int = 0,
         hint_index: int = 0,
         hint_term: int = 0,
         round: int = 0,
     ) -> None:
         """Send a message that promises nothing but its term: it waits until that is durable (R6)."""
         way = self.messages if self.durable[0] == self.term else self.promises
-        way.append(Message(kind, to, self.peer, self.term, 0, index, commit, (), reject, hint_index, hint_term, round))
+        way.append(
+            Message(kind, to, self.peer, self.term, log_term, index, commit, (), reject, hint_index, hint_term, round)
+        )
 
     def _promise(self, kind: int, to: int, *, index: int = 0, log_term: int = 0, force: bool = False) -> None:
         """Send a message when all that was to be written until now is durable."""

@@ -46,7 +46,8 @@ class Ready(NamedTuple):
 
     @ivar number: What L{Group.persisted} is to be called with; 0 when nothing is to be written and no promise waits.
     @ivar hard_state: To be written, or None. When only its commit index has changed it comes along with entries,
-        never alone.
+        never alone; it must then become durable with them: a peer that has a change in its log, and has forgotten
+        that the change before it is committed, would campaign with a majority that no longer is one.
     @ivar snapshot: To be installed before the entries are written: it takes the place of the whole log.
     @ivar entries: To be written. They take the place of all that the log has from the first one's index on.
     @ivar messages: To be sent at once.

@@ -178,6 +178,7 @@ class Leader:
         own = self.progress.get(self._peer)
         if own is not None:
             own.match = self._log.stable
+            own.next = own.match + 1
             self._commit()
 
     def _commit(self) -> None:

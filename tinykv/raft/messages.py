@@ -28,11 +28,12 @@ HEARTBEAT: Final = 3
 HEARTBEAT_REPLY: Final = 4
 #: Would you vote for me in this term (the thesis, section 9.6)? Fields: index and log_term of the last entry.
 PRE_VOTE: Final = 5
-#: Fields: reject. Granted, its term is the one asked for; rejected, the term of the one that answers.
+#: Granted, its term is the one asked for. Rejected, the term of the one that answers; fields: reject, and index and
+#: log_term of the last entry that it knows to be committed.
 PRE_VOTE_REPLY: Final = 6
 #: Fields: index and log_term of the last entry; force, when the leader asked for this election.
 VOTE: Final = 7
-#: Fields: reject.
+#: Fields as of a L{PRE_VOTE_REPLY}.
 VOTE_REPLY: Final = 8
 #: Leader: your log ends before mine begins. Fields: snapshot; its contents travel beside the message.
 SNAPSHOT: Final = 9
