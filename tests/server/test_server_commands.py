@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, cast
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.option_examples import ErrorReply, load_examples
-from tests.server.harness import Client, Store
+from tests.option_examples import ErrorReply, SocketConnection, load_examples
+from tests.real_redis import REDIS_SERVER, RealRedis
+from tests.server.harness import TABLE, Client, Store
+from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.info import SECTIONS
+from tinykv.server.routes import Routes
 from tinykv.server.server_commands import picture
 from tinykv.server.status import describe
 
@@ -35,6 +38,7 @@ class InfoTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = Store()
         self.client = self.store.connect()
+        self.other = self.store.connect()
 
     def titles(self, *sections: bytes) -> list[str]:
         """Name the sections that come."""
@@ -67,13 +71,13 @@ class InfoTests(SynchronousTestCase):
             "redis_version": "7.2.4",
             "arch_bits": "64",
             "uptime_in_seconds": "2",
-            "connected_clients": "2",
+            "connected_clients": "3",
             "blocked_clients": "1",
             "loading": "0",
             "aof_enabled": "1",
             "role": "master",
             "cluster_enabled": "0",
-            "total_connections_received": "2",
+            "total_connections_received": "3",
             "total_commands_processed": "7",
             "rdb_changes_since_last_save": "3",
             "db0": "keys=2,expires=1,avg_ttl=0",
@@ -102,7 +106,9 @@ class InfoTests(SynchronousTestCase):
         )
         self.client.says(b"MULTI", b"INCR k", b"EXEC", b"LLEN k")
         found = info(self.client, b"commandstats", b"errorstats", b"stats")
-        self.assertEqual(found["cmdstat_set"], "calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0")
+        self.assertRegex(
+            found["cmdstat_set"], r"^calls=1,usec=\d+,usec_per_call=\d+\.\d\d,rejected_calls=0,failed_calls=0$"
+        )
         self.assertTrue(found["cmdstat_incr"].endswith("rejected_calls=0,failed_calls=2"))
         self.assertTrue(
             found["cmdstat_get"].endswith("calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0")
@@ -117,13 +123,147 @@ class InfoTests(SynchronousTestCase):
         self.assertNotIn("errorstat_ERR", found)
         self.assertNotIn("cmdstat_set", found)
 
+    def test_times(self) -> None:
+        """Of 64 calls the first is timed, however it's run, and stands for the others."""
+        seconds = iter(range(1000))
+        ticking = Routes(TABLE, CONNECTION_MODULES, lambda: next(seconds) / 1000)
+        front = self.store.front
+        front.routes = ticking
+        front.route_of, front.find_route = ticking.get, ticking.find
+        self.client.says(*[b"SET k v"] * 65, b"GET k", b"SET k v", b"MGET k k", b"MULTI", b"DEL k", b"EXEC")
+        self.other.says(b"BLPOP l 1")
+        self.client.says(b"RPUSH l a")
+        found = info(self.client, b"commandstats")
+        for name, calls in {"set": 66, "get": 1, "mget": 1, "del": 1, "blpop": 1, "rpush": 1}.items():
+            times = f"calls={calls},usec={calls * 1000},usec_per_call=1000.00"
+            self.assertTrue(found[f"cmdstat_{name}"].startswith(times), found[f"cmdstat_{name}"])
+        self.assertEqual(ticking.by_name["set"].timed_calls, 2)
+
+    def test_memory(self) -> None:
+        self.client.call([b"SET", b"k", b"x" * 1_000_000])
+        used = int(info(self.client)["used_memory"])
+        self.assertEqual(info(self.client)["used_memory_peak"], str(used))
+        self.client.call([b"FLUSHALL"])
+        found = info(self.client)
+        self.assertLess(int(found["used_memory"]), used)
+        self.assertEqual(found["used_memory_peak"], str(used))
+
     def test_status(self) -> None:
         self.client.says(b"SET k v")
         found = describe(self.store.front, Folder(1, "", "f"), None)
         self.assertEqual(json.loads(json.dumps(found)), found)
-        self.assertEqual((found["healthy"], found["clients"]), (True, 1))
+        self.assertEqual((found["healthy"], found["clients"]), (True, 2))
         self.assertEqual(found["keys"], {"0": {"keys": 1, "expiring": 0}})
         self.assertEqual(describe(self.store.front, Folder(1, "", "f"), "broken")["problem"], "broken")
+
+
+class HitTests(SynchronousTestCase):
+    """Keys that reads found or didn't, counted beside a real server."""
+
+    def counts(self, figures: str) -> tuple[int, int]:
+        """Give hits and misses."""
+        found = dict(line.split(":", 1) for line in figures.split("\r\n") if ":" in line)
+        return int(found["keyspace_hits"]), int(found["keyspace_misses"])
+
+    def test_as_a_real_server(self) -> None:
+        if REDIS_SERVER is None:
+            raise SkipTest("redis-server isn't installed")
+        server = RealRedis()
+        self.addCleanup(server.close)
+        real = SocketConnection(server.path)
+        self.addCleanup(real.close)
+        ours = Store().connect()
+        for line in ("SET s v", "RPUSH l a b", "SADD e a b", "HSET h f v", "ZADD z 1 a", "SET gone v PX 1"):
+            real.call(line.encode().split())
+            ours.call(line.encode().split())
+        before, after = (0, 0), (0, 0)
+        differing: dict[str, object] = {}
+        for line in (
+            "GET s",
+            "GET n",
+            "MGET s n l n",
+            "EXISTS s n s",
+            "STRLEN s",
+            "GETRANGE n 0 1",
+            "SUBSTR s 0 1",
+            "TTL s",
+            "PTTL n",
+            "EXPIRETIME s",
+            "TYPE s",
+            "TYPE n",
+            "OBJECT ENCODING s",
+            "OBJECT ENCODING n",
+            "DUMP s",
+            "DUMP n",
+            "LRANGE l 0 -1",
+            "LLEN n",
+            "LINDEX l 0",
+            "LPOS n a",
+            "SMEMBERS e",
+            "SISMEMBER n a",
+            "SCARD e",
+            "SRANDMEMBER e",
+            "SRANDMEMBER n 2",
+            "SUNION e n",
+            "SINTER e e",
+            "SDIFF e n",
+            "SINTERCARD 2 e n",
+            "SMISMEMBER e a b",
+            "HGET h f",
+            "HGETALL n",
+            "HRANDFIELD h",
+            "HLEN h",
+            "ZRANGE z 0 -1",
+            "ZSCORE n a",
+            "ZRANK z a",
+            "ZUNION 2 z e",
+            "ZINTER 2 z n",
+            "ZDIFF 2 n z",
+            "ZCARD z",
+            "LCS s s",
+            "SORT_RO l ALPHA",
+            "SCAN 0",
+            "SSCAN e 0",
+            "HSCAN n 0",
+            "DBSIZE",
+            "RANDOMKEY",
+            "KEYS *",
+            "SET s w",
+            "APPEND n v",
+            "DEL n",
+            "LPOP l",
+            "WATCH s n",
+            "UNWATCH",
+        ):
+            args = line.encode().split()
+            real.call(args)
+            ours.call(args)
+            figures = real.call([b"INFO", b"stats"]), ours.call([b"INFO", b"stats"])
+            wanted, found = (self.counts(cast(bytes, text).decode()) for text in figures)
+            ours_by = [now - then for now, then in zip(found, after, strict=True)]
+            theirs_by = [now - then for now, then in zip(wanted, before, strict=True)]
+            if ours_by != theirs_by:
+                differing[line] = (ours_by, theirs_by)
+            before, after = wanted, found
+        self.assertEqual(differing, {})
+
+    def test_within_a_transaction_and_again_at_zero(self) -> None:
+        client = Store().connect()
+        client.says(b"SET k v", b"MULTI", b"GET k", b"MGET k n", b"GET n", b"EXEC", b"GET n")
+        text = client.call([b"INFO", b"stats"])
+        self.assertEqual(self.counts(cast(bytes, text).decode()), (2, 3))
+        client.says(b"CONFIG RESETSTAT")
+        text = client.call([b"INFO", b"stats"])
+        self.assertEqual(self.counts(cast(bytes, text).decode()), (0, 0))
+
+    def test_a_key_that_expired(self) -> None:
+        store = Store()
+        client = store.connect()
+        client.says(b"SET k v PX 1")
+        store.clock.advance(0.005)
+        client.says(b"GET k", b"GET k")
+        text = client.call([b"INFO", b"stats"])
+        self.assertEqual(self.counts(cast(bytes, text).decode()), (0, 2))
 
 
 class ServerTests(SynchronousTestCase):

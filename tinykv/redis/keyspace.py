@@ -149,6 +149,8 @@ class Database:
         if value is None:
             value = self._load(key)
             if value is None:
+                if not self.keyspace.writing:
+                    self.keyspace.misses += 1
                 return None
         if type(value) is bytes:
             if value[0] == STRING:
@@ -253,6 +255,8 @@ class Database:
             keyspace.expired_keys += 1
         elif expires > keyspace.region_time:
             keyspace.noticed.append((self, key))
+        else:
+            keyspace.misses += 1
 
     # Writing
 
@@ -576,6 +580,8 @@ class Keyspace:
     @ivar complete: Whether every key there is has its value in the cache, so that a miss needs no look at the rows.
     @ivar used: Estimated bytes of the young generation.
     @ivar changed_bytes: Estimated bytes of the nodes in the active memory table, which it counts with less.
+    @ivar expired_keys: How many keys were deleted because their time was over.
+    @ivar misses: How often a read found no key.
     @ivar changes: How many changes of keys there were since the start.
     """
 
@@ -604,6 +610,7 @@ class Keyspace:
         self._used_old = 0
         self.changes = 0
         self.expired_keys = 0
+        self.misses = 0
         self._dropping: list[dict[Any, Any]] = []
 
     # Commands

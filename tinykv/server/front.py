@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ from tinykv.config import StoreConfig
 from tinykv.errors import CommandError
 from tinykv.interfaces import IRegionHost
 from tinykv.redis import catalogue
+from tinykv.redis.catalogue import keys_of
 from tinykv.redis.command_replies import CommandReplies, select
 from tinykv.redis.glob import match
 from tinykv.redis.numbers import parse_int64
@@ -28,7 +30,7 @@ from tinykv.resp.limits import UNAUTHENTICATED, RequestLimits
 from tinykv.server.errorstats import ErrorCounts
 from tinykv.server.outbound import Outbound
 from tinykv.server.parameters import Parameters
-from tinykv.server.routes import CONNECTION, Route, Routes, wrong_arity
+from tinykv.server.routes import CONNECTION, READS_MANY, TIMED_OF, Route, Routes, wrong_arity
 from tinykv.server.session import Session
 
 _TOO_MANY = replies.error(b"ERR max number of clients reached")
@@ -48,6 +50,9 @@ class Front:
     @ivar answered: The clients that have replies to be sent this turn.
     @ivar parameters: What CONFIG GET and SET know of this store; the settings of commands on data aside.
     @ivar now: The time in seconds since 1970; C{turn_time} is the same, a second old at most.
+    @ivar timer: Seconds from whenever, to measure what commands take.
+    @ivar memory_peak: The most that L{memory} was, as looked at once a second.
+    @ivar lookups: How many keys were named by reads of several.
     @ivar run_id: Names this run of the store: 40 hexadecimal digits.
     @ivar shutdown: Ends the daemon in good order.
     @ivar ports: The port numbers that are listened on, by name.
@@ -68,14 +73,16 @@ class Front:
         clock: IReactorTime,
         now: Callable[[], float],
         shutdown: Callable[[], None],
+        timer: Callable[[], float] = perf_counter,
     ) -> None:
         self.host = host
-        self.routes = Routes(table, modules)
+        self.routes = Routes(table, modules, timer)
         self.route_of = self.routes.get
         self.find_route = self.routes.find
         self.descriptions = CommandReplies(select(catalogue.everything(), self.routes.by_name), match)
         self.clock = clock
         self.now = now
+        self.timer = timer
         self.started = self.turn_time = now()
         self.config = config
         self.password = config.requirepass.encode()
@@ -112,6 +119,8 @@ class Front:
         self.query_limit_closes = 0
         self.output_limit_closes = 0
         self.defects = 0
+        self.lookups = 0
+        self.memory_peak = 0
         self.operations_per_second = 0.0
         self.bytes_in_per_second = 0.0
         self.bytes_out_per_second = 0.0
@@ -140,6 +149,7 @@ class Front:
             self.operations_per_second = max(0.0, (self._sampled[1] - commands) / seconds)
             self.bytes_in_per_second = max(0.0, (self._sampled[2] - read) / seconds)
             self.bytes_out_per_second = max(0.0, (self._sampled[3] - written) / seconds)
+        self.memory_peak = max(self.memory_peak, self.memory)
         if self.timeout:
             self._close_idle()
 
@@ -278,6 +288,7 @@ class Front:
         @return: Its reply, or None if the session is answered later.
         """
         assert route.serve is not None
+        begun = self.timer() if route.calls % TIMED_OF == 1 else 0.0
         try:
             reply = route.serve(session, number, request)
         except CommandError as problem:
@@ -286,6 +297,8 @@ class Front:
             self.defects += 1
             self.log.failure("{command} failed", command=route.name)
             reply = _INTERNAL_ERROR
+        if begun:
+            route.took(self.timer() - begun)
         if reply is not None and reply.startswith(b"-"):
             route.failed += 1
             self.errors.count(reply[1:])
@@ -298,11 +311,19 @@ class Front:
             route.failed += 1
         self.errors.count(text)
 
+    def look_up(self, route: Route, request: list[bytes]) -> None:
+        """Count the keys of a read of several."""
+        assert route.facts is not None
+        self.lookups += len(keys_of(route.facts, request))
+
     def enqueue(self, session: Session, route: Route, request: list[bytes]) -> None:
         """Keep a command for EXEC."""
         assert session.queue is not None
+        if route.kind == READS_MANY:
+            self.look_up(route, request)
         if route.kind != CONNECTION:
-            session.queue.append((session.queue_db, route.spec, request, None))
+            spec = route.timed if route.calls % TIMED_OF == 1 else route.spec
+            session.queue.append((session.queue_db, spec, request, None))
             return
         logged = None if route.logged is None else route.logged(self, request)
         if logged is not None:
@@ -328,6 +349,17 @@ class Front:
         return sum(route.calls for route in self.routes)
 
     @property
+    def memory(self) -> int:
+        """Give the bytes that the data takes in memory: what is cached, and what isn't in data.db yet."""
+        return self.host.execution.keyspace.memory + self.host.table_bytes
+
+    @property
+    def hits(self) -> int:
+        """Count the keys that reads looked for and found."""
+        lookups = self.lookups + sum(route.lookups for route in self.routes)
+        return max(lookups - self.host.execution.keyspace.misses, 0)
+
+    @property
     def timed_waits(self) -> int:
         """Count the clients that wait in a blocking command with a timeout."""
         return len(self._timers)
@@ -349,7 +381,9 @@ class Front:
         for session in self.sessions.values():
             session.bytes_in = session.bytes_out = 0
         for route in self.routes:
-            route.calls = route.rejected = route.failed = 0
+            route.reset()
+        self.lookups = 0
+        self.host.execution.keyspace.misses = 0
         self._sampled = (self.turn_time, 0, 0, 0)
         self.host.execution.keyspace.expired_keys = 0
 

@@ -9,10 +9,14 @@ L{Routes} joins them with the table of commands on data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinykv.redis import catalogue
+from tinykv.redis.catalogue import CommandFacts
+from tinykv.redis.context import Context
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 READS = 0
 WRITES = 1
 CONNECTION = 2
+#: Reads of several keys.
+READS_MANY = 3
+
+#: Of so many calls of a command (a power of two) the first is timed.
+TIMED_OF = 64
 
 #: Runs a command on the connection: C{(session, number, request) -> reply}, or None if the answer comes later.
 Serve = Callable[["Session", int, list[bytes]], bytes | None]
@@ -39,7 +48,9 @@ class Route:
     One command or subcommand.
 
     @ivar name: In lower case, C{container|subcommand} for a subcommand; C{wire_name} is the same as bytes.
-    @ivar kind: L{READS}, L{WRITES} or L{CONNECTION}.
+    @ivar kind: L{READS}, L{READS_MANY}, L{WRITES} or L{CONNECTION}.
+    @ivar facts: What the catalogue says of it; None for a container that is only one.
+    @ivar timed: C{spec}, but the time that it takes is noted.
     @ivar subcommands: For a container: its routes by subcommand, in lower case.
     @ivar before_auth: Whether it may be used without the password.
     @ivar in_multi_at_once: Whether it's run, not queued, after MULTI.
@@ -47,12 +58,14 @@ class Route:
     @ivar logged: For a command on the server that also changes what all replicas share: gives that part of it.
     @ivar in_order: Whether it's run only when what the client sent before it has been applied.
     @ivar calls: How often it was called; C{rejected}: refused before it ran; C{failed}: answered with an error.
+    @ivar timed_calls: How many calls were timed; C{timed_seconds} is what they took together.
     """
 
     __slots__ = (
         "arity",
         "before_auth",
         "calls",
+        "facts",
         "failed",
         "in_multi_at_once",
         "in_order",
@@ -64,6 +77,9 @@ class Route:
         "serve",
         "spec",
         "subcommands",
+        "timed",
+        "timed_calls",
+        "timed_seconds",
         "wire_name",
     )
 
@@ -80,9 +96,43 @@ class Route:
         self.in_multi_at_once = False
         self.refused_in_multi = False
         self.in_order = False
+        self.facts: CommandFacts | None = None
+        self.timed: CommandSpec = None  # type: ignore[assignment]  # set where spec is
         self.calls = 0
         self.rejected = 0
         self.failed = 0
+        self.timed_calls = 0
+        self.timed_seconds = 0.0
+
+    def run(self, spec: CommandSpec, timer: Callable[[], float]) -> None:
+        """Let this be the route of a command on data; C{timer} gives seconds from whenever."""
+
+        def timed(context: Context, arguments: list[bytes]) -> bytes:
+            begun = timer()
+            try:
+                return spec.run(context, arguments)
+            finally:
+                self.took(timer() - begun)
+
+        self.spec = spec
+        self.timed = replace(spec, run=timed)
+
+    def took(self, seconds: float) -> None:
+        """Note what a call took."""
+        self.timed_calls += 1
+        self.timed_seconds += seconds
+
+    @property
+    def lookups(self) -> int:
+        """Count the keys that reads of one key have looked up; those that failed looked at none, as far as is known."""
+        if self.kind != READS or self.facts is None or not self.facts.single_key or self.facts.module:
+            return 0
+        return self.calls - self.failed
+
+    def reset(self) -> None:
+        """Start the counts again at 0."""
+        self.calls = self.rejected = self.failed = self.timed_calls = 0
+        self.timed_seconds = 0.0
 
     @property
     def bare(self) -> bool:
@@ -122,14 +172,21 @@ def connection(
 class Routes:
     """All commands, found by name as the client spelled it."""
 
-    def __init__(self, table: Mapping[str, CommandSpec], modules: Iterable[ModuleType]) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, CommandSpec],
+        modules: Iterable[ModuleType],
+        timer: Callable[[], float] = perf_counter,
+    ) -> None:
         self.by_name: dict[str, Route] = {}
         self._spelled: dict[bytes, Route] = {}
         self.get = self._spelled.get
-        facts = catalogue.load()
+        facts = catalogue.everything()
         for name, spec in table.items():
-            route = Route(name, WRITES if spec.writes else READS, spec.arity)
-            route.spec = spec
+            many = facts[name].has_keys and not facts[name].single_key and not facts[name].module
+            route = Route(name, WRITES if spec.writes else READS_MANY if many else READS, spec.arity)
+            route.facts = facts[name]
+            route.run(spec, timer)
             self.by_name[name] = route
         for module in modules:
             for function in vars(module).values():
@@ -138,8 +195,9 @@ class Routes:
                 for name, at_once, refused, in_order, logged in getattr(function, "declared_connection", ()):
                     assert (name in table) == (logged is not None), name
                     route = Route(name, CONNECTION, facts[name].arity)
+                    route.facts = facts[name]
                     if logged is not None:
-                        route.spec = table[name]
+                        route.run(table[name], timer)
                         route.logged = logged
                     route.serve = function
                     route.before_auth = "no_auth" in facts[name].flags

@@ -28,7 +28,7 @@ from tinykv.resp.limits import RequestLimits
 from tinykv.resp.replies import encode_command
 from tinykv.server.outbound import Outbound
 from tinykv.server.outlets import Pressure, keep_alive
-from tinykv.server.routes import CONNECTION, WRITES, Route
+from tinykv.server.routes import CONNECTION, READS_MANY, TIMED_OF, WRITES, Route
 
 if TYPE_CHECKING:
     from tinykv.redis.spec import CommandSpec
@@ -243,7 +243,7 @@ class Session(Outbound):
             return
         number = self.issued
         self.issued = number + 1
-        route.calls += 1
+        route.calls = calls = route.calls + 1
         self.last_route = route
         if self.quiet:
             self._mute(number)
@@ -258,7 +258,7 @@ class Session(Outbound):
             if reply is not None:
                 self.answer(number, reply)
             return
-        spec = route.spec
+        spec = route.timed if calls % TIMED_OF == 1 else route.spec
         if kind == WRITES:
             refusal = front.host.refusal(spec)
             if refusal is not None:
@@ -272,7 +272,10 @@ class Session(Outbound):
                 front.host.submit(
                     (COMMANDS, self, number, self.db, spec, request, encode_command(request) if raw is None else raw)
                 )
-        elif self.answered == number:
+            return
+        if kind == READS_MANY:
+            front.look_up(route, request)
+        if self.answered == number:
             reply = front.host.read(self, number, self.db, spec, request)
             if reply is not None:
                 self.answer(number, reply)

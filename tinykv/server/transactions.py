@@ -83,14 +83,16 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
         front = session.front
         execution = front.host.execution
         keyspace = execution.keyspace
+        misses = keyspace.misses
         keyspace.writing = False
         # What has expired by the clock is absent for EXEC, whose time is no earlier; so it's absent now, too.
         keyspace.now = max(execution.time, int(front.now() * 1000))
         for key in request[1:]:
             if (session.db, key) not in session.watched:
                 session.watched[session.db, key] = keyspace.databases[session.db].version(key)
-        # Nobody waits for these to be deleted.
+        # Nobody waits for these to be deleted, and it's no read.
         keyspace.noticed = []
+        keyspace.misses = misses
         session.answer(number, replies.OK)
 
     session.front.host.submit((LOCAL, session, number, 0, None, look, None))
