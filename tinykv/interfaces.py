@@ -74,6 +74,31 @@ class IDataWriter(Interface):
         """
 
 
+class IReadAhead(Interface):
+    """
+    Reads rows from data.db before they're needed, so that nobody has to wait for the disk meanwhile.
+
+    What is read lies with the row store, whose users don't notice but by their speed.
+    """
+
+    def keys(keys: list[bytes], done: Callable[[], None]) -> None:
+        """
+        Read rows of family C{data}; C{done} is called in a later turn, after those of all earlier calls.
+        """
+
+    def failed(callback: Callable[[StorageError], None]) -> None:
+        """
+        Register what is called, once, with the error that ended it. The store has to stop.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Take no more questions.
+
+        @return: fires when the file is closed; fails with a StorageError.
+        """
+
+
 class IRegionHost(Interface):
     """
     Where the RESP ports take commands on data to: the part of a store that proposes and applies.

@@ -32,6 +32,7 @@ from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
 from tinykv.tap.store import PEER, REGION, STORE_ID, recover
 from tinykv.testing.memory_rows import MemoryRows
+from tinykv.testing.nothing_ahead import NothingAhead
 
 TABLE = commands_of(MODULES)
 
@@ -211,6 +212,7 @@ class WholeStore:
             rows=self.rows,
             log_writer=LogWriter(self.log),
             data_writer=DataWriter(self.data),
+            reader=NothingAhead(self.clock),
             clock=self.clock,
             now_ms=lambda: self._now_ms + int(self.clock.seconds() * 1000),
             now=lambda: 0.0,

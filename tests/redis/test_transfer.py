@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis.scripted import Pair, check_scripts
 from tests.redis_server import RedisServer
-from tinykv.redis import rdb
 from tinykv.redis.crc64 import crc64
 from tinykv.testing.embedded import Embedded
 

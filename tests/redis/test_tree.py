@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis.tree_store import MemoryNodes, check_shape
 from tinykv.redis.tree import KeyedTree, SequenceTree
+from tinykv.redis.tree_shape import EXPECTED, FILL
 
 SEEDS = st.integers(0, 2**32 - 1)
 EXAMPLES = max(20, settings().max_examples // 4)
@@ -327,6 +328,25 @@ class EdgeTests(SynchronousTestCase):
         assert not list(tree.items()) and not list(tree.items(b"a", reverse=True))
         assert tree.remove_range_by_rank(0, 10) == []
         self.assertRaises(IndexError, tree.at, 0)
+
+    def test_long_walks_say_what_comes(self) -> None:
+        """A walk over some leaves announces nothing; a long one each leaf behind the first ones, once and in order."""
+        store = MemoryNodes()
+        tree = SequenceTree(store)
+        tree.extend(b"%05d" % number for number in range(FILL * 300))
+        for reverse in (False, True):
+            walk = tree.items(len(tree) - 1 if reverse else 0, reverse)
+            for _ in range(FILL * EXPECTED):
+                next(walk)
+            self.assertEqual(store.expected, [])
+            next(walk)
+            self.assertEqual(len(store.expected), EXPECTED)
+            for _ in walk:
+                pass
+            self.assertEqual(len(set(store.expected)), len(store.expected))
+            self.assertGreater(len(store.expected), 300 - 3 * EXPECTED)
+            self.assertLess(len(store.expected), 300)
+            store.expected.clear()
 
     def test_sequence_positions(self) -> None:
         tree = SequenceTree(MemoryNodes())

@@ -60,8 +60,13 @@ class MemoryNodes:
     def pause(self) -> None:
         """Everything happens at once here."""
 
+    def expect(self, node_ids: list[int]) -> None:
+        """Note what is said to come."""
+        self.expected += node_ids
+
     def __init__(self, random: Random | None = None) -> None:
         self.random = random
+        self.expected: list[int] = []
         self.cache = Cache()
         self.rows = Rows()
         self.owner = Owner()

@@ -39,6 +39,7 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.testing.nothing_ahead import NothingAhead
 
 TABLE = commands_of(MODULES)
 START = 1_700_000_000.0
@@ -141,6 +142,7 @@ class Store:
             rows=self.rows,
             log_writer=self.log,
             data_writer=NoFlush(),
+            reader=NothingAhead(self.clock),
             clock=self.clock,
             now_ms=lambda: int(self.now() * 1000),
             now=lambda: 0.0,

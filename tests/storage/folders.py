@@ -8,6 +8,7 @@ from tinykv.storage.child import open_session
 from tinykv.storage.connection import connect_writer
 from tinykv.storage.data import DataStore
 from tinykv.storage.folder import DataFolder, open_folder
+from tinykv.storage.readahead import ReadAhead, ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_TABLES, RowStore
 from tinykv.storage.sessions import DataSession
@@ -60,6 +61,8 @@ class LocalStore:
         self.data = DataWriter(self.data_channel)
         self.reader = Reader(self.folder.data_path)
         self.rows = RowStore(self.reader, frozen_tables_max=self.frozen_tables)
+        self.read_channel = SynchronousChannel(ReadSession(self.reader))
+        self.read_ahead = ReadAhead(self.read_channel, self.rows)
 
     def flush(self, table: MemTable) -> None:
         """Flush and retire the oldest frozen table."""
@@ -74,6 +77,7 @@ class LocalStore:
         """Lose what isn't in SQLite, as a crash does, but leave the files open."""
         self.data_channel.drop()
         self.rows = RowStore(self.reader, frozen_tables_max=self.frozen_tables)
+        self.read_ahead = ReadAhead(self.read_channel, self.rows)
 
     def crash(self) -> None:
         """Lose what isn't durable, and start again."""

@@ -87,6 +87,23 @@ class WriterProcessTests(TestCase):
         self.assertEqual([held.index for held in again.entries(1, 0)], [1, 2, 3, 4, 5])
         self.assertEqual([held.data for held in again.entries(1, 2)][0], big)
 
+    async def test_reading_ahead(self) -> None:
+        rows = RowStore(self.reader)
+        ahead = self.folder.start_reader(reactor, rows)
+        rows.put("data", b"a", b"1")
+        table = rows.freeze()
+        assert table is not None
+        flushed: Deferred[None] = Deferred()
+        self.data.flush(table, lambda: flushed.callback(None))
+        await flushed
+        rows.retire(table)
+        read: Deferred[None] = Deferred()
+        ahead.keys([b"a", b"b"], lambda: read.callback(None))
+        await read
+        self.assertEqual(rows.ahead, {b"a": b"1", b"b": None})
+        await ahead.close()
+        await self.finish()
+
     async def test_closing_finishes_what_was_taken(self) -> None:
         done: list[int] = []
         rows = RowStore(self.reader)

@@ -152,6 +152,7 @@ class Hosted:
             rows=self.store.rows,
             log_writer=self.store.log,
             data_writer=self.store.data,
+            reader=self.store.read_ahead,
             clock=self.clock,
             now_ms=lambda: self.now,
             now=self._look,
@@ -186,8 +187,9 @@ class Hosted:
         self.clock.advance(0)
 
     def sync(self) -> None:
-        """Let everything that reached the log writer be durable, and so applied."""
+        """Let everything that reached the log writer be durable, all that is read ahead be there, and so applied."""
         self.store.log_channel.run()
+        self.store.read_channel.run()
 
     def settle(self) -> None:
         """Let all that was sent be done, and no time pass."""

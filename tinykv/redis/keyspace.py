@@ -14,7 +14,7 @@ its commit, as Redis never keeps an empty collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from struct import Struct
 from typing import Any, Protocol, TypeVar
@@ -70,6 +70,9 @@ class Rows(Protocol):
 
     def pause(self) -> None:
         """Let the running command rest, if it's time for that; to be called often by what may take long."""
+
+    def expect(self, keys: list[bytes]) -> None:
+        """Learn that these rows will be asked for next, and read them meanwhile if they aren't in memory."""
 
     def get(self, family: str, key: bytes) -> bytes | Encodable | None:
         """Give a row, or the live object that stands for it."""
@@ -532,6 +535,13 @@ class TreeNodes:
         self._keyspace.used += node.charged
         return node
 
+    def expect(self, node_ids: list[int]) -> None:
+        """Learn that these nodes will be asked for next."""
+        young, old, base = self.cache.young, self.cache.old, self.base
+        cold = [node_id for node_id in node_ids if base | node_id not in young and base | node_id not in old]
+        if cold:
+            self.rows.expect([node_key(self._slot, self._db, self.generation, node_id) for node_id in cold])
+
     def add(self, node: Node) -> None:
         """Take in a new node, which has its id already."""
         self.pause()
@@ -652,6 +662,11 @@ class Keyspace:
         self.touched.clear()
         self.dead.clear()
         self.swapped.clear()
+
+    def cold(self, index: int, keys: Iterable[bytes]) -> list[bytes]:
+        """Give the row keys of those keys whose values aren't in memory, or don't exist, as far as one look tells."""
+        db = self.databases[index]
+        return [meta_key(db.number, key) for key in keys if key not in db.live and key not in db.old]
 
     def next_generation(self) -> int:
         """Give a generation that no value ever had."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tinykv.redis.command_facts import CommandFacts
 from tinykv.redis.context import Context
 
 Handler = Callable[[Context, list[bytes]], bytes]
@@ -31,6 +32,7 @@ class CommandSpec:
     @ivar arity: As Redis counts it: the name included, negative for "at least".
     @ivar blocks: Whether it may raise L{tinykv.redis.context.MustWait}.
     @ivar grows: Whether it can make the data larger, and is refused when the disk is nearly full.
+    @ivar facts: What the catalogue knows of it.
     @ivar waits_for: The type of value, as TYPE names it, whose appearance wakes a blocking command.
     """
 
@@ -41,6 +43,7 @@ class CommandSpec:
     blocks: bool = False
     grows: bool = False
     waits_for: bytes = b""
+    facts: CommandFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

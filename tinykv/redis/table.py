@@ -34,5 +34,6 @@ def commands_of(modules: Iterable[ModuleType]) -> dict[str, CommandSpec]:
                     blocks="blocking" in known.flags,
                     grows="denyoom" in known.flags,
                     waits_for=_AWAITED.get(known.group, b""),
+                    facts=known,
                 )
     return found

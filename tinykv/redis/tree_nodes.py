@@ -271,6 +271,9 @@ class NodeStore(Protocol):
     def pause(self) -> Callable[[], None]:
         """Called from leaf to leaf: a long walk may rest there. Nobody else touches the tree meanwhile."""
 
+    def expect(self, node_ids: list[int]) -> None:
+        """Called on a long walk with the leaves that come next: the time to read them all at once."""
+
     def load(self, node_id: int) -> Node:
         """Return the node of this id, from its row if need be, and keep it in the cache."""
 

@@ -36,6 +36,8 @@ from tinykv.redis.tree_nodes import (
 _ROOT: Final = Struct("<BIQB")
 _FREE: Final = Struct("<I")
 _MAX_HEIGHT: Final = 32
+EXPECTED: Final = 16
+"""Leaves after which a walk counts as a long one, and how many more it announces then at a time."""
 FILL: Final = LEAF_ENTRIES - SKEW
 """Entries that a bulk append puts into a leaf: what repeated single appends leave there."""
 
@@ -172,6 +174,7 @@ class Tree:
         """Yield C{leaf} and the leaves after it, each loaded when asked for. Uses up C{path} and C{slots}."""
         yield leaf
         pause = self.nodes.pause
+        passed = 0
         while path:
             pause()
             if slots[-1] + 1 == len(path[-1].ids):
@@ -179,6 +182,9 @@ class Tree:
                 slots.pop()
                 continue
             slots[-1] += 1
+            passed += 1
+            if len(path) == self.height and not passed % EXPECTED:
+                self.nodes.expect(path[-1].ids[slots[-1] : slots[-1] + EXPECTED])
             node = self._child(path[-1], slots[-1], self.height - len(path))
             while len(path) < self.height:
                 path.append(node)
@@ -190,6 +196,7 @@ class Tree:
         """Yield C{leaf} and the leaves before it, backwards. Uses up C{path} and C{slots}."""
         yield leaf
         pause = self.nodes.pause
+        passed = 0
         while path:
             pause()
             if not slots[-1]:
@@ -197,6 +204,9 @@ class Tree:
                 slots.pop()
                 continue
             slots[-1] -= 1
+            passed += 1
+            if len(path) == self.height and not passed % EXPECTED:
+                self.nodes.expect(path[-1].ids[max(slots[-1] + 1 - EXPECTED, 0) : slots[-1] + 1])
             node = self._child(path[-1], slots[-1], self.height - len(path))
             while len(path) < self.height:
                 path.append(node)

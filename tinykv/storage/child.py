@@ -1,5 +1,6 @@
 """
-The process of a writer: C{python -m tinykv.storage.child log|data FD PATH fsync|os}.
+The process of a writer, or of the one that reads ahead:
+C{python -m tinykv.storage.child log|data|read FD PATH fsync|os}.
 
 A thread beside a busy reactor would wait for the interpreter's lock at every call of SQLite; a process
 doesn't. It blocks on its end of a socket pair, takes everything that is there, works, and answers. It ends
@@ -24,6 +25,8 @@ from tinykv.storage.data import DataStore
 from tinykv.storage.errors import StorageError, from_os, from_sqlite
 from tinykv.storage.frames import FAILED, READY, decode, encode
 from tinykv.storage.log import LogStore
+from tinykv.storage.readahead import ReadSession
+from tinykv.storage.reader import Reader
 from tinykv.storage.sessions import DataSession, LogSession, Session
 
 #: Bytes taken from the socket before they are worked on; more waits its turn.
@@ -37,8 +40,10 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     """
     Open a file that the store has already made, checked and checkpointed.
 
-    @param kind: C{log} or C{data}.
+    @param kind: C{log}, C{data} or C{read}.
     """
+    if kind == "read":
+        return ReadSession(Reader(path))
     try:
         connection = connect_writer(path)
     except sqlite3.Error as error:
@@ -84,7 +89,7 @@ def _answer(link: socket.socket, frame: bytes) -> None:
 
 def main(arguments: list[str]) -> int:
     """
-    @param arguments: kind of writer, number of the socket's descriptor, path of the file, durability.
+    @param arguments: which of them, number of the socket's descriptor, path of the file, durability.
     @return: the exit status.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

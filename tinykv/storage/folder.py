@@ -41,7 +41,9 @@ from tinykv.storage.log import (
 )
 from tinykv.storage.log_end import verify_end
 from tinykv.storage.process import ProcessChannel
+from tinykv.storage.readahead import ReadAhead
 from tinykv.storage.reader import Reader
+from tinykv.storage.rowstore import RowStore
 from tinykv.storage.schema import (
     Identity,
     Kind,
@@ -198,6 +200,14 @@ class DataFolder:
         log = ProcessChannel(reactor, "log", self.raft_path, lock=self._lock, fsync=fsync)
         data = ProcessChannel(reactor, "data", self.data_path, lock=self._lock)
         return LogWriter(log), DataWriter(data)
+
+    def start_reader(self, reactor: IReactorFDSet, rows: RowStore) -> ReadAhead:
+        """
+        Start the process that reads ahead; it's to be closed before the writers.
+
+        @param rows: where what it reads goes.
+        """
+        return ReadAhead(ProcessChannel(reactor, "read", self.data_path), rows)
 
     def release_files(self) -> None:
         """

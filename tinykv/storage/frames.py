@@ -1,5 +1,5 @@
 """
-What passes between the store and its two writers: length-prefixed frames of C{marshal}.
+What passes between the store and the processes at its files: length-prefixed frames of C{marshal}.
 
 Both ends are the same interpreter on the same host, started one by the other over an unnamed socket pair; so
 the fastest form that Python has is safe here, and its being tied to one version of Python doesn't matter. It
@@ -21,6 +21,8 @@ DONE: Final = 1
 #: (FAILED, class name, message): the last frame; nothing of what was not reported done may be taken as
 #: written
 FAILED: Final = 2
+#: (ROWS, [(key, value or None)], their bytes): what a reader was asked for
+ROWS: Final = 3
 
 
 def encode(message: Any) -> bytes:

@@ -1,5 +1,5 @@
 """
-A channel to a writer's child process.
+A channel to a child process at one of the files.
 
 The process is started with one end of a socket pair; the other end is read and written by the reactor. A
 message is sent at once when nothing is queued before it, so that the disk works while the turn goes on. The
@@ -35,10 +35,10 @@ _RECV_BYTES: Final = 64 * 1024
 @implementer(IReadWriteDescriptor)
 class ProcessChannel:
     """
-    A child process that writes one file.
+    A child process that writes, or reads, one file.
 
     @param reactor: reads and writes the socket.
-    @param kind: which writer.
+    @param kind: what it does.
     @param path: the file, which has to exist.
     @param lock: the descriptor of the folder's lock, to be inherited.
     @param fsync: C{False} for durability C{os}.
@@ -47,14 +47,14 @@ class ProcessChannel:
     def __init__(
         self,
         reactor: IReactorFDSet,
-        kind: Literal["log", "data"],
+        kind: Literal["log", "data", "read"],
         path: str,
         *,
         lock: int | None = None,
         fsync: bool = True,
     ) -> None:
         self._reactor = reactor
-        self._name = f"{kind} writer of {path}"
+        self._name = f"reader ahead of {path}" if kind == "read" else f"{kind} writer of {path}"
         self._receiver: Receiver | None = None
         self._queue: deque[memoryview] = deque()
         self._queued = 0

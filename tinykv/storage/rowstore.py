@@ -37,6 +37,12 @@ def _go_on() -> None:
     """
 
 
+def _nobody(keys: list[bytes]) -> None:
+    """
+    Nobody reads ahead.
+    """
+
+
 def _after(key: bytes) -> bytes:
     return key + b"\0"
 
@@ -53,6 +59,10 @@ class RowStore:
     @ivar frozen: tables on their way into SQLite, oldest first.
     @ivar reader: SQLite, as far as it has been flushed.
     @ivar pausing: called often by what may take long, with the chance to let others have their turn.
+    @ivar expected: called with the keys of rows that are needed next and probably aren't in memory; it may see to it
+        that they're in C{ahead} when it returns.
+    @ivar ahead: rows of family C{data} that were read ahead, as data.db has them now.
+    @ivar retired: how many tables were retired; what was read before the last of them may be old.
     @param frozen_tables_max: that many frozen tables are too many.
     @param frozen_bytes_max: and so are that many bytes in them.
     """
@@ -68,6 +78,9 @@ class RowStore:
         self._tables: tuple[MemTable, ...] = (self.active,)  # newest first
         self._read = reader.get
         self.pausing: Callable[[], None] = _go_on
+        self.expected: Callable[[list[bytes]], None] = _nobody
+        self.ahead: dict[bytes, bytes | None] = {}
+        self.retired = 0
 
     # Reading
 
@@ -76,6 +89,12 @@ class RowStore:
         Let others have their turn, if it is time for that. Tables may be retired meanwhile, but not frozen.
         """
         self.pausing()
+
+    def expect(self, keys: list[bytes]) -> None:
+        """
+        Learn that these rows of family C{data} will be asked for next. As L{pause}, it may take its time.
+        """
+        self.expected(keys)
 
     def get(self, family: str, key: bytes) -> bytes | Encodable | None:
         """
@@ -90,6 +109,9 @@ class RowStore:
                 hidden = table.hidden.get(family)
                 if hidden is not None and hidden.covers(key):
                     return None
+        if key in self.ahead and family == "data":
+            # Whoever asks keeps it, or what he makes of it, in a cache of his own.
+            return self.ahead.pop(key)
         self.pausing()
         return self._read(family, key)
 
@@ -307,6 +329,8 @@ class RowStore:
         assert self.frozen and self.frozen[0] is table, "tables are flushed in the order of their freezing"
         assert not table.live, "a table with live objects can't have been flushed"
         del self.frozen[0]
+        self.ahead.clear()
+        self.retired += 1
         self._renew()
 
     def _renew(self) -> None:

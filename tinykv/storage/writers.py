@@ -143,9 +143,9 @@ class LogBatch:
         self.operations.append((SYNC,))
 
 
-class _Writer:
+class Worker:
     """
-    What both writers have in common: completions in order, and one failure.
+    What the processes at the files have in common: completions in order, and one failure.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -157,7 +157,7 @@ class _Writer:
 
     def failed(self, callback: Callable[[StorageError], None]) -> None:
         """
-        Register what is to be called, once, with the error that ends this writer.
+        Register what is to be called, once, with the error that ends this worker.
         """
         self._on_failure.append(callback)
         if self._error is not None:
@@ -204,7 +204,7 @@ class _Writer:
 
 
 @implementer(ILogWriter)
-class LogWriter(_Writer):
+class LogWriter(Worker):
     """
     Writes batches to raft.db.
     """
@@ -225,7 +225,7 @@ class LogWriter(_Writer):
 
 
 @implementer(IDataWriter)
-class DataWriter(_Writer):
+class DataWriter(Worker):
     """
     Flushes frozen tables into data.db, one transaction each, a piece a turn.
     """

@@ -25,11 +25,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tinykv.errors import Fault, OutOfTime
-from tinykv.interfaces import IDataWriter, ILogWriter, IRegionHost
+from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost
 from tinykv.raft.node import Node
+from tinykv.redis.command_keys import keys_of
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Database
 from tinykv.redis.operations import (
+    COMMANDS,
     EXEC,
     INTERNAL,
     LOCAL,
@@ -62,6 +64,8 @@ _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing w
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
 EXPIRY_BATCH = 200
+#: Keys of a batch that are read ahead at most.
+READ_AHEAD_KEYS = 1000
 #: Operations between two looks at the time while an entry is applied.
 OPERATIONS_A_LOOK = 32
 #: How far region time may lie behind the clock, in ms, when a read looks by it.
@@ -105,14 +109,16 @@ class Batch:
 
     @ivar index: The entry that has to be decided first.
     @ivar logged: Whether they have an entry of their own, which is the one at C{index}.
+    @ivar reading: Whether cold rows that they need are still being read ahead.
     """
 
-    __slots__ = ("index", "logged", "operations", "seed", "term", "time")
+    __slots__ = ("index", "logged", "operations", "reading", "seed", "term", "time")
 
     def __init__(self, index: int, logged: bool, operations: list[Operation], time: int, seed: int, term: int) -> None:
         self.index = index
         self.logged = logged
         self.operations = operations
+        self.reading = False
         self.time = time
         self.seed = seed
         self.term = term
@@ -142,6 +148,7 @@ class RegionHost:
         rows: RowStore,
         log_writer: ILogWriter,
         data_writer: IDataWriter,
+        reader: IReadAhead,
         clock: IReactorTime,
         now_ms: Callable[[], int],
         random: Random,
@@ -178,6 +185,7 @@ class RegionHost:
         self._peer = peer
         self._log_writer = log_writer
         self._data_writer = data_writer
+        self._reader = reader
         self._clock = clock
         self._now_ms = now_ms
         self._random = random
@@ -209,8 +217,10 @@ class RegionHost:
         self._closing: Deferred[None] | None = None
         self._closed = False
         rows.pausing = self._pacer.pause
+        rows.expected = self._expected
         log_writer.failed(self._fail)
         data_writer.failed(self._fail)
+        reader.failed(self._fail)
 
     # Start and end
 
@@ -352,7 +362,7 @@ class RegionHost:
         time = max(self._now_ms(), last)
         if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
             # Reads that wait for their client's writes; they're run behind the entries before them.
-            self._batches.append(Batch(self._last_index, False, operations, 0, 0, 0))
+            self._take(Batch(self._last_index, False, operations, 0, 0, 0))
             return
         # Without records it only moves region time, which the reads look by.
         seed = self._random.getrandbits(64)
@@ -366,8 +376,38 @@ class RegionHost:
             return
         self._proposed_time = time
         self._last_index = self.node.propose(data)
-        self._batches.append(Batch(self._last_index, True, operations, time, seed, self.node.term))
+        self._take(Batch(self._last_index, True, operations, time, seed, self.node.term))
         self.entries += 1
+
+    def _take(self, batch: Batch) -> None:
+        """Let a batch go on its way, and read ahead meanwhile what it will need and isn't in memory."""
+        self._batches.append(batch)
+        if self.keyspace.complete:
+            return
+        cold: list[bytes] = []
+        for kind, _, _, db, spec, arguments, _ in batch.operations:
+            if kind in (COMMANDS, WAITING, READ):
+                self._add_cold(cold, db, spec, arguments)
+            elif kind in (EXEC, READ_EXEC):
+                for index, command, words, _ in arguments:
+                    self._add_cold(cold, index, command, words)
+        if cold:
+            batch.reading = True
+            self._reader.keys(cold, lambda: self._read_ahead(batch))
+
+    def _add_cold(self, cold: list[bytes], db: int, spec: CommandSpec | None, arguments: list[bytes]) -> None:
+        facts = spec.facts if spec is not None else None
+        if facts is None or facts.module or len(cold) >= READ_AHEAD_KEYS:
+            return
+        if facts.single_key:
+            keys = arguments[facts.single_key : facts.single_key + 1]
+        else:
+            keys = [arguments[place] for place in keys_of(facts, arguments)]
+        cold += self.keyspace.cold(db, keys)
+
+    def _read_ahead(self, batch: Batch) -> None:
+        batch.reading = False
+        self._apply()
 
     def _refuse(self, operations: list[Operation]) -> None:
         """Refuse a command that the log can't hold; it stands alone, but for reads."""
@@ -412,7 +452,8 @@ class RegionHost:
         self._pacer.run(self._apply_decided, self._applied)
 
     def _decided(self) -> bool:
-        return bool(self._batches) and self._batches[0].index <= self.node.committed
+        batches = self._batches
+        return bool(batches) and batches[0].index <= self.node.committed and not batches[0].reading
 
     def _apply_decided(self) -> None:
         """Apply what is decided, and what is decided meanwhile."""
@@ -458,6 +499,11 @@ class RegionHost:
                     run(operation)
                 else:
                     self._run_read(operation)
+
+    def _expected(self, keys: list[bytes]) -> None:
+        """Rest until rows have been read that are needed next, and by a process that may wait for the disk."""
+        if self._pacer.can_rest:
+            self._pacer.wait(lambda wake: self._reader.keys(keys, wake))
 
     def _keep_cache(self) -> None:
         """Keep the cache within its budget; a command that rests keeps what it holds."""

@@ -177,6 +177,7 @@ class StoreService(Service):
         applied, node = recover(folder, execution)
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
+        self.read_ahead = folder.start_reader(self._reactor, self.rows)
         self.host = RegionHost(
             region=REGION,
             peer=PEER,
@@ -185,6 +186,7 @@ class StoreService(Service):
             rows=self.rows,
             log_writer=self.log_writer,
             data_writer=self.data_writer,
+            reader=self.read_ahead,
             clock=self._reactor,
             now_ms=_now_ms,
             random=Random(random.getrandbits(64)),
@@ -333,6 +335,7 @@ class StoreService(Service):
         try:
             if self._failed is None:
                 await self.host.close()
+                await self.read_ahead.close()
                 await self.log_writer.close()
                 await self.data_writer.close()
         finally:

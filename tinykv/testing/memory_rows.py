@@ -27,6 +27,9 @@ class MemoryRows:
     def pause(self) -> None:
         """Everything happens at once here."""
 
+    def expect(self, keys: list[bytes]) -> None:
+        """Nothing has to be read."""
+
     def get(self, family: str, key: bytes) -> bytes | Encodable | None:
         """Give a row, or the live object that stands for it."""
         return self.rows[family].get(key)
