@@ -14,7 +14,7 @@ soon use up the choices that Hypothesis allows in one example.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -345,10 +345,24 @@ def sequences(draw: st.DrawFn, now_s: int, length: int = LENGTH) -> CommandSeque
     @param length: How many steps there are at most; few have fewer.
     """
     pick = _picking(draw)
-    proto, budget = pick(_PROTOCOLS), pick(_BUDGETS)
-    step = _steps(_Writer(pick(_FAVOURITES), pick(_IS_LARGE), now_s))
-    steps = [draw(step) for _ in range(length)]
-    return CommandSequence(proto, budget, tuple(one for one in steps if one is not None))
+    proto, budget, writer = pick(_PROTOCOLS), pick(_BUDGETS), _writer(pick, now_s)
+    step = _steps(writer)
+    return CommandSequence(proto, budget, _without_none(draw(step) for _ in range(length)))
+
+
+def steps_of_seed(seed: int, now_s: int, length: int) -> tuple[Step, ...]:
+    """Make the steps of one sequence without Hypothesis, for a load that needn't become smaller."""
+    pick = _picking_by_seed(seed)
+    writer = _writer(pick, now_s)
+    return _without_none(writer.step(pick) for _ in range(length))
+
+
+def _without_none(steps: Iterable[Step | None]) -> tuple[Step, ...]:
+    return tuple(step for step in steps if step is not None)
+
+
+def _writer(pick: Pick, now_s: int) -> _Writer:
+    return _Writer(pick(_FAVOURITES), pick(_IS_LARGE), now_s)
 
 
 @st.composite

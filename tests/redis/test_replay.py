@@ -17,7 +17,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.instant_store import Engine, InstantClient, InstantStore
-from tests.sequences import DISTURB, MAIN, OTHER, WAITER, Generator
+from tests.sequences import DISTURB, MAIN, OTHER, WAITER, steps_of_seed
 from tests.sources import ROOT
 
 #: A time in ms since 1970 from which the load's clock runs.
@@ -84,10 +84,9 @@ def load(store: InstantStore) -> dict[int, str]:
     """
     digests: dict[int, str] = {}
     for number in range(SEQUENCES):
-        generator = Generator(7_000 + number, now_s=BEGIN // 1000)
         clients = {who: store.client() for who in (MAIN, OTHER, WAITER)}
         script = iter(SCRIPT) if number % 5 == 0 else iter(())
-        for step in generator.steps(LENGTH):
+        for step in steps_of_seed(7_000 + number, BEGIN // 1000, LENGTH):
             scripted = next(script, None)
             if scripted is not None:
                 clients[OTHER].raw(*scripted)
