@@ -174,7 +174,7 @@ class DiskTests(SynchronousTestCase):
 
     def test_a_disk_that_lies_loses_what_it_reported(self) -> None:
         def prepare() -> None:
-            self.disk.lies = True
+            self.disk.lies = frozenset({"log"})
             self.append(1)
             self.run_to(10)
             self.assertEqual(len(self.done), 1)
@@ -183,7 +183,7 @@ class DiskTests(SynchronousTestCase):
 
     def test_lost_transactions_are_counted(self) -> None:
         self.begin()
-        self.disk.lies = True
+        self.disk.lies = frozenset({"log"})
         for index in (1, 2, 3):
             self.append(index)
             self.run_to(10 * index)

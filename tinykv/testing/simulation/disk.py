@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from tinykv.region.state import apply_key
 from tinykv.storage.data import COMMIT, ROWS
@@ -30,7 +30,9 @@ from tinykv.storage.errors import CorruptFile, DiskFailure, DiskFull, LogGap, St
 from tinykv.storage.folder import Recovery
 from tinykv.storage.frames import DONE, FAILED
 from tinykv.storage.log import APPEND, RESET, Entry
+from tinykv.storage.readahead import ReadAhead, ReadSession
 from tinykv.storage.reader import Reader
+from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import DataWriter, LogWriter, Receiver
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.events import Event, Events
@@ -44,11 +46,13 @@ class DiskQuality:
 
     @ivar commit_us: What a commit takes at least.
     @ivar jitter_us: The mean of what it takes longer, exponentially distributed.
+    @ivar read_us: The mean of what a read takes, exponentially distributed.
     @ivar bytes_per_second: How fast it takes bytes.
     """
 
     commit_us: int = 1_000
     jitter_us: int = 500
+    read_us: int = 300
     bytes_per_second: int = 200_000_000
 
 
@@ -210,7 +214,7 @@ class _Channel:
         problem = self._disk.problem()
         if problem is None or (problem.happens and not self._disk.chooses()):
             try:
-                self._file.commit(running, synced=self._synced(running) and not self._disk.lies)
+                self._file.commit(running, synced=self._synced(running) and self._name not in self._disk.lies)
             except LogGap as gap:
                 problem = Problem(gap)
         self.running = None
@@ -246,7 +250,7 @@ class _Channel:
         while (taken := self._take()) is not None:
             left.append(taken[0])
         for transaction in left[: random.randint(0, len(left))]:
-            self._file.commit(transaction, synced=self._synced(transaction) and not self._disk.lies)
+            self._file.commit(transaction, synced=self._synced(transaction) and self._name not in self._disk.lies)
 
 
 class _LogChannel(_Channel):
@@ -261,7 +265,7 @@ class _LogChannel(_Channel):
         return [operation for batch in batches for operation in batch], len(batches)
 
     def _synced(self, transaction: Transaction) -> bool:
-        return self.fsync or self._file.visible.promises(transaction)  # type: ignore[no-any-return]
+        return self.fsync or self._file.visible.promises(transaction)
 
     def _bytes(self, transaction: Transaction) -> int:
         return sum(len(entry[1]) for operation in transaction if operation[0] == APPEND for entry in operation[3])
@@ -279,6 +283,45 @@ class _DataChannel(_Channel):
 
     def _bytes(self, transaction: Transaction) -> int:
         return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
+
+
+class _ReadChannel:
+    """The process that reads ahead: the real session, whose answers take their time."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self._session = ReadSession(disk.reader())
+        self._receiver: Receiver | None = None
+        self._free_at = 0
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def send(self, message: Any) -> None:
+        """Answer when everything before it has been answered."""
+        events = self._disk.events
+        self._free_at = max(self._free_at, events.now) + self._disk.read_us()
+        events.at(self._free_at, f"{self._process.name} reads ahead", self._read, message)
+
+    def _read(self, message: Any) -> None:
+        assert self._receiver is not None, "connect comes first"
+        for answer in self._session.take([message]):
+            self._process.soon("has read ahead", self._receiver.replied, answer)
+
+    def call_when_writable(self) -> None:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    @property
+    def queued_bytes(self) -> int:
+        """The process takes everything at once."""
+        return 0
+
+    def close(self) -> Deferred[None]:
+        """There's nothing to end."""
+        return succeed(None)
 
 
 @dataclass(frozen=True)
@@ -301,7 +344,7 @@ class Disk:
     @ivar slowness: How many times as long everything takes.
     @ivar full: Whether it has no room left: commits fail and nothing of them is there.
     @ivar failing: Whether it fails: commits fail, and may be there nonetheless.
-    @ivar lies: Whether it says that something is on disk before it is.
+    @ivar lies: The files, C{log} and C{data}, of which it says that something is on disk before it is.
     """
 
     def __init__(self, events: Events, name: str, quality: DiskQuality = USUAL) -> None:
@@ -311,7 +354,7 @@ class Disk:
         self.slowness = 1.0
         self.full = False
         self.failing = False
-        self.lies = False
+        self.lies: frozenset[str] = frozenset()
         self.log: StoredFile[LogRows] = StoredFile(LogRows())
         self.data: StoredFile[DataRows] = StoredFile(DataRows())
         self._stuck = False
@@ -351,6 +394,10 @@ class Disk:
         if quality.jitter_us:
             duration += self._random.expovariate(1.0 / quality.jitter_us)
         return int(duration * self.slowness)
+
+    def read_us(self) -> int:
+        """Draw what a read takes."""
+        return int(self._random.expovariate(1.0 / self.quality.read_us) * self.slowness)
 
     # A run of a store
 
@@ -405,6 +452,10 @@ class Disk:
         data = _DataChannel(self, process, self.data, "data")
         self._channels = (log, data)
         return LogWriter(log), DataWriter(data)
+
+    def start_reader(self, process: Process, rows: RowStore) -> ReadAhead:
+        """Start the process that reads ahead for a run of the store."""
+        return ReadAhead(_ReadChannel(self, process), rows)
 
     # Its end
 
