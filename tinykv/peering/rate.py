@@ -4,7 +4,12 @@ How fast snapshots may leave.
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.interfaces import IReactorTime
+
+#: Time that nobody booked can be booked for so many seconds afterwards, since turns of the reactor are late.
+BURST_SECONDS: Final = 0.1
 
 
 class Rate:
@@ -25,6 +30,6 @@ class Rate:
         @return: In how many seconds they may leave: 0 for now.
         """
         now = self._clock.seconds()
-        begin = max(now, self._booked_to)
+        begin = max(now - BURST_SECONDS, self._booked_to)
         self._booked_to = begin + size / self._rate
-        return begin - now
+        return max(0.0, begin - now)
