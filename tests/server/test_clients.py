@@ -45,6 +45,14 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual({name: found[name] for name in wanted}, wanted)
         self.assertEqual((found["cmd"], found["multi"], found["idle"]), ("client|info", "-1", "0"))
 
+    def test_the_query_buffer(self) -> None:
+        """It shows what isn't run yet; the request that asks counts, as in Redis."""
+        self.other.feed(b"*2\r\n$3\r\nGE")
+        lines = self.client.call([b"CLIENT", b"LIST"])
+        assert isinstance(lines, bytes)
+        self.assertEqual([fields(line)["qbuf"] for line in lines.splitlines()], ["26", "10"])
+        self.assertEqual(fields(self.client.call([b"client", b"info"]))["qbuf"], "26")
+
     def test_list(self) -> None:
         self.other.says(b"MULTI", b"GET k", b"GET l")
         lines = self.client.call([b"CLIENT", b"LIST"])

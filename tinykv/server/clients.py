@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from tinykv.errors import CommandError, NotAnInteger, SyntaxProblem
 from tinykv.redis.numbers import parse_int64
 from tinykv.resp import replies
+from tinykv.resp.replies import encode_command
 from tinykv.server.connections import valid_name
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
@@ -57,8 +58,12 @@ _HELP = (
 )
 
 
-def describe(session: Session) -> bytes:
-    """Give the line of CLIENT LIST for a client."""
+def describe(session: Session, asking: Session, request: list[bytes]) -> bytes:
+    """
+    Give the line of CLIENT LIST for a client.
+
+    @param asking: Whose request is being answered with it; as in Redis it counts in that client's query buffer.
+    """
     now = session.front.now()
     flags = b""
     if session.waiting is not None:
@@ -73,7 +78,7 @@ def describe(session: Session) -> bytes:
         flags += b"T"
     queued = -1 if session.queue is None else len(session.queue)
     owed = session.output_buffer
-    held = session.query_buffer
+    held = session.query_buffer + (len(encode_command(request)) if session is asking else 0)
     route = session.last_route
     fields = (
         (b"id", session.client_id),
@@ -119,7 +124,7 @@ def client_id(session: Session, number: int, request: list[bytes]) -> bytes:
 @connection("client|info")
 def client_info(session: Session, number: int, request: list[bytes]) -> bytes:
     """Describe the connection."""
-    return replies.verbatim(describe(session) + b"\n", b"txt", session.proto)
+    return replies.verbatim(describe(session, session, request) + b"\n", b"txt", session.proto)
 
 
 @connection("client|list")
@@ -137,7 +142,7 @@ def client_list(session: Session, number: int, request: list[bytes]) -> bytes:
         sessions = [known[one] for one in ids if one in known]
     elif len(request) != 2:
         raise SyntaxProblem
-    lines = b"".join(describe(one) + b"\n" for one in sessions)
+    lines = b"".join(describe(one, session, request) + b"\n" for one in sessions)
     return replies.verbatim(lines, b"txt", session.proto)
 
 
