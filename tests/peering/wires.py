@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from zope.interface import implementer
 BUFFER_BYTES = 65536
 
 
-@implementer(ITransport)
+@implementer(ITCPTransport)
 class Wire:
     """
     One side of a connection.
@@ -93,6 +93,12 @@ class Wire:
         if self.connected:
             self.connected = False
             self.network.clock.callLater(0, self.protocol.connectionLost, Failure(why))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Do as asked, which changes nothing here."""
+
+    def getHandle(self) -> None:
+        """Give no socket."""
 
     def getPeer(self) -> IPv4Address:
         """Give the other side's address."""

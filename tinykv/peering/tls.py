@@ -8,12 +8,15 @@ authority signs for nobody else. It mustn't be a public one.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
 )
@@ -95,9 +98,31 @@ class PeerTls:
         """Put TLS under the connections that others dial."""
         return TLSMemoryBIOFactory(self, False, factory, clock)
 
-    def dialling(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
+    def dialling(self, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> IStreamClientEndpoint:
         """Put TLS under the connections that this store dials."""
-        return wrapClientTLS(self, endpoint)
+        return _TlsEndpoint(self, endpoint, clock)
+
+
+@implementer(IStreamClientEndpoint)
+class _TlsEndpoint:
+    """Twisted's own wrapper takes no clock, and asks the global reactor instead."""
+
+    def __init__(self, tls: PeerTls, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> None:
+        self._tls = tls
+        self._endpoint = endpoint
+        self._clock = clock
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803  # Twisted's name
+        """Connect, and give the protocol above TLS."""
+        factory: Any = protocolFactory
+        connected = self._endpoint.connect(TLSMemoryBIOFactory(self._tls, True, factory, self._clock))
+        return connected.addCallback(_above)
+
+
+def _above(protocol: Any) -> IProtocol:
+    """Give the protocol above TLS's."""
+    found: IProtocol = protocol.wrappedProtocol
+    return found
 
 
 def _readable(path: Path) -> str:
