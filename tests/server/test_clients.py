@@ -50,7 +50,7 @@ class ClientTests(SynchronousTestCase):
         self.other.feed(b"*2\r\n$3\r\nGE")
         lines = self.client.call([b"CLIENT", b"LIST"])
         assert isinstance(lines, bytes)
-        self.assertEqual([fields(line)["qbuf"] for line in lines.splitlines()], ["26", "10"])
+        self.assertEqual([fields(line)["qbuf"] for line in lines.splitlines()], ["26", "2"])
         self.assertEqual(fields(self.client.call([b"client", b"info"]))["qbuf"], "26")
 
     def test_list(self) -> None:
