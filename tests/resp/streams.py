@@ -39,9 +39,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 arguments = st.one_of(
     st.binary(max_size=20),
-    st.sampled_from(
-        [b"", b"GET", b"\r\n", b"a\r\nb", b"*3\r\n$1\r\n", b"$5", b"x" * 300, b"\n*1\r\n", b"\0"]
-    ),
+    st.sampled_from([b"", b"GET", b"\r\n", b"a\r\nb", b"*3\r\n$1\r\n", b"$5", b"x" * 300, b"\n*1\r\n", b"\0"]),
 )
 requests = st.lists(arguments, min_size=1, max_size=5)
 inline = st.sampled_from(
@@ -99,3 +97,58 @@ def mutated_streams(draw: st.DrawFn) -> bytes:
             )
         )
     return bytes(data)
+
+
+bulks = arguments.map(lambda text: b"$%d\r\n%b\r\n" % (len(text), text))
+ODD_REPLIES = [
+    b"+PING\r\n",
+    b"+\r\n",
+    b"-ERR no\r\n",
+    b":1\r\n",
+    b"_\r\n",
+    b",1.5\r\n",
+    b"#t\r\n",
+    b"(12\r\n",
+    b"=5\r\ntxt:a\r\n",
+    b"$-1\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*1\r\n$1\r\na\r\n",
+    b">1\r\n$1\r\na\r\n",
+    b"~1\r\n$1\r\na\r\n",
+    b"%1\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"|1\r\n$1\r\na\r\n$1\r\nb\r\n",
+    b"$1\r\naXY",
+    b"$01\r\na\r\n",
+    b"$+1\r\na\r\n",
+    b"$1 \r\na\r\n",
+    b"$1\ra\r\n",
+    b"$1\na\r\n",
+    b"$1000000000\r\n",
+    b"*1000000000\r\n",
+    b"*1048577\r\n",
+]
+"""What hiredis may take for an argument, or refuses."""
+
+odd_replies = st.sampled_from(ODD_REPLIES)
+numbers = st.one_of(
+    st.integers(-2, 12).map(lambda number: b"%d" % number),
+    st.sampled_from([b"", b"00", b"01", b"+1", b"-0", b" 1", b"1 ", b"1\0", b"99", b"100", b"1" * 20, b"2147483648"]),
+)
+headers = st.builds(
+    b"".join,
+    st.tuples(
+        st.sampled_from([b"*", b"$", b"%", b"~", b">", b"|", b"=", b"+", b":", b"("]),
+        numbers,
+        st.sampled_from([b"\r\n", b"\r\n", b"\r", b"\n", b"\r\r\n", b"\n\r", b"xy", b""]),
+    ),
+)
+arrays = st.tuples(bulks, st.lists(bulks, max_size=2), odd_replies, st.lists(bulks, max_size=1)).map(
+    lambda it: b"*%d\r\n%b%b%b%b" % (2 + len(it[1]) + len(it[3]), it[0], b"".join(it[1]), it[2], b"".join(it[3]))
+)
+hostile_pipelines = st.one_of(
+    arrays,
+    st.lists(st.one_of(requests.map(encode_command), arrays, odd_replies), max_size=4).map(b"".join),
+    st.lists(st.one_of(requests.map(encode_command), arrays, odd_replies, headers, bulks), max_size=8).map(b"".join),
+)
+"""Streams made to be read otherwise by a parser of replies: whole replies, and broken ones as well."""

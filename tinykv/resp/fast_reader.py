@@ -2,16 +2,18 @@
 
 Most chunks are plain: canonical requests (only "*" and "$" headers without needless digits, CRLF everywhere)
 whose arguments hold no CRLF. Such a chunk, split at CRLF, is headers and arguments in turn, and each header
-can be held against the one that its argument must have. That proves the whole chunk, as fast as a parser in C
-followed by the checks that one would need, and hostile bytes meet nothing but bytes.split. All other chunks,
-and the unfinished ends of plain ones, go to `RequestReader`, whose word is final.
+can be held against the one that its argument must have. That proves the whole chunk, and a few requests of it sooner
+than a parser could be made. Pipelines go to hiredis first, as far as its guard lets them (`read_pipeline`). All other
+chunks, long arguments and the unfinished ends of plain chunks go to `RequestReader`, whose word is final.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from tinykv.resp.limits import RequestLimits
+from tinykv.resp.pipeline import LEAST_BYTES, MOST_BYTES, read_pipeline
 from tinykv.resp.reader import NEED_DATA, ProtocolError, RequestReader
 
 _ARRAYS: Final = {b"*%d" % count: count for count in range(1, 1025)}
@@ -26,6 +28,8 @@ _WORTH_COLUMNS: Final = 8
 """From this many requests of one shape on, checking them by column is quicker than one after the other."""
 
 _bulk_header = _BULKS.__getitem__
+_long_argument = re.compile(rb"\*[1-9][0-9]*\r\n(?:\$[0-9]{1,2}\r\n[^\r]{0,99}\r\n){0,3}\$[0-9]{5,}\r\n").match
+"""Whether a long argument follows on a few short ones: a hint that a search for CRLF would be long, and for nothing."""
 
 
 class FastRequestReader:
@@ -37,7 +41,7 @@ class FastRequestReader:
       comes;
     - `whole` says that the bytes given were exactly the canonical form of the requests returned, nothing
       carried over before or after, so they can stand for the requests in a log. It may be false for such
-      bytes too (long arguments, CRLF inside of one);
+      bytes too (pipelines, long arguments, CRLF inside of one);
     - `again` says that more requests may be there already, to be had by `requests(b"")` after the returned
       one is done. Only before AUTH: the limits for the next request depend on the outcome of this one.
     """
@@ -72,6 +76,15 @@ class FastRequestReader:
         if not self._plain:
             self.whole = False
             return self._carry_on(data)
+        if len(data) >= LEAST_BYTES:
+            if (found := read_pipeline(data)) is not None:
+                # hiredis doesn't look at the two bytes behind an argument, so they may be others than CRLF.
+                self.whole = False
+                requests, end = found
+                return requests if end == len(data) else self._read(data[end:], requests)
+            if len(data) >= _PLAIN_BYTES and _long_argument(data):
+                self.whole = False
+                return self._read(data, [])
         parts = data.split(b"\r\n")
         count = len(parts)
         # The commonest chunks, one short GET or SET, are unrolled: half the time of the general way.
@@ -113,6 +126,9 @@ class FastRequestReader:
             return requests
         # The unfinished request is done: what follows it is likely plain again.
         rest = reader.pop_rest()
+        if len(rest) >= LEAST_BYTES and (found := read_pipeline(rest)) is not None:
+            more, end = found
+            return self._read(rest[end:], requests + more)
         parts = rest.split(b"\r\n")
         more, used = _split(parts)
         requests += more
@@ -151,9 +167,9 @@ class FastRequestReader:
         self._plain = False
 
     def _limits_allow(self) -> bool:
-        """Whether all that the tables above cover is within the limits."""
+        """Whether all that the tables above cover, or that hiredis may read, is within the limits."""
         limits = self._limits
-        return limits.authenticated and limits.arguments >= len(_ARRAYS) and limits.bulk_bytes >= _PLAIN_BYTES
+        return limits.authenticated and limits.arguments >= len(_ARRAYS) and limits.bulk_bytes >= MOST_BYTES
 
     def _may_be_plain(self) -> bool:
         """Whether the next chunk starts with a request, under limits that need no look."""
