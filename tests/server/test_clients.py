@@ -53,6 +53,24 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual([fields(line)["qbuf"] for line in lines.splitlines()], ["26", "2"])
         self.assertEqual(fields(self.client.call([b"client", b"info"]))["qbuf"], "26")
 
+    def test_kill_of_one_that_waits(self) -> None:
+        """What is pushed right behind isn't for it any more."""
+        self.other.says(b"BLPOP l 0")
+        number = self.other.session.client_id
+        said = self.client.says(b"CLIENT KILL ID %d" % number, b"RPUSH l x", b"LLEN l")
+        self.assertEqual(said, b":1\r\n:1\r\n:1\r\n")
+        self.other.lose()
+        self.store.turn()
+        self.assertEqual((len(self.store.execution.waiters), self.store.front.timed_waits), (0, 0))
+
+    def test_unblock_twice(self) -> None:
+        number = self.other.session.client_id
+        for _ in range(2):
+            self.other.says(b"BLPOP l 0")
+            said = self.client.says(b"CLIENT UNBLOCK %d ERROR" % number, b"CLIENT UNBLOCK %d" % number)
+            self.assertEqual(said, b":1\r\n:0\r\n")
+            self.assertEqual(self.other.taken(), b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n")
+
     def test_list(self) -> None:
         self.other.says(b"MULTI", b"GET k", b"GET l")
         lines = self.client.call([b"CLIENT", b"LIST"])

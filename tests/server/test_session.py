@@ -430,6 +430,12 @@ class HoldTests(SynchronousTestCase):
         )
         self.assertTrue(self.client.closed)
 
+    def test_bytes_that_are_no_request_of_one_that_wants_no_replies(self) -> None:
+        self.client.feed(encode_command([b"CLIENT", b"REPLY", b"OFF"]) + b"*x\r\n")
+        self.store.turn()
+        self.assertEqual(self.client.taken(), b"")
+        self.assertTrue(self.client.closed)
+
     def test_bytes_that_are_no_request_in_one_piece_with_it(self) -> None:
         self.client.feed(encode_command([b"BLPOP", b"l", b"0"]) + encode_command([b"PING"]) + b"*x\r\n")
         self.store.turn()
@@ -557,6 +563,7 @@ class PasswordTests(SynchronousTestCase):
         cases = {
             b"GET k": b"-NOAUTH Authentication required.\r\n",
             b"MULTI": b"-NOAUTH Authentication required.\r\n",
+            b"EXEC": b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n",
             b"NOSUCH": b"-ERR unknown command 'NOSUCH', with args beginning with: \r\n",
             b"GET": b"-ERR wrong number of arguments for 'get' command\r\n",
             b"RESET": b"+RESET\r\n",

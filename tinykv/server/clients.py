@@ -230,8 +230,9 @@ def client_unblock(session: Session, number: int, request: list[bytes]) -> bytes
     if wanted is None:
         raise NotAnInteger
     waiting = session.front.sessions.get(wanted)
-    if waiting is None or waiting.waiting is None:
+    if waiting is None or waiting.waiting is None or waiting.woken:
         return replies.ZERO
+    waiting.woken = True
     session.front.wake(waiting, how)
     return replies.ONE
 

@@ -132,9 +132,9 @@ def hello(session: Session, number: int, request: list[bytes]) -> bytes:
             return refusal
     if not session.authenticated:
         return replies.error(
-            b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
-            b"<user> <pass> option can be used to authenticate the client and select the RESP protocol version at the "
-            b"same time"
+            b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
+            b"<pass> option can be used to authenticate the client and select the RESP protocol version at the same "
+            b"time"
         )
     session.proto = proto
     if name is not None:

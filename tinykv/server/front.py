@@ -207,13 +207,11 @@ class Front:
         self.sessions[session.client_id] = session
 
     def disconnected(self, session: Session) -> None:
-        """Forget a client; if it waits in a blocking command, the region learns that it has gone."""
+        """Forget a client."""
         self.sessions.pop(session.client_id, None)
         self._bytes_in += session.bytes_in
         self._bytes_out += session.bytes_out
         self._tls.discard(session.client_id)
-        if session.waiting is not None:
-            self.wake(session, b"gone")
         self.waits_no_more(session)
 
     def flush(self) -> None:
@@ -265,7 +263,7 @@ class Front:
         if timer is not None and timer.active():
             timer.cancel()
 
-    def wake(self, session: Session, how: bytes) -> None:
+    def wake(self, session: Outbound, how: bytes) -> None:
         """Ask for a waiting client to be woken: C{timeout}, C{error} (CLIENT UNBLOCK ... ERROR) or C{gone}."""
         if session.waiting is not None:
             origin = (self.host.start_id, session.client_id, session.waiting)

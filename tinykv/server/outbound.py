@@ -29,6 +29,7 @@ class Outbound(Protocol):
     @ivar issued: How many requests were numbered.
     @ivar answered: How many of them have been answered.
     @ivar waiting: The number of the request that waits in a blocking command, or None.
+    @ivar woken: Whether CLIENT UNBLOCK has asked for it to wait no longer.
     @ivar held: The number of the request that has to be answered before any behind it is run, or None.
     @ivar replies_off: Whether CLIENT REPLY OFF holds replies back; C{skip_next}: SKIP does so for the next request.
     @ivar quiet: Whether one of these does.
@@ -43,6 +44,7 @@ class Outbound(Protocol):
         self.issued = 0
         self.answered = 0
         self.waiting: int | None = None
+        self.woken = False
         self.replies_off = False
         self.skip_next = False
         self.quiet = False
@@ -215,6 +217,7 @@ class Outbound(Protocol):
         self.held = None
         if self.waiting is not None:
             self.waiting = None
+            self.woken = False
             self.front.waits_no_more(self)
         self._stalled = self._queued or self.closing or self._early_bytes > SEND_BYTES
 
@@ -255,6 +258,10 @@ class Outbound(Protocol):
 
     def _forget(self) -> None:
         self.closing = self._stalled = True
+        if self.waiting is not None:
+            # Now, not when the transport has ended: what the others do from here on isn't for this one any more.
+            self.front.wake(self, b"gone")
+            self.waiting = None
         self._early.clear()
         self._early_bytes = 0
         self._out.clear()

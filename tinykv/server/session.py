@@ -220,6 +220,8 @@ class Session(Outbound):
         )
         number = self.issued
         self.issued += 1
+        if self.quiet:
+            self._mute(number)
         self.answer(number, self.front.errors.counted(replies.error(error.wire)))
         self.close_after_replies()
 
@@ -327,7 +329,7 @@ class Session(Outbound):
     def _intercepted(self, number: int, route: Route, request: list[bytes]) -> bool:
         """Let the password and MULTI stand before a command; say whether it has been answered."""
         if not self.authenticated and not route.before_auth:
-            refusal = _NO_AUTH
+            refusal = _NO_AUTH if route.name != "exec" else _EXEC_NO_AUTH
         elif self.queue is None or route.in_multi_at_once:
             return False
         elif route.refused_in_multi:
@@ -404,8 +406,9 @@ class Session(Outbound):
 
     def _end_when_done(self) -> None:
         """Close the connection of a client that sends no more, if it's owed nothing."""
-        if self.answered == self.issued and not self._backlog and not self._queued:
-            self.close_after_replies()
+        if self.answered == self.issued and not self._backlog:
+            self.closing = self._stalled = True
+            self._close_when_done()
 
     def writeConnectionLost(self) -> None:
         """Learn that nothing more can be sent; it's never asked for."""
@@ -431,6 +434,7 @@ class Session(Outbound):
 #: What begins a line of every HTTP request that has a body.
 _WEB_REQUEST = (b"post", b"host:")
 _NO_AUTH = replies.error(b"NOAUTH Authentication required.")
+_EXEC_NO_AUTH = replies.error(b"EXECABORT Transaction discarded because of: NOAUTH Authentication required.")
 _EXEC_ARITY = replies.error(b"EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
 _NOT_IN_MULTI = replies.error(b"ERR Command not allowed inside a transaction")
 
