@@ -172,7 +172,8 @@ class IPeering(Interface):
         Send a batch of commands, once. Batches to one store arrive in order.
 
         @param answered: Called once, in a later turn, with the outcome and the bytes of the answer or refusal. These
-            are empty for an unknown outcome, and for a refusal by this side, for lack of a link or of room.
+            are empty for an unknown outcome, and for a refusal by this side, for lack of a link or of room. Behind a
+            refusal by this side all batches to that store are refused until its caller has heard of it.
         """
 
     def push(store_id: int, payload: bytes) -> bool:
@@ -215,6 +216,10 @@ class IForwardAnswer(Interface):
     Where the answer to a batch goes that another store forwarded. Exactly one of these is called, once, at any time.
     If the link is gone by then nothing happens: the other side knows that the outcome is unknown.
     """
+
+    crowded: bool = Attribute(
+        "Whether so many answers wait for that store that a batch is better refused; when too many wait the link ends."
+    )
 
     def answer(payload: bytes) -> None:
         """

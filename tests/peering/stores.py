@@ -171,9 +171,9 @@ class PeerStore:
         return self.recorder.take(*names)
 
 
-def pair(folder: Path, **changes: Any) -> tuple[Network, PeerStore, PeerStore]:
+def pair(folder: Path, network: Network | None = None, **changes: Any) -> tuple[Network, PeerStore, PeerStore]:
     """Make two stores that know each other's addresses and listen."""
-    network = Network()
+    network = network or Network()
     stores = []
     for store_id, other in ((1, 2), (2, 1)):
         arrivals = folder / f"arrivals{store_id}"

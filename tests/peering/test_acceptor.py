@@ -21,7 +21,7 @@ from tinykv.peering.incoming import ORIGINS_MAX, Repeats
 from tinykv.peering.lanes import FRAME_BYTES
 from tinykv.peering.notices import NOTICE_SECONDS, NOTICES_MAX
 from tinykv.peering.settings import PeerIdentity
-from tinykv.peering.verbs import BEFORE, LINK_TO_DIALLER, SNAPSHOT_TO_DIALLER
+from tinykv.peering.verbs import BEFORE, FORWARDS_MAX, LINK_TO_DIALLER, SNAPSHOT_TO_DIALLER
 from tinykv.raft.messages import VOTE, Message
 from tinykv.raft.wire import encode_message
 
@@ -353,6 +353,15 @@ class BreachTests(PortCase):
         self.assertIn("isn't within", self.breach(b"BEGIN RAFT 9 %d\r\n" % (most + 1), message_bytes_max=most))
         hand = self.link(message_bytes_max=most)
         self.assertEqual(self.say(hand, b"BEGIN RAFT 9 %d\r\n" % most), [])
+
+    def test_unanswered_batches_at_the_limit_and_one_past(self) -> None:
+        hand = self.link()
+        self.say(hand, b"".join(framed(b"FORWARD 7 %d" % count, b"") for count in range(FORWARDS_MAX)))
+        self.assertEqual(len(self.one.take("forwarded")), FORWARDS_MAX)
+        self.assertFalse(hand.gone)
+        self.say(hand, framed(b"FORWARD 7 %d" % FORWARDS_MAX, b""))
+        self.assertTrue(hand.gone)
+        self.assertEqual(self.one.figures.breaches, 1)
 
     def test_lines_before_a_breach_count(self) -> None:
         hand = self.link()

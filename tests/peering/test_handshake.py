@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.peering.grammar import GrammarError, Line, LineReader
 from tinykv.peering.handshake import LINK, SNAPSHOT, Handshake, Hello, Refused, read_hello
-from tinykv.peering.settings import PeerIdentity, is_address
-from tinykv.peering.verbs import BEFORE
+from tinykv.peering.settings import PeerIdentity, PeerLimits, is_address
+from tinykv.peering.verbs import BEFORE, FORWARDS_MAX
 
 ONE = PeerIdentity(
     cluster_id="c1", store_id=1, folder_id="f1", start_id=7, address="one:1", secret=b"s" * 16, features=frozenset("ab")
@@ -201,6 +201,11 @@ class IdentityTests(SynchronousTestCase):
             {"features": frozenset(["a,b"])},
         ):
             self.assertRaises(ValueError, replace, ONE, **change)
+
+    def test_limits(self) -> None:
+        PeerLimits(forwards_max=FORWARDS_MAX, ping_interval=1, idle_timeout=2.1)
+        self.assertRaises(ValueError, PeerLimits, forwards_max=FORWARDS_MAX + 1)
+        self.assertRaises(ValueError, PeerLimits, ping_interval=1, idle_timeout=2)
 
     def test_the_secret_is_in_no_log(self) -> None:
         self.assertNotIn("ssss", repr(ONE))

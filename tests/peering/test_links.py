@@ -298,17 +298,36 @@ class ForwardTests(LinkCase):
         network.settle()
         self.assertEqual([event[2] for event in two.take()], [b"a", b"b", b"d"])
 
-    def test_the_receiver_has_the_same_limit(self) -> None:
-        network, one, two = self.linked()
-        lower = PeerStore(network, 3, {}, Path(self.mktemp()), forwards_max=1)
-        lower.listen()
-        one.peering._common.addresses.note(3, "host3:1")
-        found, answered = outcomes()
-        one.peering.forward(3, b"a", answered)
-        one.peering.forward(3, b"b", answered)
+    def test_behind_a_refusal_all_are_refused_until_it_was_told(self) -> None:
+        network, one, two = self.linked(bulk_bytes_max=100_000)
+        _, far = sides(network)
+        far.deaf = True
+        found: list[tuple[int, Outcome]] = []
+
+        def forward(place: int, size: int) -> None:
+            def answered(outcome: Outcome, payload: bytes) -> None:
+                found.append((place, outcome))
+                if place < 10:
+                    forward(place + 10, 1)
+
+            one.peering.forward(2, b"x" * size, answered)
+
+        one.peering.forward(2, b"x" * 90_000, lambda outcome, payload: None)
         network.settle()
-        self.assertEqual(found, [(Outcome.REFUSED, b"")])
-        self.assertEqual(len(lower.take("forwarded")), 1)
+        forward(1, 60_000)
+        forward(2, 60_000)
+        far.deaf = False
+        one.peering.flush()
+        # There's room for this one, and it would come before the one that was refused.
+        forward(3, 1)
+        one.peering.flush()
+        two.take()
+        network.settle()
+        self.assertEqual([event[2] == b"x" for event in two.take("forwarded")], [False, False])
+        self.assertEqual(found, [(place, Outcome.REFUSED) for place in (2, 3, 12, 13)])
+        forward(21, 1)
+        network.settle()
+        self.assertEqual([event[2] for event in two.take("forwarded")], [b"x"])
 
     def test_too_long(self) -> None:
         network, one, two = self.linked(message_bytes_max=2 * FRAME_BYTES)
@@ -351,20 +370,19 @@ class ForwardTests(LinkCase):
         network.settle()
         self.assertEqual(one.take(), [("link_down", 2)])
 
-    def test_who_has_many_answers_waiting_gets_no_more_batches_done(self) -> None:
+    def test_answers_that_wait_make_it_crowded(self) -> None:
         network, one, two = self.linked(bulk_bytes_max=100_000)
         near, _ = sides(network)
         near.deaf = True
-        found, answered = outcomes()
         two.peering.push(1, b"x" * 100_000)
         network.settle()
-        two.peering.push(1, b"x" * 60_000)
-        one.peering.forward(2, b"a", answered)
+        one.peering.forward(2, b"a", lambda outcome, payload: None)
         network.settle()
-        near.deaf = False
-        network.settle()
-        self.assertEqual(found, [(Outcome.REFUSED, b"")])
-        self.assertEqual(two.take("forwarded"), [])
+        (answer,) = two.recorder.answers
+        two.peering.push(1, b"x" * (50_000 - 64))
+        self.assertFalse(answer.crowded)
+        two.peering.push(1, b"")
+        self.assertTrue(answer.crowded)
 
 
 class ReconnectTests(LinkCase):

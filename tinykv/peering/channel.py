@@ -273,8 +273,9 @@ class Channel(Protocol):
         code = fields[0].decode()
         text = b" ".join(fields[1:]).decode()
         self.was_refused(code, text)
-        self.common.figures.refused_out[code if code in CODES else "other"] += 1
-        self.common.notices.warn(self._peer_text, "refused by it", f"it closes the connection ({code}): {text}")
+        known = code if code in CODES else "other"
+        self.common.figures.refused_out[known] += 1
+        self.common.notices.warn(self._peer_text, f"told {known}", f"it closes the connection ({code}): {text}")
         self.abort()
 
     # Being there

@@ -15,7 +15,7 @@ from tinykv.peering.channel import Channel, Common
 from tinykv.peering.grammar import GrammarError, number
 from tinykv.peering.handshake import Hello
 from tinykv.peering.lanes import Assembly
-from tinykv.peering.verbs import LINK_TO_ACCEPTOR, read_heard, read_heartbeat, read_id
+from tinykv.peering.verbs import FORWARDS_MAX, LINK_TO_ACCEPTOR, read_heard, read_heartbeat, read_id
 from tinykv.raft.messages import Message
 from tinykv.raft.wire import Malformed, decode_message
 
@@ -57,6 +57,11 @@ class ForwardAnswer:
         self._link = link
         self._number = count
         self._given = False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether many answers wait already."""
+        return self._link.crowded
 
     def answer(self, payload: bytes) -> None:
         """Give the answer."""
@@ -147,13 +152,10 @@ class IncomingLink:
             figures.forwards_repeated += 1
             return
         figures.forwards_in += 1
-        limits = self._common.limits
+        if self._unanswered >= FORWARDS_MAX:
+            raise GrammarError(f"there are {FORWARDS_MAX} batches that aren't answered already")
         self._unanswered += 1
-        answer = ForwardAnswer(self, count)
-        if self._unanswered > limits.forwards_max or 2 * self.channel.lanes.bulk_bytes > limits.bulk_bytes_max:
-            answer.refuse(b"")
-        else:
-            self._listener.forwarded(self.store_id, payload, answer)
+        self._listener.forwarded(self.store_id, payload, ForwardAnswer(self, count))
 
     def _begin(self, fields: list[bytes], payload: bytes) -> None:
         self._assembly.begin(fields, LINK_TO_ACCEPTOR)
@@ -164,6 +166,11 @@ class IncomingLink:
             self._whole[verb](whole_fields, whole)
 
     # What goes out
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what waits for the other store is more than half of what may."""
+        return 2 * self.channel.lanes.bulk_bytes > self._common.limits.bulk_bytes_max
 
     def answered(self, verb: bytes, count: int, payload: bytes) -> None:
         """Send the answer to a batch."""

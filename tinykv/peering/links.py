@@ -175,6 +175,8 @@ class Link:
         self._closing: Deferred[None] | None = None
         self._up_at = 0.0
         self._forwards: dict[int, Forward] = {}
+        #: Batches refused on this side whose senders haven't heard of it.
+        self._refused: list[Forward] = []
         self._lost_regions: set[int] = set()
 
     @property
@@ -243,6 +245,7 @@ class Link:
         forward = Forward(answered)
         if (
             lanes is None
+            or self._refused
             or len(self._forwards) >= limits.forwards_max
             or len(payload) > limits.message_bytes_max
             or not lanes.bulk(b"FORWARD %d %d" % (origin, count), payload, forward)
@@ -254,8 +257,23 @@ class Link:
         self._flush_later()
 
     def _refuse(self, forward: Forward) -> None:
+        """
+        Refuse a batch. All that follow it are refused, too, until that has been told, so that none of them is done
+        before the first could be sent again (R1).
+        """
         self._common.figures.forwards_refused += 1
-        self._common.turn.call_later(partial(forward.answered, Outcome.REFUSED, b""))
+        if not self._refused:
+            self._common.turn.call_later(self._tell_refused)
+        self._refused.append(forward)
+
+    def _tell_refused(self) -> None:
+        told = self._refused.copy()
+        for forward in told:
+            forward.answered(Outcome.REFUSED, b"")
+        # What was refused meanwhile is told in the next turn.
+        del self._refused[: len(told)]
+        if self._refused:
+            self._common.turn.call_later(self._tell_refused)
 
     def answered(self, count: int, outcome: Outcome, payload: bytes) -> None:
         """

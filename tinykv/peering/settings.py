@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from tinykv.peering.verbs import FORWARDS_MAX
+
 #: Ids of clusters and folders, names of features: words of the protocol.
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):([1-9][0-9]{0,4})")
@@ -80,7 +82,8 @@ class PeerLimits:
     @ivar urgent_bytes_max: What may wait on a link ahead of the rest.
     @ivar bulk_bytes_max: What may wait on a link in appends, commands and replies. One larger message may wait alone.
     @ivar message_bytes_max: The longest message; it has to hold the longest command with its log entry.
-    @ivar forwards_max: Batches of commands on one link that aren't answered yet.
+    @ivar forwards_max: Batches of commands on one link that aren't answered yet; the protocol allows no more than
+        L{tinykv.peering.verbs.FORWARDS_MAX}.
     @ivar snapshot_bytes_max: The longest snapshot that is taken or sent.
     @ivar snapshot_rate: Bytes a second of all snapshots that leave together.
     @ivar snapshot_credit: Pieces of a snapshot that may be under way.
@@ -107,3 +110,14 @@ class PeerLimits:
     snapshots_max: int = 4
     snapshot_stall: float = 20.0
     snapshot_give_up: float = 120.0
+
+    def __post_init__(self) -> None:
+        """
+        Check what the protocol needs.
+
+        @raise ValueError: It isn't so.
+        """
+        if self.forwards_max > FORWARDS_MAX:
+            raise ValueError(f"forwards_max is over {FORWARDS_MAX}, which is all that the protocol allows")
+        if self.idle_timeout <= 2 * self.ping_interval:
+            raise ValueError("idle_timeout has to be more than two ping_intervals, or links are closed while in use")

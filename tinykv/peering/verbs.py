@@ -18,6 +18,8 @@ from tinykv.raft.wire import MAX_NUMBER
 FRAME_BYTES: Final = 1024 * 1024
 #: How many regions one line of heartbeats may tell of.
 HEARTBEATS_MAX: Final = 4096
+#: How many batches of commands may be unanswered on one link.
+FORWARDS_MAX: Final = 4096
 #: The most payload of a piece of a snapshot, and of what is said about it in front.
 CHUNK_BYTES: Final = 256 * 1024
 META_BYTES: Final = 64 * 1024
