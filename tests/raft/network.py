@@ -16,7 +16,7 @@ from tinykv.raft.config import RaftConfig
 from tinykv.raft.core import ROLE_NAMES
 from tinykv.raft.group import Group, Read, Ready
 from tinykv.raft.membership import Membership
-from tinykv.raft.messages import CHANGE, Entry, HardState, Message
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, NORMAL, VOTE_REPLY, Entry, HardState, Message
 from tinykv.raft.wire import decode_change, decode_message, encode_message
 
 #: As the paper has it: who campaigns isn't asked whether it should, and deposes whom it can.
@@ -249,3 +249,44 @@ class Network:
     def roles(self) -> list[str]:
         """The roles of all, in the order of their ids."""
         return [self.peers[peer].role for peer in sorted(self.peers)]
+
+
+def peer_with(
+    terms: Iterable[int] = (),
+    *,
+    peer: int = 1,
+    voters: Iterable[int] = (1, 2, 3),
+    term: int = 0,
+    vote: int = 0,
+    commit: int = 0,
+    config: RaftConfig = PLAIN,
+) -> Peer:
+    """Start a peer whose disk has a log of some terms."""
+    disk = Disk(Membership(tuple(voters)))
+    disk.log = [Entry(index, term, NORMAL, b"%d" % index) for index, term in enumerate(terms, 1)]
+    disk.hard_state = HardState(max((term, *terms)), vote, commit)
+    return Peer(peer, config, disk=disk)
+
+
+def make_candidate(peer: Peer) -> list[Message]:
+    """Have a peer campaign; return what it sends."""
+    peer.group.campaign(peer.now)
+    return peer.pump()
+
+
+def make_leader(peer: Peer) -> list[Message]:
+    """Have a peer be elected by all others; return what it sends then."""
+    sent = make_candidate(peer)
+    for voter in peer.group.membership.voters:
+        if voter != peer.id and not peer.group.leads:
+            sent = peer.step(Message(VOTE_REPLY, peer.id, voter, peer.group.term))
+    assert peer.group.leads
+    return sent
+
+
+def accept_all(peer: Peer, *followers: int) -> list[Message]:
+    """Have followers acknowledge all that a leader has; return what it sends then."""
+    sent = []
+    for follower in followers:
+        sent += peer.step(Message(APPEND_REPLY, peer.id, follower, peer.group.term, index=peer.group.last))
+    return sent

@@ -179,7 +179,8 @@ class Leader:
         if own is not None:
             own.match = self._log.stable
             own.next = own.match + 1
-            self._commit()
+            if own.match > self._log.committed:
+                self._commit()
 
     def _commit(self) -> None:
         """Commit what a majority has, if it's of this term (the paper, section 5.4.2)."""
@@ -231,6 +232,8 @@ class Leader:
             entries, size = found
             self._out.append(Message(APPEND, peer, self._peer, self._term, log_term, previous, committed, entries))
             progress.sent(len(entries), size, committed)
+            if previous + len(entries) == last:
+                return
 
     def _send_snapshot(self, peer: int, progress: Progress) -> None:
         """Send a snapshot in the place of entries that have been cut off, to a peer that is there to take it."""
@@ -287,7 +290,8 @@ class Leader:
             hint, _ = self._log.last_not_beyond(message.hint_index, message.hint_term)
             progress.rejected(message.index, hint)
         elif progress.accepted(message.index):
-            self._commit()
+            if progress.match > self._log.committed:
+                self._commit()
             if message.sender == self.target and progress.match == self._log.last:
                 self._let_campaign()
 

@@ -137,8 +137,7 @@ class RaftLog:
         if start < 0:
             if self.snapshot is not None:
                 raise Compacted(low)
-            found = tuple(self._storage.entries(low, min(high, self._offset + 1), max_bytes))
-            return found, sum(len(entry.data) for entry in found)
+            return self._entries_across(low, high, max_bytes)
         end = high - self._offset - 1
         if end - start == 1:
             entry = self._tail[start]
@@ -149,6 +148,17 @@ class RaftLog:
             if size > max_bytes and place > start:
                 return tuple(self._tail[start:place]), size - len(self._tail[place].data)
         return tuple(self._tail[start:end]), size
+
+    def _entries_across(self, low: int, high: int, max_bytes: int) -> tuple[tuple[Entry, ...], int]:
+        """Return entries of which the first is on disk."""
+        found = tuple(self._storage.entries(low, min(high, self._offset + 1), max_bytes))
+        size = sum(len(entry.data) for entry in found)
+        following = found[-1].index + 1
+        if self._offset < following < high and size < max_bytes:
+            more, more_size = self.entries(following, high, max_bytes - size)
+            if size + more_size <= max_bytes:
+                return found + more, size + more_size
+        return found, size
 
     def last_not_beyond(self, index: int, term: int) -> tuple[int, int]:
         """

@@ -47,9 +47,10 @@ class Progress:
     """
 
     __slots__ = (
-        "_config",
         "_inflight",
         "_inflight_bytes",
+        "_max_bytes",
+        "_max_messages",
         "active",
         "commit",
         "due",
@@ -66,7 +67,8 @@ class Progress:
         """
         @param following: The entry to be tried first.
         """
-        self._config = config
+        self._max_messages = config.max_inflight_messages
+        self._max_bytes = config.max_inflight_bytes
         self.match = 0
         self.next = following
         self.state = PROBE
@@ -85,17 +87,14 @@ class Progress:
     def paused(self) -> bool:
         """Tell whether nothing may be sent now."""
         if self.state == REPLICATE:
-            config = self._config
-            return (
-                len(self._inflight) >= config.max_inflight_messages or self._inflight_bytes >= config.max_inflight_bytes
-            )
+            return len(self._inflight) >= self._max_messages or self._inflight_bytes >= self._max_bytes
         return self.state == SNAPSHOT or self.waiting
 
     def sent(self, count: int, size: int, committed: int) -> None:
         """Note an append of some entries that have some bytes, with a commit index."""
         self.due = False
         last = self.next - 1 + count
-        self.commit = min(committed, last)
+        self.commit = committed if committed < last else last
         if self.state == PROBE:
             self.waiting = True
         elif count:
