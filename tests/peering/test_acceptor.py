@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.peering.stores import SECRET, PeerStore, pair, sides
+from tests.peering.stores import SECRET, PeerStore, append, pair, sides
 from tests.peering.wires import Network
 from tinykv.peering.address_book import STORES_MAX
 from tinykv.peering.grammar import Line, LineReader, Verb, framed
@@ -343,7 +343,7 @@ class BreachTests(PortCase):
         self.assertIn("malformed", self.breach(framed(b"RAFT 9", b"?")))
         self.assertIn("malformed", self.breach(framed(b"RAFT 9", VOTE_BYTES + b"x")))
         self.assertIn("is no id", self.breach(framed(b"RAFT 0", VOTE_BYTES)))
-        self.assertIn("out of range", self.breach(b"HEARTBEAT 1:2:3:4:5 0:2:3:4:5\r\n"))
+        self.assertIn("no heartbeat", self.breach(b"HEARTBEAT 1:2:3:4:5 0:2:3:4:5\r\n"))
         self.assertIn("no number", self.breach(framed(b"FORWARD x 1", b"")))
         self.assertIn("nothing that comes in pieces", self.breach(b"BEGIN PUSH 2000000 2000000\r\n"))
         self.assertIn("without a BEGIN", self.breach(framed(b"PART", b"x")))
@@ -381,6 +381,15 @@ class BreachTests(PortCase):
         self.say(hand, data)
         self.say(hand, b"\r\n")
         self.assertEqual(self.one.take("received"), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @given(st.integers(0, 80), st.binary(max_size=3), st.integers(0, 3))
+    def test_messages_with_changed_bytes_never_do_more_than_close(self, place: int, other: bytes, cut: int) -> None:
+        hand = self.link()
+        data = encode_message(append(b"data"))
+        data = data[:place] + other + data[place + cut :]
+        self.say(hand, framed(b"RAFT 9", data))
+        self.assertEqual(len(self.one.take("received")) + hand.gone, 1)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     @given(st.binary(min_size=1, max_size=200))

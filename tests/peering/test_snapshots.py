@@ -118,12 +118,25 @@ class SendTests(SnapshotCase):
     def test_too_many_waiting(self) -> None:
         network, one, _ = self.stores(snapshots_max=1)
         network.silent.add("host2:1")
-        first = [self.send(one, b"x") for _ in range(WAITING_MAX + 1)]
+        path = self.folder / "source"
+        path.write_bytes(b"x")
+        first = [one.peering.send_snapshot(2, region, str(path), b"") for region in range(1, WAITING_MAX + 2)]
         self.assertNoResult(first[-1])
-        self.assertIn("others wait", self.failure(self.send(one, b"x")))
+        late = one.peering.send_snapshot(2, WAITING_MAX + 2, str(path), b"")
+        self.assertIn("others wait", self.failure(late))
         one.peering.close()
         for sent in first:
             self.assertIn("stops", self.failure(sent))
+
+    def test_one_at_a_time_for_each_region_and_store(self) -> None:
+        network, one, two = self.stores()
+        sent = self.send(one, b"x")
+        self.assertIn("on its way there already", self.failure(self.send(one, b"x")))
+        network.run(0.1)
+        self.successResultOf(sent)
+        again = self.send(one, b"x")
+        network.run(0.1)
+        self.successResultOf(again)
 
     def test_meta_at_the_limit_and_one_past(self) -> None:
         network, one, two = self.stores()

@@ -111,12 +111,13 @@ class LineReader:
 
     def _line(self) -> Line | None:
         data, start = self._data, self._offset
+        if start == len(data):
+            return None
         end = data.find(b"\n", start)
         if end < 0:
-            if start < len(data):
-                self._partial += data[start:]
-                self._data, self._offset = b"", 0
-                self._check_partial()
+            self._partial += data[start:]
+            self._data, self._offset = b"", 0
+            self._check_partial()
             return None
         line = data[start : end + 1]
         self._offset = end = end + 1
@@ -127,7 +128,7 @@ class LineReader:
             raise GrammarError("a line doesn't end with CR LF")
         line = line[:-2]
         verb, *fields = line.split(b" ")
-        rule = self._rule(verb)
+        rule = self.verbs.get(verb) or self._rule(verb)
         if len(line) > rule.line_bytes:
             raise _too_long(verb, rule)
         if _WORDS.fullmatch(line) is None:

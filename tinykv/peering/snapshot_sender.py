@@ -353,12 +353,18 @@ class Senders:
         sending = Sending(self._common, self, store_id, region_id, path, meta, self._number)
         if len(meta) > META_BYTES:
             sending.fail(f"what is said about it has {len(meta)} bytes, over the limit of {META_BYTES}")
+        elif any((other.store_id, other.region_id) == (store_id, region_id) for other in self._all()):
+            # The two would take each other's place at the receiver, again and again.
+            sending.fail("another one is on its way there already")
         elif len(self._waiting) >= WAITING_MAX:
             sending.fail(f"{WAITING_MAX} others wait already")
         else:
             self._waiting.append(sending)
             self._start()
         return sending.finished
+
+    def _all(self) -> list[Sending]:
+        return [*self._waiting, *self._running]
 
     def _start(self) -> None:
         while self._waiting and len(self._running) < self._common.limits.snapshots_max:
@@ -376,5 +382,5 @@ class Senders:
 
     def close(self) -> None:
         """Give all up."""
-        for sending in [*self._waiting, *self._running]:
+        for sending in self._all():
             sending.stop()

@@ -7,10 +7,11 @@ proven who they are: until then lines are short, few, and without payload.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from tinykv.peering.grammar import GrammarError, Verb, number
+from tinykv.peering.grammar import GrammarError, Verb, number, shown
 from tinykv.raft.messages import HEARTBEAT, HEARTBEAT_REPLY, Message
 from tinykv.raft.wire import MAX_NUMBER
 
@@ -32,6 +33,12 @@ _HEARTBEATS_BYTES: Final = 16 + HEARTBEATS_MAX * 6 * 20
 _ERROR: Final = Verb(_LINE_BYTES, 2, 100)
 _PING: Final = Verb(16, 0, 0)
 _HEARTBEATS: Final = Verb(_HEARTBEATS_BYTES, 1, HEARTBEATS_MAX)
+
+#: One region's heartbeat, and its answer; ids aren't 0. One match is a third of the work of reading each number.
+_ID: Final = rb"([1-9][0-9]{0,18})"
+_NUMBER: Final = rb"(0|[1-9][0-9]{0,18})"
+_BEAT: Final = re.compile(b":".join((_ID, _ID, _ID, _NUMBER, _NUMBER)))
+_HEARD: Final = re.compile(b":".join((_ID, _ID, _ID, _NUMBER, _NUMBER, _NUMBER)))
 
 #: Until both sides have proven who they are. A HELLO of another version may have another number of fields.
 BEFORE: Final[Mapping[bytes, Verb]] = {
@@ -106,7 +113,7 @@ def read_heartbeat(field: bytes) -> tuple[int, Message]:
     @return: (region id, message).
     @raise GrammarError: It isn't one.
     """
-    region_id, to, sender, term, count = _numbers(field, 5)
+    region_id, to, sender, term, count = _numbers(_BEAT, field)
     return region_id, Message(HEARTBEAT, to, sender, term, round=count)
 
 
@@ -117,16 +124,17 @@ def read_heard(field: bytes) -> tuple[int, Message]:
     @return: (region id, message).
     @raise GrammarError: It isn't one.
     """
-    region_id, to, sender, term, count, commit = _numbers(field, 6)
+    region_id, to, sender, term, count, commit = _numbers(_HEARD, field)
     return region_id, Message(HEARTBEAT_REPLY, to, sender, term, round=count, commit=commit)
 
 
-def _numbers(field: bytes, count: int) -> list[int]:
-    """Read the numbers of one region, whose first three are ids and so not 0."""
-    numbers = [number(part) for part in field.split(b":")]
-    if len(numbers) != count:
-        raise GrammarError(f"a heartbeat has {len(numbers)} numbers where {count} belong")
-    if max(numbers) >= MAX_NUMBER or not (numbers[0] and numbers[1] and numbers[2]):
+def _numbers(form: re.Pattern[bytes], field: bytes) -> list[int]:
+    """Read the numbers of one region."""
+    found = form.fullmatch(field)
+    if found is None:
+        raise GrammarError(f"{shown(field)} is no heartbeat")
+    numbers = [int(group) for group in found.groups()]
+    if max(numbers) >= MAX_NUMBER:
         raise GrammarError("a number of a heartbeat is out of range")
     return numbers
 
