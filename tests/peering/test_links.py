@@ -358,6 +358,15 @@ class ForwardTests(LinkCase):
         self.cut(network)
         self.assertFalse(two.peering.push(1, b"gone"))
 
+    def test_a_push_that_is_too_long_ends_the_link(self) -> None:
+        network, one, two = self.linked(message_bytes_max=2 * FRAME_BYTES)
+        self.assertTrue(two.peering.push(1, bytes(2 * FRAME_BYTES)))
+        network.settle()
+        self.assertEqual(len(one.take("pushed")), 1)
+        self.assertFalse(two.peering.push(1, bytes(2 * FRAME_BYTES + 1)))
+        network.settle()
+        self.assertEqual(one.take(), [("link_down", 2)])
+
     def test_who_doesnt_read_answers_loses_the_link(self) -> None:
         network, one, two = self.linked(bulk_bytes_max=1000)
         near, _ = sides(network)

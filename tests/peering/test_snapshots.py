@@ -10,13 +10,16 @@ from zlib import crc32
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from tests.peering.stores import PeerStore, pair, sides
 from tests.peering.test_acceptor import Hand, PortCase
 from tests.peering.wires import Network
+from tinykv.interfaces import ISnapshotFile, ISnapshotFiles, ISnapshotSink
 from tinykv.peering.errors import SnapshotFailed
 from tinykv.peering.grammar import Line, framed
 from tinykv.peering.handshake import SNAPSHOT
@@ -412,8 +415,8 @@ class RefusalTests(SnapshotCase):
         self.assertEqual((two.take("snapshot_received"), self.arrivals()), ([], []))
 
 
-class ByHandTests(PortCase):
-    """What a sender may do wrong."""
+class ByHandCase(PortCase):
+    """A store that receives, spoken to by hand."""
 
     def sender(self, **changes: Any) -> Hand:
         """Make the store, and a snapshot's connection to it."""
@@ -435,16 +438,20 @@ class ByHandTests(PortCase):
         """Write a piece."""
         return framed(b"CHUNK %d %08x" % (offset, crc32(data)), data)
 
+    def ends(self, came: list[Line], code: bytes, reason: str) -> None:
+        """Check the code and the reason by which a connection ended."""
+        self.assertEqual([(verb, fields[0]) for verb, fields, _ in came], [(b"ERROR", code)])
+        self.assertIn(reason, b" ".join(came[0][1]).decode())
+
+
+class ByHandTests(ByHandCase):
+    """What a sender may do wrong."""
+
     def test_the_conversation(self) -> None:
         hand = self.sender()
         self.assertEqual(self.say(hand, self.offer(b"abcd")), [(b"HAVE", [b"0", b"8"], b"")])
         self.assertEqual(self.say(hand, self.chunk(0, b"ab")), [(b"TAKEN", [b"2"], b"")])
         self.assertEqual(self.say(hand, self.chunk(2, b"cd")), [(b"TAKEN", [b"4"], b""), (b"DONE", [], b"")])
-
-    def ends(self, came: list[Line], code: bytes, reason: str) -> None:
-        """Check the code and the reason by which a connection ended."""
-        self.assertEqual([(verb, fields[0]) for verb, fields, _ in came], [(b"ERROR", code)])
-        self.assertIn(reason, b" ".join(came[0][1]).decode())
 
     def test_breaches(self) -> None:
         offer = self.offer(b"abcd")
@@ -521,3 +528,171 @@ class ByHandTests(PortCase):
         arrivals.arrived(1, ARRIVED_MAX)
         self.assertFalse(arrivals.has_arrived(1, 0))
         self.assertTrue(arrivals.has_arrived(1, 1))
+
+
+@implementer(ISnapshotSink)
+class FailingSink:
+    """
+    A file in memory, whose disk fails at one thing.
+
+    @ivar closed: How often it was let go of.
+    """
+
+    def __init__(self, fails_at: str, data: bytes) -> None:
+        self._fails_at = fails_at
+        self._data = data
+        self.kept = len(data)
+        self.closed = 0
+
+    def _do(self, what: str) -> None:
+        if what == self._fails_at:
+            raise OSError(28, "No space left on device")
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read."""
+        self._do("read")
+        return self._data[offset : offset + size]
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._do("write")
+        self.kept += len(data)
+
+    def finish(self) -> Deferred[str]:
+        """Finish, and let go."""
+        self.closed += 1
+        return execute(self._finish)
+
+    def _finish(self) -> str:
+        self._do("finish")
+        return "path"
+
+    def discard(self) -> None:
+        """Delete, and let go."""
+        self.closed += 1
+        self._do("discard")
+
+    def close(self) -> None:
+        """Let go."""
+        self.closed += 1
+
+
+@implementer(ISnapshotFiles)
+class OneSink:
+    """Gives one sink, or fails."""
+
+    def __init__(self, sink: FailingSink | None) -> None:
+        self._sink = sink
+
+    def open(self, path: str) -> ISnapshotFile:
+        """Open nothing."""
+        raise OSError(2, "No such file or directory")
+
+    def sink(self, store_id: int, region_id: int, digest: str, size: int) -> ISnapshotSink:
+        """Give it."""
+        if self._sink is None:
+            raise OSError(13, "Permission denied")
+        return self._sink
+
+
+class DiskTests(ByHandCase):
+    """Disks that fail while a snapshot arrives."""
+
+    def failing(self, at: str, kept: bytes = b"") -> tuple[Hand, FailingSink]:
+        """Make a store whose disk fails, and a connection to it."""
+        hand = self.sender()
+        sink = FailingSink(at, kept)
+        verifyObject(ISnapshotSink, sink)
+        self.one.peering.acceptor._arrivals.files = OneSink(sink)
+        return hand, sink
+
+    def test_each_thing(self) -> None:
+        for at, kept, code, reason in (
+            ("read", b"a", b"failed", "No space left"),
+            ("write", b"", b"failed", "No space left"),
+            ("finish", b"", b"failed", "No space left"),
+            ("discard", b"abcde", b"failed", "No space left"),
+            ("nothing", b"abcde", b"damaged", "more of it was there"),
+        ):
+            hand, sink = self.failing(at, kept)
+            came = self.say(hand, self.offer(b"abcd"))
+            if at in ("write", "finish"):
+                came = self.say(hand, self.chunk(0, b"abcd"))
+            self.ends(came, code, reason)
+            self.assertEqual((sink.closed, self.one.take("snapshot_received")), (1, []), at)
+            # Another may come.
+            self.one.peering.acceptor._arrivals.files = OneSink(FailingSink("nothing", b""))
+            self.assertEqual(self.say(self.another(), self.offer(b"abcd")), [(b"HAVE", [b"0", b"8"], b"")])
+
+    def test_a_file_that_cant_be_opened(self) -> None:
+        hand = self.sender()
+        self.one.peering.acceptor._arrivals.files = OneSink(None)
+        self.ends(self.say(hand, self.offer(b"abcd")), b"failed", "Permission denied")
+
+    def test_a_connection_lost_while_what_there_is_is_read(self) -> None:
+        hand, sink = self.failing("nothing", b"abc")
+        transport: Any = hand.transport
+        transport.write(self.offer(b"abcd"))
+        for wire in self.network.wires:
+            wire.move(1 << 20)
+        transport.abortConnection()
+        self.network.settle()
+        self.assertEqual(sink.closed, 1)
+
+    def test_a_file_being_finished_is_not_taken_over(self) -> None:
+        hand, sink = self.failing("nothing")
+        finished: Deferred[str] = Deferred()
+        sink.finish = lambda: finished  # type: ignore[method-assign]
+        self.assertEqual(len(self.say(hand, self.offer(b""))), 1)
+        transport: Any = hand.transport
+        transport.abortConnection()
+        self.network.settle()
+        self.ends(self.say(self.another(), self.offer(b"")), b"busy", "is arriving")
+        path = Path(self.mktemp())
+        path.write_bytes(b"")
+        finished.callback(str(path))
+        self.assertEqual(len(self.one.take("snapshot_received")), 1)
+        self.assertEqual(self.say(self.another(), self.offer(b"")), [(b"DONE", [], b"")])
+
+
+class ReceiverBreachTests(SnapshotCase):
+    """What a receiver may do wrong."""
+
+    def test_breaches(self) -> None:
+        for said, reason in (
+            (b"HAVE 0 8\r\n", "a second HAVE"),
+            (b"TAKEN 0\r\n", "TAKEN line says 0"),
+            (b"TAKEN 99999999\r\n", "TAKEN line says 99999999"),
+            (b"DONE\r\n", "before everything was taken"),
+            (b"CHUNK 0\r\n", "no verb"),
+        ):
+            network, one, two = self.stores(snapshot_rate=4 * CHUNK_BYTES)
+            sent = self.send(one, LARGE)
+            network.run(0.5)
+            near, far = sides(network)
+            far.write(said)
+            network.settle()
+            self.assertIn(reason.encode(), near.sent)
+            self.assertEqual(one.figures.breaches, 1)
+            network.run(20)
+            self.successResultOf(sent)
+
+    def test_more_than_there_is_and_credit_at_the_limit_and_one_past(self) -> None:
+        for said, breaches in (
+            (b"HAVE 1 1024\r\n", 0),
+            (b"HAVE 2 1\r\n", 1),
+            (b"HAVE 0 0\r\n", 1),
+            (b"HAVE 0 1025\r\n", 1),
+        ):
+            network, one, two = self.stores()
+            sent = self.send(one, b"x")
+            while not network.wires or b"SNAPSHOT" not in sides(network)[0].sent:
+                for wire in network.wires:
+                    wire.move(1 << 20)
+                network.clock.advance(0)
+            near, far = sides(network)
+            far.write(said)
+            far.move(1 << 20)
+            self.assertEqual(one.figures.breaches, breaches, said)
+            sent.addErrback(lambda failure: None)
+            sent.cancel()
