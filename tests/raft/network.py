@@ -16,7 +16,7 @@ from tinykv.raft.config import RaftConfig
 from tinykv.raft.core import ROLE_NAMES
 from tinykv.raft.group import Group, Read, Ready
 from tinykv.raft.membership import Membership
-from tinykv.raft.messages import APPEND_REPLY, CHANGE, NORMAL, VOTE_REPLY, Entry, HardState, Message
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, NORMAL, PRE_VOTE_REPLY, VOTE_REPLY, Entry, HardState, Message
 from tinykv.raft.wire import decode_change, decode_message, encode_message
 
 #: As the paper has it: who campaigns isn't asked whether it should, and deposes whom it can.
@@ -277,9 +277,12 @@ def make_candidate(peer: Peer) -> list[Message]:
 def make_leader(peer: Peer) -> list[Message]:
     """Have a peer be elected by all others; return what it sends then."""
     sent = make_candidate(peer)
-    for voter in peer.group.membership.voters:
-        if voter != peer.id and not peer.group.leads:
-            sent = peer.step(Message(VOTE_REPLY, peer.id, voter, peer.group.term))
+    others = [voter for voter in peer.group.membership.voters if voter != peer.id]
+    if peer.role == "pre-candidate":
+        for voter in others[: len(others) // 2 + 1]:
+            sent = peer.step(Message(PRE_VOTE_REPLY, peer.id, voter, peer.group.term + (peer.role == "pre-candidate")))
+    for voter in others[: len(others) // 2 + 1]:
+        sent = sent if peer.group.leads else peer.step(Message(VOTE_REPLY, peer.id, voter, peer.group.term))
     assert peer.group.leads
     return sent
 
