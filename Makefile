@@ -15,6 +15,11 @@ TESTS ?= tests
 JOBS ?= 2
 TRIALFLAGS ?=
 
+# What `make sim` runs: RUNS seeds from SEED on; SIMFLAGS for its own options, --help lists them.
+SEED ?= 1
+RUNS ?= 100
+SIMFLAGS ?=
+
 # The first Python that is new enough, unless PYTHON names one.
 NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 FOUND = $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -54,6 +59,9 @@ proof-%: $(VENV)/.dev redis ## Run the long form of a proof, tests/proofs/NAME.p
 proof-clients: node
 
 bench: proof-bench ## Measure throughput and latency beside Redis
+
+sim: $(VENV)/.dev ## Simulate stores with faults and clients, a run for each seed (SEED= RUNS= SIMFLAGS=)
+	@$(PY) -m tests.testing.simulate --seed $(SEED) --runs $(RUNS) $(SIMFLAGS)
 
 clean: ## Take away all that these targets made, but no data
 	rm -rf $(VENV) build dist *.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache

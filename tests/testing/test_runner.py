@@ -48,7 +48,10 @@ class RunnerTests(SynchronousTestCase):
         return status, screen.getvalue()
 
     def seeds(self, scenario: Made) -> list[int]:
-        return [seed for seed, _ in scenario.ran]
+        """Which seeds were run, each time; the first is run twice."""
+        seeds = [seed for seed, _ in scenario.ran]
+        self.assertEqual(seeds[:1], seeds[1:2])
+        return seeds[1:]
 
     def test_all_pass(self) -> None:
         scenario = Made()
@@ -105,6 +108,17 @@ class RunnerTests(SynchronousTestCase):
         self.assertIn("ValueError: boom", text)
         self.assertIn("--faults a,c ", text)
 
+    def test_runs_that_differ_are_a_failure(self) -> None:
+        class Fickle(Made):
+            def run(self, seed: int, settings: Settings) -> Report:
+                report = super().run(seed, settings)
+                report.digest = str(len(self.ran))
+                return report
+
+        status, text = self.run_made(Fickle(), "--runs", "1")
+        self.assertEqual(status, 1)
+        self.assertIn("Two runs of this seed differ", text)
+
     def test_some_failures_are_enough(self) -> None:
         scenario = Made(dict.fromkeys(range(1, 100), frozenset()))
         _, text = self.run_made(scenario, "--runs", "50", "--faults", "none")
@@ -125,7 +139,8 @@ class RunnerTests(SynchronousTestCase):
             self.assertEqual(scenario.ran[0][1].faults, faults)
 
     def test_narrowing_leaves_what_is_needed(self) -> None:
-        settings, report = narrow(Made({1: frozenset("ab")}), 1, Settings(("a", "b", "c")))
+        found = Report(problems=["it's broken"])
+        settings, report = narrow(Made({1: frozenset("ab")}), 1, Settings(("a", "b", "c")), found)
         self.assertEqual((settings.faults, report.schedule), (("a", "b"), "schedule of a,b"))
 
 

@@ -269,8 +269,14 @@ class RedisModel:
         return keys_of(request)
 
     def reads(self, operation: Operation) -> bool:
-        """Say whether an operation only reads."""
+        """
+        Say whether an operation only reads.
+
+        A watch changes the state, but one of which the client knows nothing has no transaction behind it.
+        """
         request: Any = operation.input
+        if isinstance(request, Watch):
+            return not operation.known
         return isinstance(request, tuple) and request[0] in READS
 
     def describe(self, operation: Operation) -> str:

@@ -83,13 +83,21 @@ def run_once(scenario: Scenario, seed: int, settings: Settings) -> Report:
         return Report(problems=[traceback.format_exc()])
 
 
-def narrow(scenario: Scenario, seed: int, settings: Settings) -> tuple[Settings, Report]:
+def run_twice(scenario: Scenario, seed: int, settings: Settings) -> Report:
+    """Run a seed twice: what happens may depend on nothing but the seed, or no failure could be seen again."""
+    report, again = run_once(scenario, seed, settings), run_once(scenario, seed, settings)
+    if report.digest != again.digest:
+        report.problems.append("Two runs of this seed differ: something depends on an order or an address")
+    return report
+
+
+def narrow(scenario: Scenario, seed: int, settings: Settings, report: Report) -> tuple[Settings, Report]:
     """
     Leave out kinds of faults, one after another, as long as the seed fails.
 
-    @return: The settings that are left, and the report of that run.
+    @param report: That of the run that failed.
+    @return: The settings that are left, and the report of their run.
     """
-    report = run_once(scenario, seed, settings)
     for kind in settings.faults:
         fewer = replace(settings, faults=tuple(other for other in settings.faults if other != kind))
         found = run_once(scenario, seed, fewer)
@@ -137,6 +145,8 @@ def run_all(
     kept.load()
     begun = clock()
     failed: list[int] = []
+    # The first one twice, lest all be in vain.
+    run = run_twice
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(scenario.name, total=len(seeds))
@@ -144,10 +154,11 @@ def run_all(
             if seed not in kept.passed:
                 if seconds and clock() - begun > seconds:
                     break
-                report = run_once(scenario, seed, settings)
+                report = run(scenario, seed, settings)
+                run = run_once
                 if report.problems:
                     failed.append(seed)
-                    smaller, report = narrow(scenario, seed, settings)
+                    smaller, report = narrow(scenario, seed, settings, report)
                     console.print(failure_text(program, scenario, seed, smaller, report), markup=False, highlight=False)
                     if len(failed) >= FAILURES_MAX:
                         break
