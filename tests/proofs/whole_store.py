@@ -30,7 +30,8 @@ from tinykv.storage.sessions import DataSession, LogSession
 from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import PEER, REGION, STORE_ID, recover
+from tinykv.tap.store import PEER, REGION, STORE_ID, group_of, recover
+from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.memory_rows import MemoryRows
 from tinykv.testing.nothing_ahead import NothingAhead
 
@@ -187,7 +188,7 @@ class WholeStore:
         opened()
         self.rows = RowStore(Reader(folder.data_path))
         self.execution = execution_over(self.rows)
-        applied, node = recover(folder, self.execution)
+        applied, hard_state = recover(folder, self.execution)
         folder.release_files()
         log = LogStore(
             connect_writer(folder.raft_path),
@@ -207,7 +208,7 @@ class WholeStore:
         self.host = RegionHost(
             region=REGION,
             peer=PEER,
-            node=node,
+            group=group_of(EndedLog(applied.index, applied.term), hard_state, applied, Random(seed)),
             execution=self.execution,
             rows=self.rows,
             log_writer=LogWriter(self.log),
@@ -216,6 +217,7 @@ class WholeStore:
             clock=self.clock,
             now_ms=lambda: self._now_ms + int(self.clock.seconds() * 1000),
             now=lambda: 0.0,
+            uptime=self.clock.seconds,
             random=Random(seed),
             applied=applied,
             flushed=lambda: None,

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from tests.option_examples import ErrorReply, Reply
 from tinykv.config import StoreConfig
 from tinykv.interfaces import IDataWriter, ILogWriter
-from tinykv.raft.node import HardState, Node
+from tinykv.raft.messages import HardState
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -39,6 +39,8 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.tap.store import group_of
+from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.nothing_ahead import NothingAhead
 
 TABLE = commands_of(MODULES)
@@ -137,7 +139,7 @@ class Store:
         self.host = RegionHost(
             region=1,
             peer=1,
-            node=Node(1, HardState(0, 0, 0), 0),
+            group=group_of(EndedLog(), HardState(0, 0, 0), ApplyState(), Random(3)),
             execution=self.execution,
             rows=self.rows,
             log_writer=self.log,
@@ -146,6 +148,7 @@ class Store:
             clock=self.clock,
             now_ms=lambda: int(self.now() * 1000),
             now=lambda: 0.0,
+            uptime=self.clock.seconds,
             random=Random(2),
             applied=ApplyState(),
             flushed=lambda: None,

@@ -19,8 +19,9 @@ from tinykv.server.metrics import Metrics
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import recover
+from tinykv.tap.store import group_of, recover
 from tinykv.testing.embedded import TABLE
+from tinykv.testing.ended_log import EndedLog
 
 START = 1_700_000_000_000
 
@@ -142,12 +143,12 @@ class Hosted:
         self.execution = Execution(
             self.keyspace, TABLE, start_id=self._starts, random=Random(1), defect=self._defect
         )
-        applied, node = recover(Found(self.store), self.execution)
+        applied, hard_state = recover(Found(self.store), self.execution)
         self.replayed = applied
         self.host = RegionHost(
             region=1,
             peer=1,
-            node=node,
+            group=group_of(EndedLog(applied.index, applied.term), hard_state, applied, Random(self._starts)),
             execution=self.execution,
             rows=self.store.rows,
             log_writer=self.store.log,
@@ -156,6 +157,7 @@ class Hosted:
             clock=self.clock,
             now_ms=lambda: self.now,
             now=self._look,
+            uptime=lambda: self.clock.seconds(),
             random=Random(self._starts),
             applied=applied,
             flushed=lambda: None,

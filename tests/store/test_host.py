@@ -60,11 +60,11 @@ class WriteTests(HostCase):
             client.send(f"RPUSH l {number}")
             hosted.turn()
         self.assertEqual(client.told, [])
-        self.assertEqual(hosted.host.node.last, hosted.host.applied + 5)
+        self.assertEqual(hosted.host.group.last, hosted.host.applied + 5)
         before = hosted.answered
         hosted.sync()
         self.assertEqual(client.heard(), [b":%d\r\n" % number for number in range(1, 6)])
-        self.assertEqual(hosted.host.applied, hosted.host.node.committed)
+        self.assertEqual(hosted.host.applied, hosted.host.group.committed)
         self.assertGreater(hosted.answered, before)
 
     def test_reads_keep_their_place(self) -> None:
@@ -501,11 +501,11 @@ class RestartTests(HostCase):
         client.send("SET a 2")
         hosted.turn()
         self.assertEqual(client.heard(), [OK])
-        term = hosted.host.node.term
+        term = hosted.host.group.term
         hosted.crash()
         hosted.settle()
         self.assertEqual(hosted.client().read("GET a"), b"$1\r\n1\r\n")
-        self.assertEqual(hosted.host.node.term, term + 1)
+        self.assertEqual(hosted.host.group.term, term + 1)
 
     def test_waiters_are_gone(self) -> None:
         """Who waited before a restart isn't served after it."""

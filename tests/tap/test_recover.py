@@ -8,7 +8,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.errors import Damaged
-from tinykv.raft.node import HardState
+from tinykv.raft.messages import HardState
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -19,8 +19,9 @@ from tinykv.resp.replies import encode_command
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
-from tinykv.tap.store import PEER, recover
+from tinykv.tap.store import PEER, group_of, recover
 from tinykv.testing.embedded import TABLE
+from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.memory_rows import MemoryRows
 
 TIME = 1_700_000_000_000
@@ -81,9 +82,9 @@ class RecoverTests(SynchronousTestCase):
 
     def test_an_empty_folder(self) -> None:
         """There's nothing, and the first term is still to come."""
-        state, node = recover(Log([], term=0), self.execution)
+        state, hard_state = recover(Log([], term=0), self.execution)
         self.assertEqual(state, ApplyState())
-        self.assertEqual((node.term, node.last), (0, 0))
+        self.assertEqual(hard_state, HardState(0, 0, 0))
 
     def test_the_rest_of_the_log(self) -> None:
         """What the rows contain isn't applied again, what they don't is; terms open with empty entries."""
@@ -95,10 +96,10 @@ class RecoverTests(SynchronousTestCase):
             entry(5, 2, TIME + 7),
         ]
         told: list[int] = []
-        state, node = recover(Log(log, term=2, commit=4), self.execution, told.append)
+        state, hard_state = recover(Log(log, term=2, commit=4), self.execution, told.append)
         self.assertEqual((self.value(b"a"), self.value(b"b")), (b"2", b"1"))
         self.assertEqual((state.index, state.term, state.time), (5, 2, TIME + 7))
-        self.assertEqual((node.term, node.last, node.committed), (2, 5, 5))
+        self.assertEqual(hard_state, HardState(2, PEER, 5))
         self.assertEqual(told, [1, 2, 3, 4, 5])
         self.rows.flush()
         self.execution = self.execute()
@@ -129,10 +130,13 @@ class RecoverTests(SynchronousTestCase):
 
     def test_the_node_keeps_its_promise(self) -> None:
         """The vote is what was written down."""
-        _, node = recover(Log([Entry(1, 1, b"")], term=7), self.execution)
-        self.assertEqual((node.term, node.vote, node.peer), (7, PEER, PEER))
-        self.assertEqual(node.committed, 1)
-        node.campaign()
-        ready = node.ready()
+        state, hard_state = recover(Log([Entry(1, 1, b"")], term=7), self.execution)
+        self.assertEqual(hard_state, HardState(7, PEER, 1))
+        group = group_of(EndedLog(1, 1), hard_state, state, Random(1))
+        group.campaign(0.0)
+        ready = group.ready()
         assert ready is not None
         self.assertEqual(ready.hard_state, HardState(8, PEER, 1))
+        self.assertFalse(group.leads)
+        group.persisted(ready.number)
+        self.assertTrue(group.leads)

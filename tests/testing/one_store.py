@@ -26,8 +26,9 @@ from tinykv.storage.log import Entry
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import recover
+from tinykv.tap.store import group_of, recover
 from tinykv.testing.embedded import TABLE
+from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.redis_model import RedisModel
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.clock import NodeClock, Process
@@ -121,12 +122,14 @@ class World(faults.Target):
         execution = Execution(
             keyspace, TABLE, start_id=self.starts, random=Random(random.getrandbits(64)), defect=self._defect
         )
-        applied, node = recover(self.variant.folder(self.disk), execution)
+        applied, hard_state = recover(self.variant.folder(self.disk), execution)
         writer, data_writer = self.disk.start_writers(process, fsync=self._fsync)
         host = RegionHost(
             region=1,
             peer=1,
-            node=node,
+            group=group_of(
+                EndedLog(applied.index, applied.term), hard_state, applied, Random(random.getrandbits(64))
+            ),
             execution=execution,
             rows=rows,
             log_writer=self.variant.writer(writer, process),
@@ -135,6 +138,7 @@ class World(faults.Target):
             clock=process,
             now_ms=self.clock.calendar_ms,
             now=_Labour(random),
+            uptime=process.seconds,
             random=Random(random.getrandbits(64)),
             applied=applied,
             flushed=lambda: None,

@@ -76,7 +76,7 @@ class Recovery:
     @ivar base: (index, term) of the entry before the log's first.
     @ivar applied: (index, term) up to which the rows hold the log's effects; (0, 0) for a new region.
     @ivar apply_state: the row that says so, for the owner of its further contents.
-    @ivar last: (index, term) of the log's last entry. A group of one takes all of it as committed.
+    @ivar last: (index, term) of the log's last entry. A group of one voter takes all of it as committed.
     @ivar commit: the known commit index: commit_hint, clamped to [applied, last].
 
     Invariant: C{base[0] <= applied[0] <= commit <= last[0]}.

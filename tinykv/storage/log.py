@@ -19,7 +19,7 @@ With durability C{os} a batch is fsynced only if it changes a term or a vote, or
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -326,14 +326,31 @@ def read_entries(connection: sqlite3.Connection, path: str, region: int, after: 
     """
     expected = after + 1
     while True:
-        try:
-            rows = connection.execute(
-                "SELECT idx, term, data, crc FROM log WHERE region = ? AND idx >= ? ORDER BY idx LIMIT ?",
-                (region, expected, _LOAD_ROWS),
-            ).fetchall()
-        except sqlite3.Error as error:
-            raise from_sqlite(error, path) from error
-        for row in rows:
+        found = 0
+        for entry in read_some(connection, path, region, expected, _LOAD_ROWS):
+            yield entry
+            found += 1
+        if found < _LOAD_ROWS:
+            return
+        expected += found
+
+
+def read_some(
+    connection: sqlite3.Connection, path: str, region: int, first: int, limit: int
+) -> Generator[Entry, None, None]:
+    """
+    Yield up to so many entries from C{first} on; the first of them may be missing if the log ends before it.
+
+    @raise CorruptFile: one is missing, or isn't what was written.
+    """
+    cursor = connection.cursor()
+    try:
+        # Row by row: entries may be large.
+        cursor.execute(
+            "SELECT idx, term, data, crc FROM log WHERE region = ? AND idx >= ? ORDER BY idx LIMIT ?",
+            (region, first, limit),
+        )
+        for expected, row in enumerate(cursor, first):
             if row[0] != expected:
                 raise CorruptFile(
                     f"{path}: entry {expected} of region {region} is missing before entry {row[0]}. The "
@@ -343,6 +360,7 @@ def read_entries(connection: sqlite3.Connection, path: str, region: int, after: 
             if row[3] != entry_checksum(region, *row[:3]):
                 raise _damaged(connection, f"entry {expected} of region {region}")
             yield Entry(*row[:3])
-            expected += 1
-        if len(rows) < _LOAD_ROWS:
-            return
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    finally:
+        cursor.close()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from random import Random
 from typing import Any, Protocol
 
@@ -26,7 +27,9 @@ from zope.interface import implementer
 
 from tinykv.errors import Fault, OutOfTime
 from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost
-from tinykv.raft.node import Node
+from tinykv.raft.group import Group, Ready
+from tinykv.raft.messages import Entry
+from tinykv.raft.refusals import Refused
 from tinykv.redis.command_keys import keys_of
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Database
@@ -60,6 +63,8 @@ _STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothi
 _UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
 _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
 
+#: The time between two ticks of the consensus, in seconds.
+TICK_SECONDS = 0.1
 #: A table with changes is flushed after this many seconds at the latest, so that a restart has little to replay.
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
@@ -143,7 +148,7 @@ class RegionHost:
         *,
         region: int,
         peer: int,
-        node: Node,
+        group: Group,
         execution: Execution,
         rows: RowStore,
         log_writer: ILogWriter,
@@ -157,6 +162,7 @@ class RegionHost:
         answered: Callable[[], None],
         stopped: Callable[[BaseException], None],
         now: Callable[[], float],
+        uptime: Callable[[], float],
         memtable_bytes: int,
         durability_os: bool,
         request_timeout: float,
@@ -168,12 +174,13 @@ class RegionHost:
         """
         @param now_ms: The time of day, in ms since 1970.
         @param now: The time in seconds since whenever, for how long work takes.
+        @param uptime: The same, sleep included, for leases.
         """
         self.start_id = execution.start_id
         self.execution = execution
         self.keyspace = execution.keyspace
         self.rows = rows
-        self.node = node
+        self.group = group
         self.applied = applied.index
         self.applied_term = applied.term
         self.ready = False
@@ -188,6 +195,7 @@ class RegionHost:
         self._reader = reader
         self._clock = clock
         self._now_ms = now_ms
+        self._uptime = uptime
         self._random = random
         self._flushed = flushed
         self._answered = answered
@@ -206,9 +214,11 @@ class RegionHost:
         #: When each write of the log that is under way began, oldest first.
         self._writes: deque[float] = deque()
         self._proposed_time = 0
-        self._last_index = node.last
+        #: Entries to be applied, in order.
+        self._entries: deque[Entry] = deque()
         self._flush_due: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
+        self._group_ticking: IDelayedCall | None = None
         self._busy_since: float | None = None
         self._expiring = False
         #: The last entry of the index of expiries that was dealt with, as were all before it.
@@ -225,15 +235,14 @@ class RegionHost:
     # Start and end
 
     def start(self) -> None:
-        """Begin this run's term; reads are answered from when its first entry is applied."""
-        index = self.node.campaign()
-        self._batches.append(Batch(index, True, [], 0, 0, self.node.term))
-        self._last_index = index
-        self._write_log()
+        """Ask to lead; reads are answered from when the first entry of this run's term is applied."""
+        self.group.campaign(self._uptime())
+        self._go_on()
         gone = {waiter.origin[0] for waiter in self.execution.waiters}
         for start_id in sorted(gone):
             self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
         self._tick()
+        self._tick_group()
 
     def close(self) -> Deferred[None]:
         """
@@ -245,8 +254,9 @@ class RegionHost:
             return succeed(None)
         closing: Deferred[None] = Deferred()
         self._closing = closing
-        if self._ticking is not None and self._ticking.active():
-            self._ticking.cancel()
+        for call in (self._ticking, self._group_ticking):
+            if call is not None and call.active():
+                call.cancel()
         self._maybe_closed()
         return closing
 
@@ -346,14 +356,23 @@ class RegionHost:
                 self._busy_since = self._clock.seconds()
             return
         self._busy_since = None
+        if not self.group.leads:
+            # So soon after the start; whoever begins to lead calls again.
+            return
         operations = self._pending
         self._pending = []
         if not operations:
             return
         self._keep_cache()
-        for part in _by_size(operations):
-            self._propose(part)
-        self._write_log()
+        parts = deque(_by_size(operations))
+        try:
+            while parts:
+                self._propose(parts[0])
+                parts.popleft()
+        except Refused:
+            # Too much is on its way; what could not go waits until some of it is durable.
+            self._pending = list(chain(*parts))
+        self._go_on()
         self._apply()
 
     def _propose(self, operations: list[Operation]) -> None:
@@ -362,7 +381,7 @@ class RegionHost:
         time = max(self._now_ms(), last)
         if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
             # Reads that wait for their client's writes; they're run behind the entries before them.
-            self._take(Batch(self._last_index, False, operations, 0, 0, 0))
+            self._take(Batch(self.group.last, False, operations, 0, 0, 0))
             return
         # Without records it only moves region time, which the reads look by.
         seed = self._random.getrandbits(64)
@@ -375,8 +394,8 @@ class RegionHost:
             self._refuse(operations)
             return
         self._proposed_time = time
-        self._last_index = self.node.propose(data)
-        self._take(Batch(self._last_index, True, operations, time, seed, self.node.term))
+        (index,) = self.group.propose([data])
+        self._take(Batch(index, True, operations, time, seed, self.group.term))
         self.entries += 1
 
     def _take(self, batch: Batch) -> None:
@@ -419,29 +438,56 @@ class RegionHost:
             self._propose(reads)
         self._answered()
 
-    def _write_log(self) -> None:
-        ready = self.node.ready()
-        if ready is None:
+    # Consensus
+
+    def _tick_group(self) -> None:
+        if self._failed:
             return
+        self._group_ticking = self._clock.callLater(TICK_SECONDS, self._tick_group)
+        self.group.tick(self._uptime())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Do what the group says is to be done: write, and apply what is decided."""
+        while not self._failed:
+            ready = self.group.ready()
+            if ready is None:
+                return
+            assert not ready.messages and not ready.promises and ready.snapshot is None, "there is no one else"
+            if ready.number:
+                self._write(ready)
+            if ready.committed:
+                self._entries += ready.committed
+                self._apply()
+
+    def _write(self, ready: Ready) -> None:
         batch = LogBatch()
-        if ready.hard_state is not None:
-            state = ready.hard_state
+        state = ready.hard_state
+        if state is not None:
             batch.hard_state(self._region, self._peer, state.term, state.vote, state.commit)
         entries = ready.entries
-        batch.append(self._region, entries[0].index, [(entry.term, entry.data) for entry in entries])
-        last = entries[-1]
+        if entries:
+            batch.append(self._region, entries[0].index, [(entry.term, entry.data) for entry in entries])
         begun = self._clock.seconds()
         self._writes.append(begun)
+        number = ready.number
 
         def written() -> None:
             self._writes.popleft()
             durations = self._durations
             durations.log_commit_seconds.observe(self._clock.seconds() - begun)
-            durations.log_commit_bytes.observe(sum(len(entry.data) for entry in entries))
-            self.node.persisted(last.index, last.term)
-            self._apply()
+            durations.log_commit_bytes.observe(sum([len(entry.data) for entry in entries]))
+            self.group.persisted(number)
+            self._go_on()
+            self._propose_waiting()
 
         self._log_writer.write(batch, written)
+
+    def _propose_waiting(self) -> None:
+        """Propose what came while there was no leader, or too much on its way."""
+        if self._pending and not self._turn_due and self.group.leads:
+            self._turn_due = True
+            self._clock.callLater(0, self._end_turn)
 
     # Apply
 
@@ -452,14 +498,24 @@ class RegionHost:
         self._pacer.run(self._apply_decided, self._applied)
 
     def _decided(self) -> bool:
+        """Say if there's something to apply, or to read from what is applied."""
         batches = self._batches
-        return bool(batches) and batches[0].index <= self.node.committed and not batches[0].reading
+        if not batches:
+            return bool(self._entries)
+        batch = batches[0]
+        if batch.reading:
+            return False
+        return bool(self._entries) or (not batch.logged and batch.index <= self.applied)
 
     def _apply_decided(self) -> None:
         """Apply what is decided, and what is decided meanwhile."""
         try:
             while self._decided():
-                self._apply_batch(self._batches.popleft())
+                batches = self._batches
+                if batches and not batches[0].logged and batches[0].index <= self.applied:
+                    self._run_all(batches.popleft().operations)
+                else:
+                    self._apply_entry(self._entries.popleft())
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
             # Before the entry counts as applied: the rows stay behind, and a restart replays it.
             self._fail(problem)
@@ -476,18 +532,21 @@ class RegionHost:
             self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
         self._maybe_closed()
 
-    def _apply_batch(self, batch: Batch) -> None:
-        execution = self.execution
-        if batch.logged:
-            assert batch.index == self.applied + 1, "entries are applied one after another"
-            if batch.operations:
-                execution.begin_entry(batch.time, batch.seed)
+    def _apply_entry(self, entry: Entry) -> None:
+        """Apply an entry: one that this run proposed with its clients, any other with nobody."""
+        assert entry.index == self.applied + 1, "entries are applied one after another"
+        batches = self._batches
+        if batches and batches[0].logged and batches[0].index == entry.index:
+            batch = batches.popleft()
+            assert batch.term == entry.term, "there is no one else who could have replaced it"
+            self.execution.begin_entry(batch.time, batch.seed)
             self._run_all(batch.operations)
-            self.applied = batch.index
-            self.applied_term = batch.term
+        else:
+            assert not entry.data, "what the log held at the start is applied by then"
             self.ready = True
-            return
-        self._run_all(batch.operations)
+        self.applied = entry.index
+        self.applied_term = entry.term
+        self.group.applied_to(entry.index)
 
     def _run_all(self, operations: list[Operation]) -> None:
         run = self.execution.run
@@ -697,9 +756,7 @@ class RegionHost:
         self._flushed()
         if not self.busy:
             self._busy_since = None
-        if self._pending and not self._turn_due:
-            self._turn_due = True
-            self._clock.callLater(0, self._end_turn)
+        self._propose_waiting()
         self._maybe_closed()
 
 

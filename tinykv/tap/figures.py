@@ -38,7 +38,7 @@ def measure(store: StoreService) -> None:
 
     counter("entries_total", "Log entries proposed.", lambda: host.entries)
     gauge("applied_index", "Index of the last entry applied.", lambda: host.applied)
-    gauge("log_entries_unapplied", "Entries on their way.", lambda: host.node.last - host.applied)
+    gauge("log_entries_unapplied", "Entries on their way.", lambda: host.group.last - host.applied)
     gauge("memtable_bytes", "Memory of changes that are not frozen yet.", lambda: rows.active_bytes)
     gauge("frozen_bytes", "Memory of changes on their way to disk.", lambda: rows.frozen_bytes)
     gauge("frozen_tables", "Tables of changes on their way to disk.", lambda: len(rows.frozen))

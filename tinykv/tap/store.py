@@ -28,7 +28,11 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.config import ConfigError, StoreConfig, load, override
 from tinykv.errors import Damaged, Fault
-from tinykv.raft.node import HardState, Node
+from tinykv.raft.config import RaftConfig
+from tinykv.raft.group import Group
+from tinykv.raft.log import Storage
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import HardState
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -44,9 +48,10 @@ from tinykv.server.status import describe
 from tinykv.storage.errors import StorageError
 from tinykv.storage.folder import Recovery, open_folder
 from tinykv.storage.log import Entry
+from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
-from tinykv.store.host import RegionHost
+from tinykv.store.host import TICK_SECONDS, RegionHost
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
@@ -57,6 +62,9 @@ from tinykv.tap.tls import TlsPort
 REGION = 1
 PEER = 1
 STORE_ID = 1
+
+#: Where there's no clock that counts while the system sleeps (macOS has it under another name), the monotonic one.
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 #: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
 EXIT_FAILED = 70
@@ -174,14 +182,15 @@ class StoreService(Service):
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        applied, node = recover(folder, execution)
+        applied, hard_state = recover(folder, execution)
+        self.log_reader = LogReader(folder.raft_path, REGION)
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
         self.host = RegionHost(
             region=REGION,
             peer=PEER,
-            node=node,
+            group=group_of(self.log_reader, hard_state, applied, Random(random.getrandbits(64))),
             execution=execution,
             rows=self.rows,
             log_writer=self.log_writer,
@@ -195,6 +204,7 @@ class StoreService(Service):
             answered=lambda: self.front.flush(),
             stopped=self._stop_failed,
             now=time.perf_counter,
+            uptime=uptime,
             memtable_bytes=config.memtable_bytes,
             durability_os=config.durability == "os",
             request_timeout=config.request_timeout,
@@ -341,6 +351,7 @@ class StoreService(Service):
         finally:
             self.front.close()
             self.rows.reader.close()
+            self.log_reader.close()
             self.folder.close()
         self.log.info("TinyKV has stopped")
 
@@ -370,6 +381,16 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
+def uptime() -> float:
+    """Tell the seconds since the system's start, sleep included: what leases are counted by (R18)."""
+    return time.clock_gettime(_UPTIME)
+
+
+def group_of(storage: Storage, hard_state: HardState, applied: ApplyState, random: Random) -> Group:
+    """Make the consensus of the region: one voter, this store's peer."""
+    return Group(PEER, RaftConfig(tick=TICK_SECONDS), random, storage, hard_state, Membership((PEER,)), applied.index)
+
+
 class Recoverable(Protocol):
     """Where a start finds a region: a folder that is open for serving, or one that is only looked at."""
 
@@ -382,11 +403,13 @@ class Recoverable(Protocol):
 
 def recover(
     folder: Recoverable, execution: Execution, progress: Callable[[int], None] | None = None
-) -> tuple[ApplyState, Node]:
+) -> tuple[ApplyState, HardState]:
     """
     Bring the commands' view of the data up to the end of the log.
 
-    @return: (what is applied now, the consensus node at the end of the log).
+    With no other voter to ask, all of the log is decided.
+
+    @return: (what is applied now, what this peer has promised).
     @raise StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
@@ -405,9 +428,9 @@ def recover(
         if progress is not None:
             progress(index)
     hard = found.hard_state
-    hard_state = HardState(0, 0, 0) if hard is None else HardState(hard.term, hard.vote, found.commit)
+    hard_state = HardState(0, 0, 0) if hard is None else HardState(hard.term, hard.vote, found.last[0])
     if term > hard_state.term:
         # A term is written down together with its first entry.
         raise Damaged(f"the log has an entry of term {term}, but the vote on disk is of term {hard_state.term}")
     applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
-    return applied, Node(PEER, hard_state, index)
+    return applied, hard_state

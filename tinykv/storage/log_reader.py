@@ -1,0 +1,89 @@
+"""
+What is durable of a region's log, for whoever has to send or apply it again.
+
+Another connection than the log writer's, read-only and query_only (R8); no read stays open after the call that made it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final, TypeVar
+
+from tinykv.raft.log import Compacted
+from tinykv.raft.messages import NORMAL, Entry, SnapshotMeta
+from tinykv.storage.connection import connect_reader
+from tinykv.storage.errors import from_sqlite
+from tinykv.storage.log import read_base, read_last, read_some, read_term
+
+T = TypeVar("T")
+
+#: Entries of one read at most.
+_ENTRIES: Final = 1024
+
+
+class LogReader:
+    """
+    The log of one region, as L{tinykv.raft.log.Storage} wants it.
+
+    @param path: where raft.db is, for connecting and for messages.
+    @param connection: an open connection instead of an own one; tests pass one to a database in memory.
+    """
+
+    def __init__(self, path: str, region: int, connection: sqlite3.Connection | None = None) -> None:
+        self._path = path
+        self._region = region
+        self._connection = connect_reader(path) if connection is None else connection
+
+    def _asked(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+
+    def last(self) -> tuple[int, int]:
+        """
+        @return: index and term of the last entry, or of the base.
+        """
+        return self._asked(lambda: read_last(self._connection, self._region))
+
+    def term(self, index: int) -> int:
+        """
+        @return: the term of an entry, or of the base.
+        @raise Compacted: it was cut off.
+        """
+        term = self._asked(lambda: read_term(self._connection, self._region, index))
+        if term is None:
+            raise Compacted(index)
+        return term
+
+    def entries(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        """
+        @return: entries from low to before high: at least one, then as many as have C{max_bytes} of data together.
+        @raise Compacted: the first was cut off.
+        """
+        if low <= self._asked(lambda: read_base(self._connection, self._region))[0]:
+            raise Compacted(low)
+        found: list[Entry] = []
+        size = 0
+        limit = min(high - low, _ENTRIES)
+        with closing(read_some(self._connection, self._path, self._region, low, limit)) as entries:
+            for entry in entries:
+                size += len(entry.data)
+                if found and size > max_bytes:
+                    break
+                found.append(Entry(entry.index, entry.term, NORMAL, entry.data))
+        return found
+
+    def snapshot(self) -> SnapshotMeta | None:
+        """
+        @return: None: the group has no one to send a snapshot to.
+        """
+        return None
+
+    def close(self) -> None:
+        """
+        Close the connection. No method may be called afterwards.
+        """
+        self._connection.close()
