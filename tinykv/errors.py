@@ -107,3 +107,31 @@ class Damaged(Fault):
 
     It's never answered to a client as if it were its mistake: the store stops serving and says which row it was.
     """
+
+
+class ControlRefused(Exception):
+    """
+    The cluster can't be changed or looked at in the way that an operator asked; nothing was done.
+
+    Its text is the reason, as a sentence for that person.
+    """
+
+
+class NotLeading(ControlRefused):
+    """
+    Only the store that leads can do it.
+
+    @ivar leader: That store's id; None while no leader is known.
+    """
+
+    def __init__(self, leader: int | None) -> None:
+        super().__init__("there is no leader; ask again" if leader is None else f"store {leader} leads, not this one")
+        self.leader = leader
+
+
+class ControlUnknown(Exception):
+    """
+    A change that an operator asked for may have been made, or may still be: its outcome got lost.
+
+    Its text says how, as a sentence for that person.
+    """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -384,4 +384,125 @@ class ISnapshotFiles(Interface):
 
         @param digest: The SHA-256 of the whole in hex, by which one that was begun is found again.
         @raise OSError: It can't be opened, or there's no room for it.
+        """
+
+
+class MemberView(TypedDict):
+    """
+    A member of the cluster, as one store sees it.
+
+    C{role} is C{voter}, C{learner} (it gets the log and has no vote), or C{outgoing} (it votes until the change that
+    is under way is done). C{up} says whether that store can be reached from the one that tells; of itself it's true.
+    """
+
+    store: int
+    address: str
+    role: str
+    leads: bool
+    up: bool
+
+
+class ReplicaView(TypedDict):
+    """
+    How far a member has one region's log: C{match} is the last entry that it's known to have, C{lag} by how many
+    entries that is behind the leader's last. Both are None where it isn't known, as on all stores but the leader's.
+    """
+
+    store: int
+    role: str
+    match: int | None
+    lag: int | None
+
+
+class RegionView(TypedDict):
+    """
+    A region, as one store sees it: the log is decided up to C{commit} and applied up to C{applied} there.
+
+    C{leader} is the store that leads it, None while none is known.
+    """
+
+    region: int
+    term: int
+    leader: int | None
+    commit: int
+    applied: int
+    members: list[ReplicaView]
+
+
+class ReplicaChecksum(TypedDict):
+    """
+    What one store's rows of a region sum up to, in hex; None if it didn't say in time.
+    """
+
+    store: int
+    checksum: str | None
+
+
+class RegionChecksums(TypedDict):
+    """
+    The checksums of one region's replicas, all of the moment when its entry C{index} was applied.
+    """
+
+    region: int
+    index: int
+    replicas: list[ReplicaChecksum]
+
+
+class IClusterControl(Interface):
+    """
+    What an operator may see of the stores of a cluster, and change.
+
+    Any method may be called on any store. One that only the leader can serve fails with
+    L{tinykv.errors.NotLeading} elsewhere; its caller passes the question on (L{tinykv.server.control}).
+    """
+
+    store_id: int = Attribute("The store that answers.")
+
+    def leader() -> int | None:
+        """
+        @return: The store that leads the first region, None while none is known.
+        """
+
+    def members() -> list[MemberView]:
+        """
+        @return: All members, by store id, as this store sees them.
+        """
+
+    def status() -> list[RegionView]:
+        """
+        @return: All regions that this store has a replica of, by id, as it sees them.
+        """
+
+    def add_store(store_id: int, address: str) -> Deferred[None]:
+        """
+        Begin to add a store: it becomes a learner of each region, and a voter when it has caught up, without being
+        asked again. For a store that is a member at that address already nothing is done.
+
+        @param address: Where other stores reach it, C{host:port}.
+        @return: fires when it's a learner durably. Fails with L{tinykv.errors.ControlRefused}, such as while another
+            change is under way, or for a store that was removed before; with L{tinykv.errors.ControlUnknown}.
+        """
+
+    def remove_store(store_id: int) -> Deferred[None]:
+        """
+        Begin to remove a store, up or not. One that leads hands leadership over first. A store that was removed never
+        comes back; its host may join under a new id with an empty folder.
+
+        @return: fires when the removal is decided durably. Fails with L{tinykv.errors.ControlRefused}, such as when
+            those that would be left and can be reached are no majority; with L{tinykv.errors.ControlUnknown}.
+        """
+
+    def transfer_leader(store_id: int | None) -> Deferred[int]:
+        """
+        Hand leadership to a store, or with None to whichever other voter has most of the log.
+
+        @return: fires with the store that leads now. Fails with L{tinykv.errors.ControlRefused}, such as when that
+            store isn't a voter or doesn't take over in time; with L{tinykv.errors.ControlUnknown}.
+        """
+
+    def checksum() -> Deferred[list[RegionChecksums]]:
+        """
+        Have all replicas sum up their rows, all behind the same entry.
+
+        @return: fires with what they said. Fails with L{tinykv.errors.ControlRefused}.
         """
