@@ -17,6 +17,7 @@ from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.operations import COMMANDS, EXEC, decode_records
 from tinykv.redis.table import commands_of
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.resp.replies import encode_command
 from tinykv.server.metrics import Metrics
@@ -30,8 +31,8 @@ from tinykv.storage.sessions import DataSession, LogSession
 from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import PEER, REGION, STORE_ID, group_of, recover
-from tinykv.testing.ended_log import EndedLog
+from tinykv.tap.store import REGION, STORE_ID, recover
+from tinykv.testing.alone import alone
 from tinykv.testing.memory_rows import MemoryRows
 from tinykv.testing.nothing_ahead import NothingAhead
 
@@ -205,13 +206,15 @@ class WholeStore:
         self._now_ms = now_ms
         self._client: Any = _Client(lambda reply: acknowledged(self.host.applied + 1))
         self.failures: list[BaseException] = []
+        metrics = Metrics()
+        log_writer = LogWriter(self.log)
         self.host = RegionHost(
             region=REGION,
-            peer=PEER,
-            group=group_of(EndedLog(applied.index, applied.term), hard_state, applied, Random(seed)),
+            replica=alone(log_writer, self.clock, metrics, applied, hard_state, Random(seed)),
+            descriptor=Descriptor.initial(1, [1]),
             execution=self.execution,
             rows=self.rows,
-            log_writer=LogWriter(self.log),
+            log_writer=log_writer,
             data_writer=DataWriter(self.data),
             reader=NothingAhead(self.clock),
             clock=self.clock,
@@ -226,7 +229,7 @@ class WholeStore:
             memtable_bytes=memtable_bytes,
             durability_os=durability_os,
             request_timeout=5.0,
-            durations=Metrics(),
+            durations=metrics,
         )
         self.host.start()
 

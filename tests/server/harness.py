@@ -28,6 +28,7 @@ from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.table import commands_of
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.state import ApplyState
 from tinykv.resp.replies import encode_command
 from tinykv.server.commands import CONNECTION_MODULES
@@ -39,8 +40,7 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import group_of
-from tinykv.testing.ended_log import EndedLog
+from tinykv.testing.alone import alone
 from tinykv.testing.nothing_ahead import NothingAhead
 
 TABLE = commands_of(MODULES)
@@ -136,10 +136,11 @@ class Store:
         self.execution.load(0)
         self.log = HeldLog(self.clock)
         self.stopped = False
+        metrics = Metrics()
         self.host = RegionHost(
             region=1,
-            peer=1,
-            group=group_of(EndedLog(), HardState(0, 0, 0), ApplyState(), Random(3)),
+            replica=alone(self.log, self.clock, metrics, ApplyState(), HardState(0, 0, 0), Random(3)),
+            descriptor=Descriptor.initial(1, [1]),
             execution=self.execution,
             rows=self.rows,
             log_writer=self.log,
@@ -156,7 +157,7 @@ class Store:
             stopped=self.defects.append,
             memtable_bytes=1 << 30,
             durability_os=False,
-            durations=Metrics(),
+            durations=metrics,
             request_timeout=5.0,
         )
         self.front = Front(

@@ -14,14 +14,15 @@ from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.operations import COMMANDS, EXEC, LOCAL, READ, WAITING, lookup
+from tinykv.region.descriptor import Descriptor
 from tinykv.resp.replies import encode_command
 from tinykv.server.metrics import Metrics
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import group_of, recover
+from tinykv.tap.store import recover
+from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
-from tinykv.testing.ended_log import EndedLog
 
 START = 1_700_000_000_000
 
@@ -145,10 +146,11 @@ class Hosted:
         )
         applied, hard_state = recover(Found(self.store), self.execution)
         self.replayed = applied
+        metrics = Metrics()
         self.host = RegionHost(
             region=1,
-            peer=1,
-            group=group_of(EndedLog(applied.index, applied.term), hard_state, applied, Random(self._starts)),
+            replica=alone(self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts)),
+            descriptor=Descriptor.initial(1, [1]),
             execution=self.execution,
             rows=self.store.rows,
             log_writer=self.store.log,
@@ -163,7 +165,7 @@ class Hosted:
             flushed=lambda: None,
             answered=self._answered,
             stopped=self.failures.append,
-            durations=Metrics(),
+            durations=metrics,
             **self.options,
         )
         self.host.start()

@@ -19,9 +19,8 @@ from tinykv.resp.replies import encode_command
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
-from tinykv.tap.store import PEER, group_of, recover
+from tinykv.tap.store import PEER, recover
 from tinykv.testing.embedded import TABLE
-from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.memory_rows import MemoryRows
 
 TIME = 1_700_000_000_000
@@ -128,15 +127,7 @@ class RecoverTests(SynchronousTestCase):
         log = Log([entry(1, 1, TIME, "INCR a"), Entry(2, 1, broken.data + b"x")])
         self.assertRaises(Damaged, recover, log, self.execute())
 
-    def test_the_node_keeps_its_promise(self) -> None:
+    def test_the_promise(self) -> None:
         """The vote is what was written down."""
-        state, hard_state = recover(Log([Entry(1, 1, b"")], term=7), self.execution)
+        _, hard_state = recover(Log([Entry(1, 1, b"")], term=7), self.execution)
         self.assertEqual(hard_state, HardState(7, PEER, 1))
-        group = group_of(EndedLog(1, 1), hard_state, state, Random(1))
-        group.campaign(0.0)
-        ready = group.ready()
-        assert ready is not None
-        self.assertEqual(ready.hard_state, HardState(8, PEER, 1))
-        self.assertFalse(group.leads)
-        group.persisted(ready.number)
-        self.assertTrue(group.leads)

@@ -18,6 +18,7 @@ from tinykv.interfaces import ILogWriter
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
+from tinykv.region.descriptor import Descriptor
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.server.session import Session
@@ -26,9 +27,9 @@ from tinykv.storage.log import Entry
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import group_of, recover
+from tinykv.tap.store import recover
+from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
-from tinykv.testing.ended_log import EndedLog
 from tinykv.testing.redis_model import RedisModel
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.clock import NodeClock, Process
@@ -124,15 +125,15 @@ class World(faults.Target):
         )
         applied, hard_state = recover(self.variant.folder(self.disk), execution)
         writer, data_writer = self.disk.start_writers(process, fsync=self._fsync)
+        durations = Durations()
+        log_writer = self.variant.writer(writer, process)
         host = RegionHost(
             region=1,
-            peer=1,
-            group=group_of(
-                EndedLog(applied.index, applied.term), hard_state, applied, Random(random.getrandbits(64))
-            ),
+            replica=alone(log_writer, process, durations, applied, hard_state, Random(random.getrandbits(64))),
+            descriptor=Descriptor.initial(1, [1]),
             execution=execution,
             rows=rows,
-            log_writer=self.variant.writer(writer, process),
+            log_writer=log_writer,
             data_writer=data_writer,
             reader=self.disk.start_reader(process, rows),
             clock=process,
@@ -147,7 +148,7 @@ class World(faults.Target):
             memtable_bytes=self._memtable_bytes,
             durability_os=not self._fsync,
             request_timeout=5.0,
-            durations=Durations(),
+            durations=durations,
         )
         front = Front(
             host,

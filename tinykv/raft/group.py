@@ -263,6 +263,12 @@ class Group:
         leader = self._core.leader
         return leader is not None and leader.lease_valid(now)
 
+    @property
+    def lease_end(self) -> float:
+        """Tell until when L{lease_valid} holds, if nothing else happens; minus infinity if it doesn't."""
+        leader = self._core.leader
+        return leader.lease_end if leader is not None else float("-inf")
+
     def unreachable(self, peer: int) -> None:
         """Learn that messages to a peer got lost."""
         if self._core.leader is not None:

@@ -375,6 +375,13 @@ class Leader:
         """
         return self._log.applied >= self.first and self._config.check_quorum and self.lease.valid(now)
 
+    @property
+    def lease_end(self) -> float:
+        """Tell until when L{lease_valid} holds, if nothing else happens; minus infinity if it doesn't."""
+        if self._log.applied >= self.first and self._config.check_quorum:
+            return self.lease.end
+        return float("-inf")
+
     # Handing over
 
     def transfer(self, target: int) -> None:

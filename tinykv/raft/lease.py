@@ -62,6 +62,11 @@ class Lease:
         self._rounds.clear()
         self.start = _NEVER
 
+    @property
+    def end(self) -> float:
+        """Tell until when it holds; minus infinity if it doesn't."""
+        return _NEVER if self.surrendered else self.start + self._duration
+
     def valid(self, now: float) -> bool:
         """Tell whether the lease holds at a time."""
         return now < self.start + self._duration and not self.surrendered

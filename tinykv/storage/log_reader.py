@@ -12,7 +12,8 @@ from contextlib import closing
 from typing import Final, TypeVar
 
 from tinykv.raft.log import Compacted
-from tinykv.raft.messages import NORMAL, Entry, SnapshotMeta
+from tinykv.raft.messages import Entry, SnapshotMeta
+from tinykv.raft.stored import entry_of
 from tinykv.storage.connection import connect_reader
 from tinykv.storage.errors import from_sqlite
 from tinykv.storage.log import read_base, read_last, read_some, read_term
@@ -73,7 +74,7 @@ class LogReader:
                 size += len(entry.data)
                 if found and size > max_bytes:
                     break
-                found.append(Entry(entry.index, entry.term, NORMAL, entry.data))
+                found.append(entry_of(entry.index, entry.term, entry.data))
         return found
 
     def snapshot(self) -> SnapshotMeta | None:

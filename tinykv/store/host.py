@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
+from math import inf
 from random import Random
 from typing import Any, Protocol
 
@@ -27,9 +28,9 @@ from zope.interface import implementer
 
 from tinykv.errors import Fault, OutOfTime
 from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost
-from tinykv.raft.group import Group, Ready
-from tinykv.raft.messages import Entry
-from tinykv.raft.refusals import Refused
+from tinykv.raft.messages import CHANGE, Entry
+from tinykv.raft.refusals import NotLeader, Refused
+from tinykv.raft.wire import decode_change
 from tinykv.redis.command_keys import keys_of
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Database
@@ -44,16 +45,20 @@ from tinykv.redis.operations import (
     WAITING,
     Client,
     Operation,
+    decode_records,
     encode_records,
 )
 from tinykv.redis.spec import CommandSpec
-from tinykv.region.entry import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, encode_header
+from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.entry import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, HEADER_BYTES, decode_header, encode_header
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.resp import replies
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
+from tinykv.store.durations import Durations
 from tinykv.store.pacing import Pacer
+from tinykv.store.replica import Replica
 
 _DISK_FULL = replies.error(
     b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
@@ -61,10 +66,9 @@ _DISK_FULL = replies.error(
 _TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing was done")
 _STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothing was done")
 _UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
+_UNDECIDED = replies.error(b"TIMEOUT no majority of the stores has answered in time; outcome unknown")
 _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
 
-#: The time between two ticks of the consensus, in seconds.
-TICK_SECONDS = 0.1
 #: A table with changes is flushed after this many seconds at the latest, so that a restart has little to replay.
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
@@ -77,56 +81,42 @@ OPERATIONS_A_LOOK = 32
 LAG_MS = 10
 
 
-class Histogram(Protocol):
-    """Takes observations, as C{prometheus_client.Histogram} does."""
-
-    def observe(self, amount: float) -> None:
-        """Take one."""
-
-
-class Durations(Protocol):
-    """Where the host tells how long its slow steps took; see L{tinykv.server.metrics.Metrics}."""
-
-    @property
-    def log_commit_seconds(self) -> Histogram:
-        """From handing a turn's entries to the log writer until they're durable."""
-
-    @property
-    def log_commit_bytes(self) -> Histogram:
-        """The bytes of such entries."""
-
-    @property
-    def flush_seconds(self) -> Histogram:
-        """From handing a table to the data writer until it's in data.db."""
-
-    @property
-    def flush_bytes(self) -> Histogram:
-        """The memory of such a table."""
-
-    @property
-    def turn_seconds(self) -> Histogram:
-        """How long applying what was decided held the reactor at a time."""
-
-
 class Batch:
     """
     A turn's operations on their way.
 
     @ivar index: The entry that has to be decided first.
     @ivar logged: Whether they have an entry of their own, which is the one at C{index}.
+    @ivar since: When it was proposed, by the clock.
     @ivar reading: Whether cold rows that they need are still being read ahead.
     """
 
-    __slots__ = ("index", "logged", "operations", "reading", "seed", "term", "time")
+    __slots__ = ("index", "logged", "operations", "reading", "seed", "since", "term", "time")
 
-    def __init__(self, index: int, logged: bool, operations: list[Operation], time: int, seed: int, term: int) -> None:
+    def __init__(
+        self, index: int, logged: bool, operations: list[Operation], time: int, seed: int, term: int, since: float
+    ) -> None:
         self.index = index
         self.logged = logged
         self.operations = operations
         self.reading = False
+        self.since = since
         self.time = time
         self.seed = seed
         self.term = term
+
+
+class Elsewhere(Protocol):
+    """Where operations go that can't be done here, since another peer leads, or none; nothing of them was done."""
+
+    def take(self, operations: list[Operation]) -> None:
+        """Take operations behind all that were taken before."""
+
+    def take_back(self, operations: list[Operation]) -> None:
+        """Take operations that were given up here, before all that are new."""
+
+    def leads(self, here: bool) -> None:
+        """Learn whether they can be done here now."""
 
 
 @implementer(IRegionHost)
@@ -135,7 +125,8 @@ class RegionHost:
     Hosts a store's region.
 
     @ivar applied: Index of the last entry applied; C{applied_term} is its term.
-    @ivar ready: Whether the entry that opened this run's term has been applied, so that reads may be answered.
+    @ivar ready: Whether this peer leads and has applied an entry of its term, so that it knows all that was decided
+        before and may propose and answer.
     @ivar growing_refused: Whether the disk is nearly full.
     @ivar stalled: Whether a write of the log has been under way for longer than C{request_timeout}.
     @ivar stopped: Called once with the failure that stops the store.
@@ -147,8 +138,8 @@ class RegionHost:
         self,
         *,
         region: int,
-        peer: int,
-        group: Group,
+        replica: Replica,
+        descriptor: Descriptor,
         execution: Execution,
         rows: RowStore,
         log_writer: ILogWriter,
@@ -180,7 +171,10 @@ class RegionHost:
         self.execution = execution
         self.keyspace = execution.keyspace
         self.rows = rows
-        self.group = group
+        self.replica = replica
+        self.group = replica.group
+        self.descriptor = descriptor
+        self.elsewhere: Elsewhere | None = None
         self.applied = applied.index
         self.applied_term = applied.term
         self.ready = False
@@ -189,7 +183,6 @@ class RegionHost:
         self.entries = 0
         self.flushes = 0
         self._region = region
-        self._peer = peer
         self._log_writer = log_writer
         self._data_writer = data_writer
         self._reader = reader
@@ -211,14 +204,12 @@ class RegionHost:
         self._batches: deque[Batch] = deque()
         self._pacer = Pacer(clock, now, answered, durations.turn_seconds.observe)
         self._turn_due = False
-        #: When each write of the log that is under way began, oldest first.
-        self._writes: deque[float] = deque()
+        #: Reads that may be answered from what is applied up to an index.
+        self._readable: deque[tuple[int, list[Operation]]] = deque()
         self._proposed_time = 0
-        #: Entries to be applied, in order.
-        self._entries: deque[Entry] = deque()
+        self._entries = replica.entries
         self._flush_due: IDelayedCall | None = None
         self._ticking: IDelayedCall | None = None
-        self._group_ticking: IDelayedCall | None = None
         self._busy_since: float | None = None
         self._expiring = False
         #: The last entry of the index of expiries that was dealt with, as were all before it.
@@ -235,14 +226,12 @@ class RegionHost:
     # Start and end
 
     def start(self) -> None:
-        """Ask to lead; reads are answered from when the first entry of this run's term is applied."""
-        self.group.campaign(self._uptime())
-        self._go_on()
+        """Take part in the group; clients are answered from when it's known who leads."""
+        self.replica.start(self)
         gone = {waiter.origin[0] for waiter in self.execution.waiters}
         for start_id in sorted(gone):
             self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
         self._tick()
-        self._tick_group()
 
     def close(self) -> Deferred[None]:
         """
@@ -254,9 +243,8 @@ class RegionHost:
             return succeed(None)
         closing: Deferred[None] = Deferred()
         self._closing = closing
-        for call in (self._ticking, self._group_ticking):
-            if call is not None and call.active():
-                call.cancel()
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
         self._maybe_closed()
         return closing
 
@@ -270,6 +258,7 @@ class RegionHost:
         if self.rows.frozen:
             return
         self._closed = True
+        self.replica.stop()
         closing, self._closing = self._closing, None
         closing.callback(None)
 
@@ -279,6 +268,7 @@ class RegionHost:
             return
         self._failed = True
         self._pacer.stop()
+        self.replica.stop()
         self._stopped(problem)
         if self._closing is not None:
             closing, self._closing = self._closing, None
@@ -298,7 +288,7 @@ class RegionHost:
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
-        if not self.ready or pacer.paused:
+        if not self.ready or pacer.paused or self._entries or not self._holds_lease():
             self.submit((READ, client, number, db, spec, arguments, None))
             return None
         pacer.look()
@@ -356,8 +346,11 @@ class RegionHost:
                 self._busy_since = self._clock.seconds()
             return
         self._busy_since = None
-        if not self.group.leads:
-            # So soon after the start; whoever begins to lead calls again.
+        if not self.ready:
+            # Where no one else could lead, it's so soon after the start that this one doesn't yet.
+            if self.elsewhere is not None and self._pending:
+                operations, self._pending = self._pending, []
+                self.elsewhere.take(operations)
             return
         operations = self._pending
         self._pending = []
@@ -372,7 +365,7 @@ class RegionHost:
         except Refused:
             # Too much is on its way; what could not go waits until some of it is durable.
             self._pending = list(chain(*parts))
-        self._go_on()
+        self.replica.go_on()
         self._apply()
 
     def _propose(self, operations: list[Operation]) -> None:
@@ -381,7 +374,7 @@ class RegionHost:
         time = max(self._now_ms(), last)
         if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
             # Reads that wait for their client's writes; they're run behind the entries before them.
-            self._take(Batch(self.group.last, False, operations, 0, 0, 0))
+            self._take(Batch(self.group.last, False, operations, 0, 0, self.group.term, self._clock.seconds()))
             return
         # Without records it only moves region time, which the reads look by.
         seed = self._random.getrandbits(64)
@@ -395,7 +388,7 @@ class RegionHost:
             return
         self._proposed_time = time
         (index,) = self.group.propose([data])
-        self._take(Batch(index, True, operations, time, seed, self.group.term))
+        self._take(Batch(index, True, operations, time, seed, self.group.term, self._clock.seconds()))
         self.entries += 1
 
     def _take(self, batch: Batch) -> None:
@@ -440,52 +433,65 @@ class RegionHost:
 
     # Consensus
 
-    def _tick_group(self) -> None:
-        if self._failed:
-            return
-        self._group_ticking = self._clock.callLater(TICK_SECONDS, self._tick_group)
-        self.group.tick(self._uptime())
-        self._go_on()
+    def decided(self) -> None:
+        """Learn that there's something to apply."""
+        self._apply()
 
-    def _go_on(self) -> None:
-        """Do what the group says is to be done: write, and apply what is decided."""
-        while not self._failed:
-            ready = self.group.ready()
-            if ready is None:
-                return
-            assert not ready.messages and not ready.promises and ready.snapshot is None, "there is no one else"
-            if ready.number:
-                self._write(ready)
-            if ready.committed:
-                self._entries += ready.committed
-                self._apply()
-
-    def _write(self, ready: Ready) -> None:
-        batch = LogBatch()
-        state = ready.hard_state
-        if state is not None:
-            batch.hard_state(self._region, self._peer, state.term, state.vote, state.commit)
-        entries = ready.entries
-        if entries:
-            batch.append(self._region, entries[0].index, [(entry.term, entry.data) for entry in entries])
-        begun = self._clock.seconds()
-        self._writes.append(begun)
-        number = ready.number
-
-        def written() -> None:
-            self._writes.popleft()
-            durations = self._durations
-            durations.log_commit_seconds.observe(self._clock.seconds() - begun)
-            durations.log_commit_bytes.observe(sum([len(entry.data) for entry in entries]))
-            self.group.persisted(number)
-            self._go_on()
+    def persisted(self) -> None:
+        """Learn that something is durable: there may be room for more."""
+        if self._pending:
             self._propose_waiting()
 
-        self._log_writer.write(batch, written)
+    def role_changed(self) -> None:
+        """Learn that this peer begins or ceases to lead, or that another one does."""
+        self._look_at_role()
+
+    def _look_at_role(self) -> None:
+        group = self.group
+        ready = group.leads and self.applied_term == group.term
+        if ready != self.ready:
+            self.ready = ready
+            self.log.info(
+                "region {region}: this store {leads} in term {term}",
+                region=self._region,
+                leads="leads" if ready else "doesn't lead any more",
+                term=group.term,
+            )
+        if self.elsewhere is not None:
+            self.elsewhere.leads(ready)
+        if self._pending:
+            self._propose_waiting()
+
+    def _holds_lease(self) -> bool:
+        """Say if reads may be answered now from what is applied; the clock is looked at after they came (R18)."""
+        end = self.replica.lease_end
+        return end == inf or self._uptime() < end
+
+    def readable(self, context: object, index: int) -> None:
+        """Learn that reads may be answered when what is at an index has been applied."""
+        self._readable.append((index, context))  # type: ignore[arg-type]  # it's what read_index was given
+        self._apply()
+
+    def unreadable(self, context: object) -> None:
+        """Learn that reads have to be asked for anew."""
+        self._give_back(context)  # type: ignore[arg-type]  # as above
+
+    def _give_back(self, operations: list[Operation]) -> None:
+        """Let operations, of which nothing was done, be done elsewhere; nobody waits for what was given up."""
+        operations = [
+            operation for operation in operations if operation[1] is not NOBODY or operation[0] in (INTERNAL, WAITING)
+        ]
+        if not operations:
+            return
+        if self.elsewhere is not None:
+            self.elsewhere.take_back(operations)
+        else:
+            self._pending[:0] = operations
+            self._propose_waiting()
 
     def _propose_waiting(self) -> None:
         """Propose what came while there was no leader, or too much on its way."""
-        if self._pending and not self._turn_due and self.group.leads:
+        if not self._turn_due:
             self._turn_due = True
             self._clock.callLater(0, self._end_turn)
 
@@ -499,6 +505,8 @@ class RegionHost:
 
     def _decided(self) -> bool:
         """Say if there's something to apply, or to read from what is applied."""
+        if self._readable and self._readable[0][0] <= self.applied:
+            return True
         batches = self._batches
         if not batches:
             return bool(self._entries)
@@ -512,8 +520,10 @@ class RegionHost:
         try:
             while self._decided():
                 batches = self._batches
-                if batches and not batches[0].logged and batches[0].index <= self.applied:
-                    self._run_all(batches.popleft().operations)
+                if self._readable and self._readable[0][0] <= self.applied:
+                    self._run_all(self._readable.popleft()[1])
+                elif batches and not batches[0].logged and batches[0].index <= self.applied:
+                    self._run_reads(batches.popleft().operations)
                 else:
                     self._apply_entry(self._entries.popleft())
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
@@ -535,18 +545,47 @@ class RegionHost:
     def _apply_entry(self, entry: Entry) -> None:
         """Apply an entry: one that this run proposed with its clients, any other with nobody."""
         assert entry.index == self.applied + 1, "entries are applied one after another"
+        execution = self.execution
         batches = self._batches
-        if batches and batches[0].logged and batches[0].index == entry.index:
+        if batches and batches[0].index == entry.index and batches[0].logged and batches[0].term == entry.term:
             batch = batches.popleft()
-            assert batch.term == entry.term, "there is no one else who could have replaced it"
-            self.execution.begin_entry(batch.time, batch.seed)
+            execution.begin_entry(batch.time, batch.seed)
             self._run_all(batch.operations)
         else:
-            assert not entry.data, "what the log held at the start is applied by then"
-            self.ready = True
+            while batches and batches[0].term < entry.term:
+                # Whatever an earlier term proposed for this index or a later one was replaced (R2).
+                self._give_back(batches.popleft().operations)
+            if entry.kind == CHANGE:
+                self._change(entry)
+            elif entry.data:
+                execution.begin_entry(*decode_header(entry.data))
+                self._run_all(decode_records(entry.data, HEADER_BYTES, execution.table))
         self.applied = entry.index
         self.applied_term = entry.term
-        self.group.applied_to(entry.index)
+        self.replica.applied_to(entry.index)
+        if not self.ready and entry.term == self.group.term:
+            self._look_at_role()
+
+    def _change(self, entry: Entry) -> None:
+        """Apply a change of the region's peers."""
+        change = decode_change(entry.data)
+        before = self.group.membership
+        membership = self.group.apply_change(change)
+        if membership != before:
+            self.descriptor = self.descriptor.changed(change, membership)
+            self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
+
+    def _run_reads(self, operations: list[Operation]) -> None:
+        """Run reads whose place has come, if this peer still leads; else ask who does what they have to see."""
+        if self.ready and self._holds_lease():
+            self._run_all(operations)
+            return
+        try:
+            self.group.read_index(operations)
+        except NotLeader:
+            self._give_back(operations)
+            return
+        self._clock.callLater(0, self.replica.go_on)
 
     def _run_all(self, operations: list[Operation]) -> None:
         run = self.execution.run
@@ -613,16 +652,23 @@ class RegionHost:
 
         Their writes may still happen: once, if ever. Waiters of blocking commands wait anyhow, and stay.
         """
-        stalled = bool(self._writes) and self._clock.seconds() - self._writes[0] > self._request_timeout
+        oldest = self.replica.oldest_write
+        stalled = oldest is not None and self._clock.seconds() - oldest > self._request_timeout
         if stalled != self.stalled:
             self.stalled = stalled
             if stalled:
                 self.log.error("the log writer has not answered for {seconds} s", seconds=self._request_timeout)
             else:
                 self.log.info("the log writer answers again")
-        if stalled:
-            for batch in self._batches:
-                batch.operations = [self._give_up(operation) for operation in batch.operations]
+        late = self._clock.seconds() - self._request_timeout
+        committed = self.group.committed
+        given_up = False
+        for batch in self._batches:
+            if stalled or (batch.index > committed and batch.since < late):
+                unknown = _UNKNOWN if stalled else _UNDECIDED
+                batch.operations = [self._give_up(operation, unknown) for operation in batch.operations]
+                given_up = True
+        if given_up:
             self._answered()
 
     def _look_for_busy(self) -> None:
@@ -649,12 +695,12 @@ class RegionHost:
         self._pending[:0] = kept
 
     @staticmethod
-    def _give_up(operation: Operation) -> Operation:
+    def _give_up(operation: Operation, unknown: bytes) -> Operation:
         """Answer an operation that is under way; if it's done after all nobody is told."""
         kind, client, number, *rest = operation
         if kind in (WAITING, INTERNAL, LOCAL) or client is NOBODY:
             return operation
-        client.answer(number, _STALLED if kind in (READ, READ_EXEC) else _UNKNOWN)
+        client.answer(number, _STALLED if kind in (READ, READ_EXEC) else unknown)
         return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])
 
     def _look_for_due(self) -> None:

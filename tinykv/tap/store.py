@@ -30,7 +30,6 @@ from tinykv.config import ConfigError, StoreConfig, load, override
 from tinykv.errors import Damaged, Fault
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
-from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import HardState
 from tinykv.redis.commands import MODULES, VALUE_TYPES
@@ -38,6 +37,7 @@ from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.operations import decode_records
 from tinykv.redis.table import commands_of
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.server.commands import CONNECTION_MODULES
@@ -51,7 +51,8 @@ from tinykv.storage.log import Entry
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
-from tinykv.store.host import TICK_SECONDS, RegionHost
+from tinykv.store.host import RegionHost
+from tinykv.store.replica import Replica
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
@@ -187,10 +188,29 @@ class StoreService(Service):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
+        raft = RaftConfig()
+        replica = Replica(
+            region=REGION,
+            group=Group(
+                PEER,
+                raft,
+                Random(random.getrandbits(64)),
+                self.log_reader,
+                hard_state,
+                Membership((PEER,)),
+                applied.index,
+            ),
+            log_writer=self.log_writer,
+            send=lambda message: None,
+            clock=self._reactor,
+            uptime=uptime,
+            tick_seconds=raft.tick,
+            durations=self.metrics,
+        )
         self.host = RegionHost(
             region=REGION,
-            peer=PEER,
-            group=group_of(self.log_reader, hard_state, applied, Random(random.getrandbits(64))),
+            replica=replica,
+            descriptor=Descriptor.initial(REGION, [STORE_ID]),
             execution=execution,
             rows=self.rows,
             log_writer=self.log_writer,
@@ -384,11 +404,6 @@ def _now_ms() -> int:
 def uptime() -> float:
     """Tell the seconds since the system's start, sleep included: what leases are counted by (R18)."""
     return time.clock_gettime(_UPTIME)
-
-
-def group_of(storage: Storage, hard_state: HardState, applied: ApplyState, random: Random) -> Group:
-    """Make the consensus of the region: one voter, this store's peer."""
-    return Group(PEER, RaftConfig(tick=TICK_SECONDS), random, storage, hard_state, Membership((PEER,)), applied.index)
 
 
 class Recoverable(Protocol):

@@ -1,0 +1,141 @@
+"""
+What a region is: its range, its epoch, and its peers, each on a store.
+
+A descriptor is a row like any other and changes only by applying entries, so every replica has the same at the same
+index (R4 of the design). The epoch has two parts: C{conf_ver} rises with each change of the peers, C{version} with
+each change of the range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from struct import Struct
+from struct import error as struct_error
+from typing import Final
+
+from tinykv.codec import pack_strings, unpack_strings
+from tinykv.errors import Damaged
+from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, everyone
+
+FORMAT: Final = 1
+_HEAD = Struct(">BQQQB")
+_SETS = Struct(">BBBBB")
+_PEER = Struct(">QQ")
+_ID = Struct(">Q")
+
+
+def descriptor_key(region: int) -> bytes:
+    """Give the row key of a region's descriptor, in the family C{region}."""
+    return b"descriptor" + region.to_bytes(8, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """
+    A region at an index of its log.
+
+    @ivar region: Its id.
+    @ivar start: The first key of its range; C{end} the first behind it, empty for none.
+    @ivar stores: The store of each peer that belongs to the group, by peer id.
+    @ivar membership: Which of the peers vote.
+    @ivar next_peer: A peer id that was never used: a store that comes back is a new peer.
+    """
+
+    region: int
+    start: bytes
+    end: bytes
+    conf_ver: int
+    version: int
+    stores: dict[int, int]
+    membership: Membership
+    next_peer: int
+
+    @classmethod
+    def initial(cls, region: int, stores: list[int]) -> Descriptor:
+        """Give the descriptor with which a cluster of these stores begins: one region, a voter on each store."""
+        peers = {peer: store for peer, store in enumerate(sorted(stores), 1)}
+        return cls(region, b"", b"", 1, 1, peers, Membership(tuple(peers)), len(peers) + 1)
+
+    def peer_on(self, store: int) -> int | None:
+        """Name the peer on a store, if there is one."""
+        for peer, held in self.stores.items():
+            if held == store:
+                return peer
+        return None
+
+    def encode(self) -> bytes:
+        """Give the row."""
+        members = self.membership
+        sets = (members.voters, members.learners, members.outgoing, members.learners_next)
+        return b"".join(
+            (
+                _HEAD.pack(FORMAT, self.conf_ver, self.version, self.next_peer, len(self.stores)),
+                *(_PEER.pack(peer, store) for peer, store in sorted(self.stores.items())),
+                _SETS.pack(*map(len, sets), members.auto_leave),
+                *(_ID.pack(peer) for peers in sets for peer in peers),
+                pack_strings([self.start, self.end]),
+            )
+        )
+
+    @classmethod
+    def decode(cls, region: int, row: bytes) -> Descriptor:
+        """
+        Read the row.
+
+        @raise Damaged: It isn't one.
+        """
+        try:
+            form, conf_ver, version, next_peer, count = _HEAD.unpack_from(row)
+            if form != FORMAT:
+                raise Damaged(f"the descriptor of region {region} has the unknown form {form}")
+            at = _HEAD.size
+            stores: dict[int, int] = {}
+            for _ in range(count):
+                peer, store = _PEER.unpack_from(row, at)
+                stores[peer] = store
+                at += _PEER.size
+            *lengths, auto_leave = _SETS.unpack_from(row, at)
+            at += _SETS.size
+            sets: list[tuple[int, ...]] = []
+            for length in lengths:
+                sets.append(tuple(_ID.unpack_from(row, at + 8 * place)[0] for place in range(length)))
+                at += 8 * length
+        except struct_error as problem:
+            raise Damaged(f"the descriptor of region {region} is cut off") from problem
+        strings, end = unpack_strings(row, at)
+        if len(strings) != 2 or end != len(row):
+            raise Damaged(f"the descriptor of region {region} doesn't end where it should")
+        voters, learners, outgoing, learners_next = sets
+        membership = Membership(voters, learners, outgoing, learners_next, bool(auto_leave))
+        if everyone(membership) != set(stores):
+            raise Damaged(f"the descriptor of region {region} has peers without a store")
+        return cls(region, strings[0], strings[1], conf_ver, version, stores, membership, next_peer)
+
+    # Changes
+
+    def adding(self, store: int, *, voter: bool) -> Change:
+        """Give the change that adds a peer on a store, or promotes the learner there."""
+        known = self.peer_on(store)
+        peer = self.next_peer if known is None else known
+        return Change((Step(ADD_VOTER if voter else ADD_LEARNER, peer),), context=_ID.pack(store))
+
+    def removing(self, store: int) -> Change:
+        """Give the change that removes the peer on a store, which must be there."""
+        peer = self.peer_on(store)
+        assert peer is not None, "there is a peer on that store"
+        return Change((Step(REMOVE, peer),))
+
+    def changed(self, change: Change, membership: Membership) -> Descriptor:
+        """
+        Give the descriptor after a change has been applied.
+
+        @param membership: What the change made of the membership.
+        """
+        stores = dict(self.stores)
+        for (_, peer), place in zip(change.steps, range(0, len(change.context), _ID.size), strict=False):
+            stores.setdefault(peer, _ID.unpack_from(change.context, place)[0])
+        kept = {peer: store for peer, store in stores.items() if peer in everyone(membership)}
+        next_peer = max(self.next_peer, *(peer + 1 for _, peer in change.steps), 0) if change.steps else self.next_peer
+        return replace(
+            self, conf_ver=self.conf_ver + 1, stores=kept, membership=membership, next_peer=next_peer
+        )

@@ -1,0 +1,192 @@
+"""
+A region's peer at work: what its Raft group wants is written, sent, and handed on to be applied.
+
+L{tinykv.raft.group} decides and does nothing; here it is done. Appends leave at once, and the same entries go to the
+log writer beside that; what promises something (votes, acknowledgements) waits until exactly its write is durable.
+Nothing is handed on before it is decided and durable here (R6 of the design).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from tinykv.interfaces import ILogWriter
+from tinykv.raft.group import Group, Ready
+from tinykv.raft.messages import Entry, Message
+from tinykv.raft.stored import stored_data
+from tinykv.storage.writers import LogBatch
+from tinykv.store.durations import Durations
+
+
+class ReplicaUser(Protocol):
+    """Who applies what is decided; see L{tinykv.store.host.RegionHost}."""
+
+    def decided(self) -> None:
+        """Learn that L{Replica.entries} has more."""
+
+    def role_changed(self) -> None:
+        """Learn that this peer begins or ceases to lead, or that another does."""
+
+    def readable(self, context: object, index: int) -> None:
+        """Learn that a read may be answered when what is at an index has been applied."""
+
+    def unreadable(self, context: object) -> None:
+        """Learn that a read has to be asked for anew: whoever was asked doesn't lead any more."""
+
+    def persisted(self) -> None:
+        """Learn that something has become durable."""
+
+
+class Replica:
+    """
+    One region's consensus.
+
+    @ivar entries: What is to be applied, in order. Whoever applies it takes it from here.
+    @ivar lease_end: Until when, by C{uptime}, this peer may answer reads from what is applied; minus infinity if not.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: int,
+        group: Group,
+        log_writer: ILogWriter,
+        send: Callable[[Message], None],
+        clock: IReactorTime,
+        uptime: Callable[[], float],
+        tick_seconds: float,
+        durations: Durations,
+    ) -> None:
+        """
+        @param send: Sends a message to the peer that it's for, some time this turn.
+        @param uptime: The time in seconds since whenever, sleep included, for leases.
+        """
+        self.group = group
+        self.entries: deque[Entry] = deque()
+        self.lease_end = -inf
+        self._region = region
+        self._log_writer = log_writer
+        self._send = send
+        self._clock = clock
+        self._uptime = uptime
+        self._tick_seconds = tick_seconds
+        self._durations = durations
+        self._user: ReplicaUser | None = None
+        #: When each write of the log that is under way began, oldest first.
+        self._writes: deque[float] = deque()
+        self._role = (group.term, group.leader_id)
+        self._ticking: IDelayedCall | None = None
+        self._due = False
+        self._stopped = False
+
+    # Begin and end
+
+    def start(self, user: ReplicaUser) -> None:
+        """Begin to count time. A peer that has nobody to ask asks for leadership at once."""
+        self._user = user
+        if self.group.membership.voters == (self.group.peer,):
+            self.group.campaign(self._uptime())
+        self._tick()
+
+    def stop(self) -> None:
+        """Do nothing any more."""
+        self._stopped = True
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
+
+    @property
+    def oldest_write(self) -> float | None:
+        """Say since when the oldest write of the log is under way, by the clock; None if none is."""
+        return self._writes[0] if self._writes else None
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        self._ticking = self._clock.callLater(self._tick_seconds, self._tick)
+        self.group.tick(self._uptime())
+        self.go_on()
+
+    # What comes in
+
+    def received(self, message: Message) -> None:
+        """Take a message of another peer; what follows from all of a turn's is done at its end."""
+        if self._stopped:
+            return
+        self.group.step(message, self._uptime())
+        if not self._due:
+            self._due = True
+            self._clock.callLater(0, self.go_on)
+
+    # What goes out
+
+    def go_on(self) -> None:
+        """Do what the group says is to be done."""
+        self._due = False
+        user = self._user
+        while not self._stopped:
+            ready = self.group.ready()
+            if ready is None:
+                break
+            for message in ready.messages:
+                self._send(message)
+            if ready.number:
+                self._write(ready)
+            assert user is not None, "it was started"
+            if ready.committed:
+                self.entries += ready.committed
+                user.decided()
+            for context, index in ready.reads:
+                user.readable(context, index)
+            for context in ready.lost_reads:
+                user.unreadable(context)
+        self._look_at_role()
+
+    def _look_at_role(self) -> None:
+        group = self.group
+        self.lease_end = group.lease_end
+        role = (group.term, group.leader_id)
+        if role != self._role and not self._stopped:
+            self._role = role
+            if group.leads:
+                # The first round of heartbeats, and with it the lease, needn't wait for the next tick.
+                group.tick(self._uptime())
+                self.go_on()
+            assert self._user is not None
+            self._user.role_changed()
+
+    def applied_to(self, index: int) -> None:
+        """Learn up to where entries have been applied."""
+        self.group.applied_to(index)
+        self.lease_end = self.group.lease_end
+
+    def _write(self, ready: Ready) -> None:
+        batch = LogBatch()
+        state = ready.hard_state
+        if state is not None:
+            batch.hard_state(self._region, self.group.peer, state.term, state.vote, state.commit)
+        entries = ready.entries
+        if entries:
+            batch.append(self._region, entries[0].index, [(entry.term, stored_data(entry)) for entry in entries])
+        begun = self._clock.seconds()
+        self._writes.append(begun)
+
+        def written() -> None:
+            self._writes.popleft()
+            durations = self._durations
+            durations.log_commit_seconds.observe(self._clock.seconds() - begun)
+            durations.log_commit_bytes.observe(sum([len(entry.data) for entry in entries]))
+            if self._stopped:
+                return
+            for message in ready.promises:
+                self._send(message)
+            self.group.persisted(ready.number)
+            self.go_on()
+            assert self._user is not None
+            self._user.persisted()
+
+        self._log_writer.write(batch, written)

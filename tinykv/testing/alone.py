@@ -1,0 +1,48 @@
+"""
+The consensus of a region that has no other peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+
+from tinykv.interfaces import ILogWriter
+from tinykv.raft.config import RaftConfig
+from tinykv.raft.group import Group
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import HardState, Message
+from tinykv.region.state import ApplyState
+from tinykv.store.durations import Durations
+from tinykv.store.replica import Replica
+from tinykv.testing.ended_log import EndedLog
+
+
+def alone(
+    log_writer: ILogWriter,
+    clock: IReactorTime,
+    durations: Durations,
+    applied: ApplyState,
+    hard_state: HardState,
+    random: Random,
+    uptime: Callable[[], float] | None = None,
+) -> Replica:
+    """Make the replica of region 1 on a store that has applied all of its log."""
+    config = RaftConfig()
+    storage = EndedLog(applied.index, applied.term)
+    return Replica(
+        region=1,
+        group=Group(1, config, random, storage, hard_state, Membership((1,)), applied.index),
+        log_writer=log_writer,
+        send=_nobody_else,
+        clock=clock,
+        uptime=uptime if uptime is not None else clock.seconds,
+        tick_seconds=config.tick,
+        durations=durations,
+    )
+
+
+def _nobody_else(message: Message) -> None:
+    raise AssertionError(f"there is no peer {message.to}")
