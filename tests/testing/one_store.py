@@ -127,9 +127,7 @@ class World(faults.Target):
         host = RegionHost(
             region=1,
             peer=1,
-            group=group_of(
-                EndedLog(applied.index, applied.term), hard_state, applied, Random(random.getrandbits(64))
-            ),
+            group=group_of(EndedLog(applied.index, applied.term), hard_state, applied, Random(random.getrandbits(64))),
             execution=execution,
             rows=rows,
             log_writer=self.variant.writer(writer, process),
