@@ -8,7 +8,8 @@ from typing import Any
 
 from tinykv.testing.history import Operation
 from tinykv.testing.linearizability import Model, accepts
-from tinykv.testing.redis_model import Exec, Failed, Watch
+from tinykv.testing.redis_model import Exec, Watch
+from tinykv.testing.redis_space import Failed
 
 
 def asked(line: str) -> Any:

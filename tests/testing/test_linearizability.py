@@ -13,7 +13,9 @@ from tests.testing.histories import Row, history, linearizable_by_force, lineari
 from tinykv.testing.explanation import explain
 from tinykv.testing.history import History, Operation
 from tinykv.testing.linearizability import Verdict, check, check_part, parts
-from tinykv.testing.redis_model import Between, Exec, Failed, InAnyOrder, RedisModel, State, Watch
+from tinykv.testing.redis_commands import Between, InAnyOrder
+from tinykv.testing.redis_model import Exec, RedisModel, Watch
+from tinykv.testing.redis_space import Failed, State
 
 MODEL = RedisModel()
 
