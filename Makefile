@@ -31,7 +31,7 @@ PY := $(VENV)/bin/python
 # The editable mode that Twisted's plugin search sees; code that changes needs no new installation.
 INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 
-.PHONY: help run test check lint types layers redis node bench clean
+.PHONY: help run test check lint types layers golden redis node bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
@@ -52,6 +52,9 @@ types: $(VENV)/.dev ## Check the types
 
 layers: $(VENV)/.dev ## Check who imports whom, and that documents and code agree
 	@$(PY) -m twisted.trial tests.test_layers tests.test_house
+
+golden: $(VENV)/.dev ## Write down how the conversations of tests/testdata/raft go now; review the difference
+	@$(PY) -m tests.raft.golden --write
 
 proof-%: $(VENV)/.dev redis ## Run the long form of a proof, tests/proofs/NAME.py; figures go to docs/evidence/NAME.md
 	@$(PY) -m tests.proofs.$*

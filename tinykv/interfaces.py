@@ -187,7 +187,7 @@ class IPeering(Interface):
     def send_snapshot(store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
         """
         Send a file, on a connection of its own; broken ones are resumed where they broke. The file mustn't change
-        meanwhile.
+        meanwhile. There may be one at a time for each region and store.
 
         @return: fires when the other store has the file whole and verified. Fails with
             L{tinykv.peering.errors.SnapshotFailed}; may be cancelled.
@@ -303,7 +303,7 @@ class IFolderIds(Interface):
         """
         Remember a store's folder, if none is remembered yet; the first that was given stays.
 
-        @return: fires when it's durable. From the call on L{lookup} may tell it, or from then on.
+        @return: fires when it's durable; L{lookup} tells it by then.
         """
 
 

@@ -480,8 +480,6 @@ class ReconnectTests(LinkCase):
         one.peering.send(2, 9, VOTE_MESSAGE)
         network.run(1)
         self.assertFalse(one.peering.is_up(2))
-        calls = [call for call in network.clock.getDelayedCalls() if "BackOff" in repr(call)]
-        self.assertEqual(calls, [])
 
     def test_close_of_a_store_that_is_alone(self) -> None:
         network, one, _ = pair(Path(self.mktemp()))

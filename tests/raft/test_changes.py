@@ -90,11 +90,12 @@ class ProposalTests(SynchronousTestCase):
 
     def test_not_before_an_entry_of_the_term_is_committed(self) -> None:
         """Otherwise two majorities that don't overlap could decide."""
-        peer = peer_with((1, 1))
-        make_leader(peer)
-        self.assertRaises(ChangeRefused, peer.group.propose_change, change((ADD_VOTER, 4)))
-        accept_all(peer, 2)
-        self.assertEqual(peer.group.propose_change(change((ADD_VOTER, 4))), 4)
+        for terms in ((), (1, 1)):
+            peer = peer_with(terms)
+            make_leader(peer)
+            self.assertRaises(ChangeRefused, peer.group.propose_change, change((ADD_VOTER, 4)))
+            accept_all(peer, 2)
+            self.assertEqual(peer.group.propose_change(change((ADD_VOTER, 4))), len(terms) + 2)
 
     def test_not_before_what_came_before_is_applied(self) -> None:
         """In the log from before there may be a change."""

@@ -357,6 +357,13 @@ class CheckQuorumTests(SynchronousTestCase):
         sent = network[2].step(Message(VOTE, 2, 3, 9, log_term=9, index=9, force=True))
         self.assertEqual(sent, [Message(VOTE_REPLY, 3, 2, 9)])
 
+    def test_no_campaign_while_a_leader_is_heard(self) -> None:
+        """Not even if the host asks for it: the leader counts on it."""
+        peer = Peer(1, FULL)
+        peer.step(Message(HEARTBEAT, 1, 2, 1))
+        self.assertFalse(peer.group.campaign(FULL.silence - 0.01))
+        self.assertTrue(peer.group.campaign(FULL.silence))
+
     def test_silence_is_kept_by_the_clock(self) -> None:
         """Ticks that come late and then close together don't shorten it."""
         peer = Peer(1, FULL)

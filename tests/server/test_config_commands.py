@@ -39,6 +39,7 @@ class ConfigTests(SynchronousTestCase):
             get(self.client, "HASH-MAX-*-entries", "hash-max-ziplist-entries", "timeout"),
             {"hash-max-listpack-entries": "512", "hash-max-ziplist-entries": "512", "timeout": "0"},
         )
+        self.assertEqual(get(self.client, "TIMEOUT", "Maxc*s"), {"TIMEOUT": "0", "maxclients": "100"})
         everything = get(self.client, "*")
         self.assertEqual(everything.keys() >= TABLE.keys() | DEFAULTS.keys() | ALIASES.keys(), True)
         self.assertEqual(everything["appendfsync"], "everysec")

@@ -8,7 +8,8 @@ from typing import Any
 
 from tinykv.testing.history import Operation
 from tinykv.testing.linearizability import Model, accepts
-from tinykv.testing.redis_model import Exec, Failed, Watch
+from tinykv.testing.redis_model import Exec, Watch
+from tinykv.testing.redis_space import Failed
 
 
 def asked(line: str) -> Any:
@@ -84,3 +85,26 @@ def _after(operation: Operation, state: Hashable, model: Model) -> Iterator[Hash
     for expected, after in model.step(state, operation):
         if not operation.known or accepts(expected, operation.output):
             yield after
+
+
+def linearizable_plainly(operations: Sequence[Operation], model: Model) -> bool:
+    """Search as Lowe does, with a memory of configurations and nothing else: for longer histories."""
+    operations = list(operations)
+    seen: set[tuple[frozenset[int], Hashable]] = set()
+
+    def search(taken: frozenset[int], state: Hashable) -> bool:
+        left = [operation for operation in operations if operation.number not in taken]
+        returns = [operation.returned for operation in left if operation.returned is not None]
+        if not returns:
+            return True
+        if (taken, state) in seen:
+            return False
+        seen.add((taken, state))
+        return any(
+            search(taken | {operation.number}, after)
+            for operation in left
+            if operation.called <= min(returns)
+            for after in _after(operation, state, model)
+        )
+
+    return search(frozenset(), model.initial())

@@ -45,7 +45,7 @@ from tinykv.testing.simulation.workload import Done, Mix, Port, Request, Silence
 STORE = "store"
 LIMITS = Limits(interval_us=8 * SECOND)
 #: How far clock readings may be off: the faults of clocks, the lag of region time, and whole milliseconds.
-SLACK_US = LIMITS.clock_error_us + int(LIMITS.clock_rate * LIMITS.duration_us[1]) * 10 + 15 * MILLISECOND
+SLACK_US = LIMITS.clock_error_us + int(LIMITS.clock_rate * LIMITS.duration_us[1]) + 15 * MILLISECOND
 #: How long a store that has stopped by itself stays down.
 DOWN_US = 300 * MILLISECOND
 

@@ -141,7 +141,7 @@ class NemesisTests(SynchronousTestCase):
             faults.STUCK_DISK: ([("disk", "a", 1.0, True, False, False)], [whole]),
             faults.FULL_DISK: ([("disk", "a", 1.0, False, True, False)], [whole]),
             faults.FAILING_DISK: ([("disk", "a", 1.0, False, False, True)], [whole]),
-            faults.CLOCK_RATE: ([("clock", "a", 2.0, None)], [("clock", "a", 1.0, None)]),
+            faults.CLOCK_RATE: ([("clock", "a", 2.0, None)], [("clock", "a", 1.0, 0)]),
             faults.CLOCK_STEP: ([("clock", "a", None, 2)], [("clock", "a", None, 0)]),
         }
         self.assertEqual(set(expected), set(KINDS))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import assume, given, target
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.testing.histories import Row, history, linearizable_by_force
+from tests.testing.histories import Row, history, linearizable_by_force, linearizable_plainly
 from tinykv.testing.explanation import explain
 from tinykv.testing.history import History, Operation
 from tinykv.testing.linearizability import Verdict, check, check_part, parts
-from tinykv.testing.redis_model import Between, Exec, Failed, InAnyOrder, RedisModel, State, Watch
+from tinykv.testing.redis_commands import Between, InAnyOrder
+from tinykv.testing.redis_model import Exec, RedisModel, Watch
+from tinykv.testing.redis_space import Failed, State
 
 MODEL = RedisModel()
 
@@ -344,7 +347,7 @@ inputs = st.one_of(
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> list[Operation]:
+def runs(draw: st.DrawFn, count: int = 6) -> list[Operation]:
     """
     A history that really happened: one after another at 10 ms intervals, known to clients some time around that.
 
@@ -353,7 +356,7 @@ def runs(draw: st.DrawFn) -> list[Operation]:
     known_of_five = draw(st.sampled_from([4, 4, 1]))
     state: State = MODEL.initial()
     found: list[Operation] = []
-    for number, request in enumerate(draw(st.lists(inputs, max_size=6))):
+    for number, request in enumerate(draw(st.lists(inputs, max_size=count))):
         point = (number + 1) * 10_000
         called = point - draw(st.integers(0, 25_000))
         returned: int | None = point + draw(st.integers(0, 25_000))
@@ -392,24 +395,35 @@ def _said(expected: Any) -> Any:
     return expected
 
 
+other_outputs = st.one_of(
+    st.none(), texts, st.just(b"OK"), st.integers(0, 2), st.just((b"1", b"2")), st.just((b"l", b"1"))
+)
+
+
 class TwinTests(SynchronousTestCase):
-    """The checker and the slow, obvious one agree."""
+    """The checker and the slow, obvious ones agree."""
 
     @given(runs())
     def test_what_happened_is_accepted(self, operations: list[Operation]) -> None:
         self.assertIs(check(operations, MODEL).verdict, Verdict.LINEARIZABLE)
         self.assertIs(check_part(operations, MODEL).verdict, Verdict.LINEARIZABLE)
 
-    @given(
-        runs(),
-        st.integers(0, 5),
-        st.one_of(st.none(), texts, st.just(b"OK"), st.integers(0, 2), st.just((b"1", b"2")), st.just((b"l", b"1"))),
-    )
+    @given(runs(14), st.integers(0, 13), other_outputs)
+    def test_of_longer_histories_a_plain_search_says_the_same(
+        self, operations: list[Operation], place: int, output: Any
+    ) -> None:
+        assume(place < len(operations) and operations[place].known)
+        operations[place] = replace(operations[place], output=output)
+        plainly = linearizable_plainly(operations, MODEL)
+        target(float(not plainly))
+        self.assertEqual(check_part(operations, MODEL).verdict is Verdict.LINEARIZABLE, plainly)
+
+    @given(runs(), st.integers(0, 5), other_outputs)
     def test_with_another_output_both_say_the_same(self, operations: list[Operation], place: int, output: Any) -> None:
         assume(place < len(operations) and operations[place].known)
         old = operations[place]
         assume(old.output != output)
-        operations[place] = Operation(old.number, old.client, old.called, old.returned, old.input, output)
+        operations[place] = replace(old, output=output)
         by_force = linearizable_by_force(operations, MODEL)
         target(float(not by_force))
         found = check(operations, MODEL)

@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.testing.history import Operation
 from tinykv.testing.linearizability import Verdict, accepts, check
-from tinykv.testing.redis_model import COMMANDS, Exec, Failed, RedisModel, State, Watch, keys_of
+from tinykv.testing.redis_commands import COMMANDS, keys_of
+from tinykv.testing.redis_model import Exec, RedisModel, Watch
+from tinykv.testing.redis_space import Failed, State
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.events import SECOND, Events
 from tinykv.testing.simulation.network import Network

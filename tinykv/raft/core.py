@@ -180,7 +180,7 @@ class Core:
         @param forced: The leader asked for it: others vote although they hear of a leader, and needn't be asked
             before.
         """
-        if self.role == LEADER or not self._may_campaign(now):
+        if self.role == LEADER or not self._may_campaign(now) or (self._hears_of_leader(now) and not forced):
             return False
         if self._config.pre_vote and not forced:
             self._ask_before_campaign()

@@ -230,7 +230,12 @@ class Group:
         return leader
 
     def campaign(self, now: float) -> bool:
-        """Begin an election without waiting for the timeout, if this peer may; tell whether it began."""
+        """
+        Begin an election without waiting for the timeout; tell whether it began.
+
+        It doesn't where a leader may count on this peer's silence, nor without a vote, nor with a committed change to
+        be applied.
+        """
         self._now = now
         self._core.wake(now)
         return self._core.campaign(now)

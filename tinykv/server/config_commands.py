@@ -63,12 +63,14 @@ def value_of(front: Front, name: str) -> bytes:
 
 @connection("config|get", in_order=True)
 def config_get(session: Session, number: int, request: list[bytes]) -> bytes:
-    """Give the parameters that fit one of the patterns."""
+    """Give the parameters that fit one of the patterns; one that is asked for by its name comes as that was spelled."""
     patterns = request[2:]
+    spelled = {pattern.lower(): pattern for pattern in reversed(patterns)}
     found: list[bytes] = []
     for name in NAMES:
         if any(match(pattern, name.encode(), True) for pattern in patterns):
-            found += (replies.bulk(name.encode()), replies.bulk(value_of(session.front, name)))
+            shown = spelled.get(name.encode(), name.encode())
+            found += (replies.bulk(shown), replies.bulk(value_of(session.front, name)))
     return replies.map_(found, session.proto)
 
 

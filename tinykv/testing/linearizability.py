@@ -23,6 +23,9 @@ What keeps it tractable:
 - Of what may come next, only those operations are tried that are connected by keys with the one that has to return
   first. It has to come before all that was called after its return; so until it comes nothing joins the others, and
   whatever isn't connected with them may as well come later (Godefroid's persistent sets).
+- A dead end is remembered with the keys of all operations that were tried on the way to it. If the last operation
+  taken has none of these keys, no other choice in its place can help, and the search goes back further at once
+  (conflict-directed backjumping): an element popped too often isn't explained by another order of some counter.
 - States are numbered as they are met, and what an operation does in a state is asked once.
 """
 
@@ -195,6 +198,36 @@ class _Entry:
 _Configuration = tuple[int, int, "_Entry | None"]
 
 
+class _Frame:
+    """
+    A configuration on the path that was taken, and what is left to be tried behind it.
+
+    @ivar keys: Those of all operations tried so far, here and further on: if this is a dead end, it's because of them.
+    """
+
+    __slots__ = ("choices", "configuration", "keys")
+
+    def __init__(
+        self, configuration: _Configuration, keys: int, choices: Iterator[tuple[_Entry, _Configuration]]
+    ) -> None:
+        self.configuration = configuration
+        self.keys = keys
+        self.choices = choices
+
+    def fails(self, entry: _Entry, behind: _Configuration, keys: int) -> None:
+        """
+        Learn that taking an operation leads to a dead end because of some keys.
+
+        If they aren't the operation's, this is a dead end for the same reason. But a block that can't be completed
+        says nothing of what may come next instead of it.
+        """
+        if not entry.keys & keys and (behind[2] is None or self.configuration[2] is not None):
+            self.keys = keys
+            self.choices = iter(())
+        else:
+            self.keys |= keys
+
+
 class _Search:
     """
     One search.
@@ -226,7 +259,7 @@ class _Search:
                 events.append((operation.returned, 1, index))
                 self._left += 1
             mask = 0
-            for key in self._model.keys(operation):
+            for key in list(self._model.keys(operation)) or [None]:
                 mask |= key_bits.setdefault(key, 1 << len(key_bits))
             masks.append(mask)
         events.sort()
@@ -266,9 +299,9 @@ class _Search:
             self._known_steps[key] = found
         return found
 
-    def _choices(self, configuration: _Configuration) -> Iterator[tuple[_Entry, int, _Entry | None]]:
-        """Yield what may come next: an operation, the state behind it, and the block that it's in."""
-        taken, state, block = configuration
+    def _look(self, configuration: _Configuration) -> _Frame:
+        """Find what may come next: an operation, the state behind it, and the block that it's in."""
+        taken, _, block = configuration
         # Operations called before the first return that isn't explained.
         candidates: list[_Entry] = []
         entry = self._head.next
@@ -279,12 +312,19 @@ class _Search:
         if block is None:
             first = next(candidate for candidate in candidates if candidate.back is entry)
             keys = _connected(first, [*candidates, *unknown])
-            targets = [candidate for candidate in candidates if candidate is first or candidate.keys & keys]
+            targets = [candidate for candidate in candidates if candidate.keys & keys]
         else:
+            keys = _connected(block, unknown)
             targets = [block]
+        return _Frame(configuration, keys, self._choices(configuration, targets, unknown))
+
+    def _choices(
+        self, configuration: _Configuration, targets: list[_Entry], unknown: list[_Entry]
+    ) -> Iterator[tuple[_Entry, _Configuration]]:
+        taken, state, _ = configuration
         for target in targets:
             for after in self._next_states(target, state):
-                yield target, after, None
+                yield target, (taken | target.bit, after, None)
         if unknown:
             # What has to be explained first is most likely what can't be without them.
             targets.sort(key=_return_place)
@@ -293,46 +333,52 @@ class _Search:
                 for other in unknown:
                     if other.keys & keys:
                         for after in self._next_states(other, state):
-                            yield other, after, target
+                            yield other, (taken | other.bit, after, target)
 
     def run(self) -> Outcome:
         """Search."""
-        configuration: _Configuration = (0, self._number(self._model.initial()), None)
+        start: _Configuration = (0, self._number(self._model.initial()), None)
         steps = 0
-        seen = {configuration}
-        path: list[tuple[_Entry, _Configuration]] = []
+        #: Dead ends with their keys, and the configurations on the path that was taken.
+        seen: dict[_Configuration, int] = {start: 0}
+        path: list[_Entry] = []
         best: list[_Entry] = []
-        best_left, best_state = self._left + 1, configuration[1]
-        frames = [self._choices(configuration)]
-        while self._left:
+        best_left, best_state = self._left + 1, start[1]
+        if not self._left:
+            return Outcome(Verdict.LINEARIZABLE, steps)
+        frames = [self._look(start)]
+        while True:
+            frame = frames[-1]
             if self._left < best_left:
-                best_left, best, best_state = self._left, [entry for entry, _ in path], configuration[1]
-            for entry, after, block in frames[-1]:
+                best_left, best, best_state = self._left, list(path), frame.configuration[1]
+            for entry, found in frame.choices:
                 steps += 1
-                found = (configuration[0] | entry.bit, after, block)
                 if found in seen:
+                    frame.fails(entry, found, seen[found])
                     continue
-                seen.add(found)
+                seen[found] = 0
+                path.append(entry)
                 if entry.back is not None:
                     entry.lift()
                     entry.back.lift()
                     self._left -= 1
-                path.append((entry, configuration))
-                configuration = found
-                frames.append(self._choices(found))
+                    if not self._left:
+                        return Outcome(Verdict.LINEARIZABLE, steps)
+                frames.append(self._look(found))
                 break
             else:
                 frames.pop()
+                seen[frame.configuration] = frame.keys
                 if not frames:
                     return self._failed(Verdict.VIOLATED, steps, best, best_state)
-                entry, configuration = path.pop()
+                entry = path.pop()
                 if entry.back is not None:
                     entry.back.unlift()
                     entry.unlift()
                     self._left += 1
+                frames[-1].fails(entry, frame.configuration, frame.keys)
             if steps > self._steps_max:
                 return self._failed(Verdict.UNDECIDED, steps, best, best_state)
-        return Outcome(Verdict.LINEARIZABLE, steps)
 
     def _failed(self, verdict: Verdict, steps: int, best: list[_Entry], state: int) -> Outcome:
         order = tuple(entry.operation for entry in best)

@@ -1,9 +1,10 @@
 """
-A store's disk: its two files, what of them a crash leaves, and the writers that take their time.
+A store's disk: its two files, what of them a crash leaves, and what may go wrong with it.
 
-The store writes through the real L{LogWriter} and L{DataWriter}; what is simulated is the process behind them, as a
-channel, and the file behind that. A commit takes time, and only one is under way in a file; the batches of the log
-that come meanwhile make up the next one together, as in production.
+The store writes through the real writers; what is simulated is the processes behind them
+(L{tinykv.testing.simulation.channels}) and the contents of the files (L{tinykv.testing.simulation.files}). A commit
+takes time, and only one is under way in a file; the batches of the log that come meanwhile make up the next one
+together, as in production.
 
 A file knows what is surely on disk, and which transactions were committed but not synced (with durability C{os}, or on
 a disk that lies). What is left after the end of a process depends on how it ended:
@@ -22,20 +23,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
-from twisted.internet.defer import Deferred, succeed
-
 from tinykv.region.state import apply_key
-from tinykv.storage.data import COMMIT, ROWS
-from tinykv.storage.errors import CorruptFile, DiskFailure, DiskFull, LogGap, StorageError
+from tinykv.storage.errors import CorruptFile, DiskFailure, DiskFull, StorageError
 from tinykv.storage.folder import Recovery
-from tinykv.storage.frames import DONE, FAILED
-from tinykv.storage.log import APPEND, RESET, Entry
-from tinykv.storage.readahead import ReadAhead, ReadSession
+from tinykv.storage.log import RESET, Entry
+from tinykv.storage.readahead import ReadAhead
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
-from tinykv.storage.writers import DataWriter, LogWriter, Receiver
+from tinykv.storage.writers import DataWriter, LogWriter
+from tinykv.testing.simulation.channels import DataChannel, LogChannel, ReadChannel
 from tinykv.testing.simulation.clock import Process
-from tinykv.testing.simulation.events import Event, Events
+from tinykv.testing.simulation.events import Events
 from tinykv.testing.simulation.files import DataRows, LogRows, RowsReader, Transaction
 
 
@@ -126,204 +124,6 @@ class StoredFile(Generic[C]):
         return max(0, committed - kept)
 
 
-class _Channel:
-    """
-    A writer's process with its file, as far as the store can see it; see L{tinykv.storage.writers.Channel}.
-
-    @ivar running: The transaction that is under way.
-    """
-
-    def __init__(self, disk: Disk, process: Process, file: StoredFile[Any], name: str) -> None:
-        self.running: Transaction | None = None
-        self._disk = disk
-        self._process = process
-        self._file = file
-        self._name = name
-        self._receiver: Receiver | None = None
-        self._queue: list[Any] = []
-        self._answers = 0
-        self._ending: Event | None = None
-        #: Whether the commit is over but for a disk that is stuck.
-        self._held = False
-        self._ended = False
-        self._closing: Deferred[None] | None = None
-
-    # What differs between the two writers
-
-    def _take(self) -> tuple[Transaction, int] | None:
-        """Take the next transaction from the queue, and say how many writes of the store's it completes."""
-        raise NotImplementedError
-
-    def _synced(self, transaction: Transaction) -> bool:
-        """Say whether a transaction is on disk when it's committed."""
-        return True
-
-    def _bytes(self, transaction: Transaction) -> int:
-        raise NotImplementedError
-
-    # Channel
-
-    def connect(self, receiver: Receiver) -> None:
-        """Say who listens."""
-        self._receiver = receiver
-
-    def send(self, message: Any) -> None:
-        """Queue, and begin if nothing is under way."""
-        self._queue.append(message)
-        self._begin()
-
-    def call_when_writable(self) -> None:
-        """Call the receiver in the next turn: the writer's process takes everything at once."""
-        assert self._receiver is not None, "connect comes first"
-        self._process.soon(f"{self._name} writable", self._receiver.writable)
-
-    @property
-    def queued_bytes(self) -> int:
-        """The writer's process takes everything at once."""
-        return 0
-
-    def close(self) -> Deferred[None]:
-        """Fire when nothing is left to do."""
-        self._closing = Deferred()
-        self._maybe_closed()
-        return self._closing
-
-    def _maybe_closed(self) -> None:
-        if self._closing is not None and not self._queue and self.running is None and not self._closing.called:
-            self._process.soon(f"{self._name} closed", self._closing.callback, None)
-
-    # Committing
-
-    def _begin(self) -> None:
-        if self.running is not None or self._ended:
-            return
-        taken = self._take()
-        if taken is None:
-            return
-        self.running, self._answers = taken
-        delay = self._disk.duration_us(self._bytes(self.running))
-        self._ending = self._disk.events.after(delay, f"{self._process.name} {self._name} commits", self._end)
-
-    def _end(self) -> None:
-        """Commit, unless the disk is stuck; then it's done when it no longer is."""
-        if self._disk.stuck:
-            self._held = True
-            return
-        running = self.running
-        assert running is not None
-        problem = self._disk.problem()
-        if problem is None or (problem.happens and not self._disk.chooses()):
-            try:
-                self._file.commit(running, synced=self._synced(running) and self._name not in self._disk.lies)
-            except LogGap as gap:
-                problem = Problem(gap)
-        self.running = None
-        if problem is not None:
-            error = problem.error
-            self.abandon()
-            self._say((FAILED, type(error).__name__, str(error)))
-            return
-        self._say((DONE, self._answers))
-        self._begin()
-        self._maybe_closed()
-
-    def _say(self, message: tuple[Any, ...]) -> None:
-        assert self._receiver is not None, "connect comes first"
-        self._process.soon(f"{self._name} {message[0]}", self._receiver.replied, message)
-
-    def go_on(self) -> None:
-        """The disk is no longer stuck."""
-        if self._held:
-            self._held = False
-            self._end()
-
-    def abandon(self) -> None:
-        """Do nothing more."""
-        self._ended = True
-        self._queue.clear()
-        if self._ending is not None:
-            self._ending.cancel()
-
-    def finish_some(self, random: Random) -> None:
-        """The store was killed: of what this process had been given, some is still committed."""
-        left: list[Transaction] = [] if self.running is None else [self.running]
-        while (taken := self._take()) is not None:
-            left.append(taken[0])
-        for transaction in left[: random.randint(0, len(left))]:
-            self._file.commit(transaction, synced=self._synced(transaction) and self._name not in self._disk.lies)
-
-
-class _LogChannel(_Channel):
-    """The log writer: all that has queued is one transaction."""
-
-    fsync = True
-
-    def _take(self) -> tuple[Transaction, int] | None:
-        batches, self._queue = self._queue, []
-        if not batches:
-            return None
-        return [operation for batch in batches for operation in batch], len(batches)
-
-    def _synced(self, transaction: Transaction) -> bool:
-        return self.fsync or self._file.visible.promises(transaction)
-
-    def _bytes(self, transaction: Transaction) -> int:
-        return sum(len(entry[1]) for operation in transaction if operation[0] == APPEND for entry in operation[3])
-
-
-class _DataChannel(_Channel):
-    """The data writer: a flush is a transaction when its last piece is there."""
-
-    def _take(self) -> tuple[Transaction, int] | None:
-        for place, piece in enumerate(self._queue, 1):
-            if piece[0] == COMMIT:
-                transaction, self._queue = self._queue[:place], self._queue[place:]
-                return transaction, 1
-        return None
-
-    def _bytes(self, transaction: Transaction) -> int:
-        return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
-
-
-class _ReadChannel:
-    """The process that reads ahead: the real session, whose answers take their time."""
-
-    def __init__(self, disk: Disk, process: Process) -> None:
-        self._disk = disk
-        self._process = process
-        self._session = ReadSession(disk.reader())
-        self._receiver: Receiver | None = None
-        self._free_at = 0
-
-    def connect(self, receiver: Receiver) -> None:
-        """Say who listens."""
-        self._receiver = receiver
-
-    def send(self, message: Any) -> None:
-        """Answer when everything before it has been answered."""
-        events = self._disk.events
-        self._free_at = max(self._free_at, events.now) + self._disk.read_us()
-        events.at(self._free_at, f"{self._process.name} reads ahead", self._read, message)
-
-    def _read(self, message: Any) -> None:
-        assert self._receiver is not None, "connect comes first"
-        for answer in self._session.take([message]):
-            self._process.soon("has read ahead", self._receiver.replied, answer)
-
-    def call_when_writable(self) -> None:
-        """Nobody asks for this."""
-        raise NotImplementedError
-
-    @property
-    def queued_bytes(self) -> int:
-        """The process takes everything at once."""
-        return 0
-
-    def close(self) -> Deferred[None]:
-        """There's nothing to end."""
-        return succeed(None)
-
-
 @dataclass(frozen=True)
 class Problem:
     """
@@ -359,7 +159,7 @@ class Disk:
         self.data: StoredFile[DataRows] = StoredFile(DataRows())
         self._stuck = False
         self._random = events.random(f"disk {name}")
-        self._channels: tuple[_LogChannel, _DataChannel] | None = None
+        self._channels: tuple[LogChannel, DataChannel] | None = None
 
     # Faults
 
@@ -447,15 +247,15 @@ class Disk:
         @param fsync: False for durability C{os}.
         """
         assert self._channels is None, "one process at a time has a folder open"
-        log = _LogChannel(self, process, self.log, "log")
+        log = LogChannel(self, process, self.log, "log")
         log.fsync = fsync
-        data = _DataChannel(self, process, self.data, "data")
+        data = DataChannel(self, process, self.data, "data")
         self._channels = (log, data)
         return LogWriter(log), DataWriter(data)
 
     def start_reader(self, process: Process, rows: RowStore) -> ReadAhead:
         """Start the process that reads ahead for a run of the store."""
-        return ReadAhead(_ReadChannel(self, process), rows)
+        return ReadAhead(ReadChannel(self, process), rows)
 
     # Its end
 

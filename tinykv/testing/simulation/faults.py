@@ -250,7 +250,8 @@ class Nemesis:
             STUCK_DISK: self._whole_disk,
             FULL_DISK: self._whole_disk,
             FAILING_DISK: self._whole_disk,
-            CLOCK_RATE: lambda fault: target.set_clock(fault.nodes[0], rate=1.0),
+            # Set right as well, or errors would add up over a long run.
+            CLOCK_RATE: lambda fault: target.set_clock(fault.nodes[0], rate=1.0, error_us=0),
             CLOCK_STEP: lambda fault: target.set_clock(fault.nodes[0], error_us=0),
         }
 

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from tinykv.resp.reader import NEED_DATA
 from tinykv.resp.replies import encode_command
 from tinykv.resp.reply_reader import ErrorReply, NullArray, ReplyReader
-from tinykv.testing.redis_model import Exec, Failed, Watch
+from tinykv.testing.redis_model import Exec, Watch
+from tinykv.testing.redis_space import Failed
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.streams import Streams
 from tinykv.testing.simulation.workload import Done, Request, Silence

@@ -16,7 +16,8 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from tinykv.testing.history import History
-from tinykv.testing.redis_model import Command, Exec, Failed, Watch
+from tinykv.testing.redis_model import Exec, Watch
+from tinykv.testing.redis_space import Command, Failed
 from tinykv.testing.simulation.events import SECOND, Event, Events
 
 #: Errors that say that nothing was done, and that nothing will be.

@@ -1,0 +1,224 @@
+"""
+The processes at a store's files, as far as the store can see them: they take messages, work, and answer.
+
+The store talks to them through the real L{tinykv.storage.writers.LogWriter}, L{tinykv.storage.writers.DataWriter} and
+L{tinykv.storage.readahead.ReadAhead}; here is what stands for their L{tinykv.storage.writers.Channel}s.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from tinykv.storage.data import COMMIT, ROWS
+from tinykv.storage.errors import LogGap, StorageError
+from tinykv.storage.frames import DONE, FAILED
+from tinykv.storage.log import APPEND
+from tinykv.storage.readahead import ReadSession
+from tinykv.storage.writers import Receiver
+from tinykv.testing.simulation.clock import Process
+from tinykv.testing.simulation.events import Event
+from tinykv.testing.simulation.files import Transaction
+
+if TYPE_CHECKING:
+    from tinykv.testing.simulation.disk import Disk, StoredFile
+
+
+class WritingChannel:
+    """
+    A writer's process with its file, as far as the store can see it; see L{tinykv.storage.writers.Channel}.
+
+    @ivar running: The transaction that is under way.
+    """
+
+    def __init__(self, disk: Disk, process: Process, file: StoredFile[Any], name: str) -> None:
+        self.running: Transaction | None = None
+        self._disk = disk
+        self._process = process
+        self._file = file
+        self._name = name
+        self._receiver: Receiver | None = None
+        self._queue: list[Any] = []
+        self._answers = 0
+        self._ending: Event | None = None
+        #: Whether the commit is over but for a disk that is stuck.
+        self._held = False
+        self._ended = False
+        self._closing: Deferred[None] | None = None
+
+    # What differs between the two writers
+
+    def _take(self) -> tuple[Transaction, int] | None:
+        """Take the next transaction from the queue, and say how many writes of the store's it completes."""
+        raise NotImplementedError
+
+    def _synced(self, transaction: Transaction) -> bool:
+        """Say whether a transaction is on disk when it's committed."""
+        return True
+
+    def _bytes(self, transaction: Transaction) -> int:
+        raise NotImplementedError
+
+    # Channel
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def send(self, message: Any) -> None:
+        """Queue, and begin if nothing is under way."""
+        self._queue.append(message)
+        self._begin()
+
+    def call_when_writable(self) -> None:
+        """Call the receiver in the next turn: the writer's process takes everything at once."""
+        assert self._receiver is not None, "connect comes first"
+        self._process.soon(f"{self._name} writable", self._receiver.writable)
+
+    @property
+    def queued_bytes(self) -> int:
+        """The writer's process takes everything at once."""
+        return 0
+
+    def close(self) -> Deferred[None]:
+        """Fire when nothing is left to do."""
+        self._closing = Deferred()
+        self._maybe_closed()
+        return self._closing
+
+    def _maybe_closed(self) -> None:
+        if self._closing is not None and not self._queue and self.running is None and not self._closing.called:
+            self._process.soon(f"{self._name} closed", self._closing.callback, None)
+
+    # Committing
+
+    def _begin(self) -> None:
+        if self.running is not None or self._ended:
+            return
+        taken = self._take()
+        if taken is None:
+            return
+        self.running, self._answers = taken
+        delay = self._disk.duration_us(self._bytes(self.running))
+        self._ending = self._disk.events.after(delay, f"{self._process.name} {self._name} commits", self._end)
+
+    def _end(self) -> None:
+        """Commit, unless the disk is stuck; then it's done when it no longer is."""
+        if self._disk.stuck:
+            self._held = True
+            return
+        running = self.running
+        assert running is not None
+        problem = self._disk.problem()
+        error: StorageError | None = problem.error if problem is not None else None
+        if problem is None or (problem.happens and not self._disk.chooses()):
+            try:
+                self._file.commit(running, synced=self._synced(running) and self._name not in self._disk.lies)
+            except LogGap as gap:
+                error = gap
+        self.running = None
+        if error is not None:
+            self.abandon()
+            self._say((FAILED, type(error).__name__, str(error)))
+            return
+        self._say((DONE, self._answers))
+        self._begin()
+        self._maybe_closed()
+
+    def _say(self, message: tuple[Any, ...]) -> None:
+        assert self._receiver is not None, "connect comes first"
+        self._process.soon(f"{self._name} {message[0]}", self._receiver.replied, message)
+
+    def go_on(self) -> None:
+        """The disk is no longer stuck."""
+        if self._held:
+            self._held = False
+            self._end()
+
+    def abandon(self) -> None:
+        """Do nothing more."""
+        self._ended = True
+        self._queue.clear()
+        if self._ending is not None:
+            self._ending.cancel()
+
+    def finish_some(self, random: Random) -> None:
+        """The store was killed: of what this process had been given, some is still committed."""
+        left: list[Transaction] = [] if self.running is None else [self.running]
+        while (taken := self._take()) is not None:
+            left.append(taken[0])
+        for transaction in left[: random.randint(0, len(left))]:
+            self._file.commit(transaction, synced=self._synced(transaction) and self._name not in self._disk.lies)
+
+
+class LogChannel(WritingChannel):
+    """The log writer: all that has queued is one transaction."""
+
+    fsync = True
+
+    def _take(self) -> tuple[Transaction, int] | None:
+        batches, self._queue = self._queue, []
+        if not batches:
+            return None
+        return [operation for batch in batches for operation in batch], len(batches)
+
+    def _synced(self, transaction: Transaction) -> bool:
+        return self.fsync or self._file.visible.promises(transaction)
+
+    def _bytes(self, transaction: Transaction) -> int:
+        return sum(len(entry[1]) for operation in transaction if operation[0] == APPEND for entry in operation[3])
+
+
+class DataChannel(WritingChannel):
+    """The data writer: a flush is a transaction when its last piece is there."""
+
+    def _take(self) -> tuple[Transaction, int] | None:
+        for place, piece in enumerate(self._queue, 1):
+            if piece[0] == COMMIT:
+                transaction, self._queue = self._queue[:place], self._queue[place:]
+                return transaction, 1
+        return None
+
+    def _bytes(self, transaction: Transaction) -> int:
+        return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
+
+
+class ReadChannel:
+    """The process that reads ahead: the real session, whose answers take their time."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self._session = ReadSession(disk.reader())
+        self._receiver: Receiver | None = None
+        self._free_at = 0
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def send(self, message: Any) -> None:
+        """Answer when everything before it has been answered."""
+        events = self._disk.events
+        self._free_at = max(self._free_at, events.now) + self._disk.read_us()
+        events.at(self._free_at, f"{self._process.name} reads ahead", self._read, message)
+
+    def _read(self, message: Any) -> None:
+        assert self._receiver is not None, "connect comes first"
+        for answer in self._session.take([message]):
+            self._process.soon("has read ahead", self._receiver.replied, answer)
+
+    def call_when_writable(self) -> None:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    @property
+    def queued_bytes(self) -> int:
+        """The process takes everything at once."""
+        return 0
+
+    def close(self) -> Deferred[None]:
+        """There's nothing to end."""
+        return succeed(None)
