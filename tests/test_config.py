@@ -19,10 +19,12 @@ from tinykv.config import (
     load,
     options,
     override,
+    own_address,
     parse,
     reference,
     render,
 )
+from tinykv.peering.settings import is_address
 
 
 class ReadingTests(SynchronousTestCase):
@@ -122,6 +124,15 @@ class RefusalTests(SynchronousTestCase):
             ("storage", "memory_budget = 12parsec"),
             ("storage", "durability = never"),
             ("limits", "inline_limit = 1.3b"),
+            ("cluster", "store_id = 0"),
+            ("cluster", "store_id = 65536"),
+            ("cluster", "peer_port = 0"),
+            ("cluster", "peer_port = off"),
+            ("cluster", "peer_advertise = host"),
+            ("cluster", "join = perhaps"),
+            ("replication", "election_ticks = 1"),
+            ("replication", "read_mode = stale"),
+            ("replication", "log_bytes_max = 16383kb"),
         ):
             name, _, value = setting.partition(" =")
             error = self.refused(f"[{section}]\n{setting}\n")
@@ -163,6 +174,147 @@ class RefusalTests(SynchronousTestCase):
     def test_unknown_override(self) -> None:
         error = self.assertRaises(ConfigError, override, StoreConfig(), {"prot": "1"})
         self.assertEqual(str(error), "command line: prot: no such option")
+
+
+class ClusterTests(SynchronousTestCase):
+    """What is said of other stores, and that it fits together."""
+
+    three = "[cluster]\ninitial_stores = 1@a:20160, 2@b:20160, 3@c:20160\n"
+    secret = "cluster_secret = " + "s" * 16 + "\n"
+
+    def problem(self, text: str) -> tuple[str | None, str]:
+        """Return option and problem of a text that is refused."""
+        error = self.assertRaises(ConfigError, parse, text, "x.ini")
+        return error.name, error.problem
+
+    def test_a_store_of_its_own(self) -> None:
+        config = parse("", "x.ini")
+        self.assertEqual((config.store_id, config.initial_stores, own_address(config)), (1, (), None))
+
+    def test_three_stores(self) -> None:
+        config = parse(self.three + self.secret + "store_id = 2\n", "x.ini")
+        self.assertEqual(config.initial_stores, ((1, "a:20160"), (2, "b:20160"), (3, "c:20160")))
+        self.assertEqual(own_address(config), "b:20160")
+        self.assertEqual(parse(render(config), "x.ini"), config)
+
+    def test_the_order_does_not_count(self) -> None:
+        text = "[cluster]\ninitial_stores = 3@c:20160,\n  1@a:20160,\n  2@b:20160\n" + self.secret
+        self.assertEqual(parse(text, "x.ini"), parse(self.three + self.secret, "x.ini"))
+
+    def test_lists_that_are_none(self) -> None:
+        for stores in (
+            "1",
+            "1@",
+            "1@a",
+            "@a:1",
+            "0@a:1",
+            "01@a:1",
+            "65536@a:1",
+            "1@a:0",
+            "1@a:65536",
+            "1@a:01",
+            "1@a:1,",
+            "1@a:1 2@b:1",
+            "1@a b:1",
+            "1@::1:1",
+            "1@[127.0.0.1]:1",
+            "1@[fe80::1%eth0]:1",
+            "1@a:1, 1@b:1",
+            "1@a:1, 2@A:1",
+            ", ".join(f"{n}@a:{n}" for n in range(1, config_values.STORES_MAX + 2)),
+        ):
+            name, problem = self.problem(f"[cluster]\ninitial_stores = {stores}\n{self.secret}")
+            self.assertEqual(name, "initial_stores", stores)
+            self.assertIn("expected", problem)
+
+    def test_addresses_that_are_right(self) -> None:
+        for address in ("a:1", "[::1]:65535", "10.0.0.1:20160", "a-b.c_d:20160", "x" * 253 + ":1"):
+            config = parse(f"[cluster]\npeer_advertise = {address}\n", "x.ini")
+            self.assertEqual(config.peer_advertise, address)
+            self.assertTrue(is_address(address), address)
+
+    @given(st.text(st.sampled_from("a.0:[]-_%1f"), max_size=12))
+    def test_what_is_taken_can_be_said_to_other_stores(self, text: str) -> None:
+        try:
+            address = config_values.PEER_ADDRESS.parse(text)
+        except ValueError:
+            return
+        self.assertTrue(not address or is_address(address), address)
+
+    def test_this_store_is_one_of_them(self) -> None:
+        name, problem = self.problem(self.three + self.secret + "store_id = 4\n")
+        self.assertEqual(name, "initial_stores")
+        self.assertIn("doesn't name this store, 4", problem)
+
+    def test_how_many_there_may_be(self) -> None:
+        for count, fits in ((1, True), (2, False), (3, True), (4, False), (5, True), (7, True), (8, False), (9, False)):
+            stores = ", ".join(f"{n}@a:{20159 + n}" for n in range(1, count + 1))
+            text = f"[cluster]\ninitial_stores = {stores}\n{self.secret}"
+            if fits:
+                self.assertEqual(len(parse(text, "x.ini").initial_stores), count)
+            else:
+                self.assertIn(f"names {count} stores", self.problem(text)[1])
+
+    def test_a_secret_is_needed(self) -> None:
+        self.assertEqual(self.problem(self.three)[0], "cluster_secret")
+        config = parse(self.three + "cluster_secret_file = s\n", "x.ini")
+        self.assertEqual((config.cluster_secret, config.cluster_secret_file), ("", Path("s")))
+
+    def test_not_two_secrets(self) -> None:
+        name, _ = self.problem(self.three + self.secret + "cluster_secret_file = s\n")
+        self.assertEqual(name, "cluster_secret_file")
+
+    def test_a_secret_has_a_length(self) -> None:
+        for length, fits in ((15, False), (16, True), (1024, True), (1025, False)):
+            text = f"[cluster]\ncluster_secret = {'s' * length}\n"
+            if fits:
+                self.assertEqual(len(parse(text, "x.ini").cluster_secret), length)
+            else:
+                self.assertIn("16 to 1024 bytes", self.problem(text)[1])
+
+    def test_the_secret_is_not_shown(self) -> None:
+        config = parse("[cluster]\ncluster_secret = hidden-from-everybody\n", "x.ini")
+        self.assertNotIn("hidden", repr(config))
+        for bad in ("hidden", "hidden-from\n  everybody-else"):
+            self.assertNotIn("hidden", self.problem(f"[cluster]\ncluster_secret = {bad}\n")[1])
+
+    def test_joining(self) -> None:
+        joins = "store_id = 4\njoin = yes\n"
+        self.assertTrue(parse(self.three + self.secret + joins, "x.ini").join)
+        two = "[cluster]\ninitial_stores = 1@a:1, 2@b:1\n"
+        self.assertTrue(parse(two + self.secret + joins, "x.ini").join)
+        self.assertIn("which is this one", self.problem(self.three + self.secret + "join = yes\n")[1])
+        self.assertEqual(self.problem("[cluster]\njoin = yes\n")[0], "initial_stores")
+        everywhere = self.three + self.secret + joins + "peer_bind = 0.0.0.0\n"
+        self.assertEqual(self.problem(everywhere)[0], "peer_advertise")
+        self.assertEqual(parse(everywhere + "peer_advertise = d:1\n", "x.ini").peer_bind, "0.0.0.0")
+
+    def test_the_port_is_the_one_that_others_are_told(self) -> None:
+        text = self.three + self.secret + "peer_port = 20161\n"
+        name, problem = self.problem(text)
+        self.assertEqual(name, "peer_port")
+        self.assertIn("peer_advertise = a:20160", problem)
+        self.assertEqual(parse(text + "peer_advertise = a:20160\n", "x.ini").peer_port, 20161)
+
+    def test_ports_are_not_taken_twice(self) -> None:
+        stores = f"[cluster]\ninitial_stores = 1@a:6379\npeer_port = 6379\n{self.secret}"
+        self.assertIn("is the same as port", self.problem(stores)[1])
+        # Without other stores the port isn't opened.
+        self.assertEqual(parse("[cluster]\npeer_port = 6379\n", "x.ini").peer_port, 6379)
+
+    def test_certificate_key_and_ca_go_together(self) -> None:
+        for named, missing in (
+            ("peer_tls_cert = a\n", "peer_tls_key"),
+            ("peer_tls_cert = a\npeer_tls_key = b\n", "peer_tls_ca"),
+            ("peer_tls_ca = a\n", "peer_tls_cert"),
+        ):
+            self.assertEqual(self.problem(f"[cluster]\n{named}")[0], missing)
+
+    def test_times(self) -> None:
+        self.assertEqual(self.problem("[replication]\nheartbeat_ticks = 10\n")[0], "heartbeat_ticks")
+        self.assertEqual(parse("[replication]\nheartbeat_ticks = 9\n", "x.ini").heartbeat_ticks, 9)
+        self.assertEqual(self.problem("[replication]\nlease_drift_bound = 0.9\n")[0], "lease_drift_bound")
+        self.assertEqual(parse("[replication]\nlease_drift_bound = 0.89\n", "x.ini").lease_drift_bound, 0.89)
 
 
 class ProtectedModeTests(SynchronousTestCase):

@@ -21,9 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from tinykv import config_values as kinds
-from tinykv.config_values import Kind
+from tinykv.config_values import InitialStore, Kind
+from tinykv.raft.config import RaftConfig
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+
+#: A group behaves by default as its own defaults say.
+_RAFT = RaftConfig()
+
+#: How many stores a cluster may begin with.
+INITIAL_STORES = (1, 3, 5, 7)
 
 #: The sections of the file in their order, each with what it's about.
 SECTIONS = {
@@ -31,6 +38,8 @@ SECTIONS = {
     "resp": "The port that Redis clients use.",
     "tls": "A second port for Redis clients, encrypted. Certificate and key are read again on SIGHUP.",
     "http": "Status, health and metrics over HTTP.",
+    "cluster": "Several stores that hold the same data: who they are, and the port where they meet.",
+    "replication": "How stores keep up with each other. All stores of a cluster need the same times.",
     "storage": "Memory, disk and durability.",
     "limits": "What one client may ask for. Past a limit there is an error, or the client is closed.",
 }
@@ -198,6 +207,111 @@ class StoreConfig:
         """Port of /status, /healthz and /metrics.""",
     )
 
+    store_id: int = _option(
+        "cluster", kinds.integer(1, kinds.STORE_ID_MAX), 1,
+        """Number of this store, which no other store of its cluster has or ever had. The folder remembers it. A
+        store that lost its folder comes back under a new number, or the others refuse it.""",
+    )
+    initial_stores: tuple[InitialStore, ...] = _option(
+        "cluster", kinds.STORES, (),
+        """The stores that the cluster begins with, this one among them, each with its address for other
+        stores: 1@a.example:20160, 2@b.example:20160, 3@c.example:20160. It must be the same on all of them. 1, 3,
+        5 or 7 stores: half of them, rounded down, may fail. Empty means a store on its own, without a port for
+        others. Who belongs to the cluster later is changed by `tinykv ctl`, not here.""",
+    )
+    join: bool = _option(
+        "cluster", kinds.SWITCH, False,
+        """yes: the cluster exists, this store isn't one of initial_stores (any of the cluster's stores, to be
+        found by); with an empty folder it waits until `tinykv ctl add-store` adds it. It may stay so afterwards.""",
+    )
+    cluster_secret: str = _option(
+        "cluster", kinds.SECRET, "",
+        """What all stores of the cluster know and nobody else, at least 16 bytes: by it they prove to each other
+        who they are. Needed with initial_stores, here or in cluster_secret_file. Whoever has it, and reaches a peer
+        port, can read and change all data.""",
+        secret=True,
+    )
+    cluster_secret_file: Path | None = _option(
+        "cluster", kinds.OPTIONAL_PATH, None,
+        """File with that secret instead, as of `openssl rand -hex 32`; blanks and line ends around it don't count.
+        It's refused if everybody on this host can read it.""",
+    )
+    peer_bind: str = _option(
+        "cluster", kinds.ADDRESS, "127.0.0.1",
+        """Address of this host on which other stores are served. On several hosts it's one that the others
+        reach; 0.0.0.0 is every IPv4 address. Without peer_tls_cert all data crosses that network readable.""",
+    )
+    peer_port: int = _option(
+        "cluster", kinds.PEER_PORT, 20160,
+        """Port for other stores. It's open only if initial_stores names any.""",
+    )
+    peer_advertise: str = _option(
+        "cluster", kinds.PEER_ADDRESS, "",
+        """Address that other stores are told to reach this one by. Needed behind address translation, and
+        after a move; empty means what initial_stores says of this store, else peer_bind with peer_port.""",
+    )
+    peer_tls_cert: Path | None = _option(
+        "cluster", kinds.OPTIONAL_PATH, None,
+        """File with this store's certificate for other stores and its chain, PEM. With it the stores' links are
+        encrypted, and each side demands a certificate; all stores have one or none has.""",
+    )
+    peer_tls_key: Path | None = _option(
+        "cluster", kinds.OPTIONAL_PATH, None,
+        """File with its private key, PEM, without a passphrase.""",
+    )
+    peer_tls_ca: Path | None = _option(
+        "cluster", kinds.OPTIONAL_PATH, None,
+        """File with the certificates that vouch for all stores, PEM: the cluster's own authority, never a
+        public one, since host names aren't compared.""",
+    )
+
+    tick: float = _option(
+        "replication", kinds.duration(0.01, 10), _RAFT.tick,
+        """Unit of the times below. Longer ones find a dead leader later; a store that is often late by more
+        than one has its leader replaced for nothing.""",
+    )
+    election_ticks: int = _option(
+        "replication", kinds.integer(2, 1000), _RAFT.election_ticks,
+        """A store that hasn't heard of a leader for this many ticks, up to twice as many by chance, calls an
+        election. Fewer shorten the time without a leader after one died; too few replace leaders that were only
+        slow.""",
+    )
+    heartbeat_ticks: int = _option(
+        "replication", kinds.integer(1, 999), _RAFT.heartbeat_ticks,
+        """A leader speaks at least this often. Less than election_ticks, best by several times, so that one
+        lost message starts no election.""",
+    )
+    lease_drift_bound: float = _option(
+        "replication", kinds.duration(0, 1000), _RAFT.drift_bound,
+        """By how much two hosts' clocks may differ in how long they take a lease to be, some election_ticks
+        long. If they run apart faster, a read under read_mode = lease can miss the newest write.""",
+    )
+    max_clock_offset: float = _option(
+        "replication", kinds.duration(0.001, 3600), 0.5,
+        """A leader whose clock is further than this from the middle of the stores' clocks hands over. Expiries
+        are off by up to this much after a change of the leader; nothing else depends on it.""",
+    )
+    read_mode: str = _option(
+        "replication", kinds.choice("lease", "readindex", "local"), "lease",
+        """How reads know that they see every write answered before. lease: the leader answers by itself while its
+        lease lasts. readindex: it asks a majority first, once for all reads of a moment; no clock is trusted.
+        local: each store answers from what it has, which may be old.""",
+    )
+    log_entries_max: int = _option(
+        "replication", kinds.integer(1000, 1_000_000_000), 100_000,
+        """Log entries that are kept for a store that is slow or away. One that is further behind is sent a copy
+        of all data instead, which costs more.""",
+    )
+    log_bytes_max: int = _option(
+        "replication", kinds.size(16 * MB), 256 * MB,
+        """Size of the log that is kept for such a store, likewise. It takes up that much of the disk.""",
+    )
+    snapshot_rate: int = _option(
+        "replication", kinds.size(64 * KB), 64 * MB,
+        """Bytes a second at which copies of the data leave for other stores, all together. Faster ones are done
+        sooner, and leave less of disk and network to clients.""",
+    )
+
     memory_budget: int = _option(
         "storage", kinds.size(1 * MB), 512 * MB,
         """Memory for values that are held live; colder ones are read from disk. It doesn't limit the data.
@@ -358,17 +472,90 @@ def checked(config: StoreConfig, source: str) -> StoreConfig:
     ports = [("resp", "port", config.port), ("tls", "tls_port", config.tls_port)]
     if config.http_bind in config.bind:
         ports.append(("http", "http_port", config.http_port))
+    if config.initial_stores and config.peer_bind in (*config.bind, config.http_bind):
+        ports.append(("cluster", "peer_port", config.peer_port))
     taken: dict[int, str] = {}
     for section, name, port in ports:
         if port and port in taken:
             raise ConfigError(source, section, name, f"is the same as {taken[port]} ({port})")
         if port:
             taken[port] = name
+    _check_cluster(config, source)
     if config.bulk_limit > config.query_buffer_limit:
         raise ConfigError(source, "limits", "query_buffer_limit", "is less than bulk_limit")
     for address in config.bind:
         check_exposure(config, address, source)
     return config
+
+
+def _check_cluster(config: StoreConfig, source: str) -> None:
+    """
+    Check the options that concern other stores.
+
+    @raise ConfigError: They don't fit together.
+    """
+    longest = (config.election_ticks - 1) * config.tick
+    if config.heartbeat_ticks >= config.election_ticks:
+        raise ConfigError(source, "replication", "heartbeat_ticks", "must be less than election_ticks")
+    if config.lease_drift_bound >= longest:
+        why = f"must be less than election_ticks - 1 ticks ({kinds.render_duration(longest)})"
+        raise ConfigError(source, "replication", "lease_drift_bound", why)
+    for name in ("peer_tls_cert", "peer_tls_key", "peer_tls_ca"):
+        if getattr(config, name) is None and (config.peer_tls_cert or config.peer_tls_key or config.peer_tls_ca):
+            raise ConfigError(source, "cluster", name, "is needed too: certificate, key and ca go together")
+    if config.cluster_secret and config.cluster_secret_file is not None:
+        raise ConfigError(source, "cluster", "cluster_secret_file", "is given beside cluster_secret; give one")
+    if not config.initial_stores:
+        if config.join:
+            why = "is needed for join = yes: the stores that there are, or some of them"
+            raise ConfigError(source, "cluster", "initial_stores", why)
+        return
+    if not config.cluster_secret and config.cluster_secret_file is None:
+        why = "is needed for initial_stores, or cluster_secret_file: `openssl rand -hex 32` makes a good one"
+        raise ConfigError(source, "cluster", "cluster_secret", why)
+    _check_stores(config, source)
+
+
+def _check_stores(config: StoreConfig, source: str) -> None:
+    """
+    Check the list of stores, and what it says of this one.
+
+    @raise ConfigError: It can't be right.
+    """
+    count = len(config.initial_stores)
+    own = own_address(config)
+    if config.join:
+        if own is not None:
+            why = f"names store {config.store_id}, which is this one; a store that joins isn't among them"
+            raise ConfigError(source, "cluster", "initial_stores", why)
+        if not config.peer_advertise and ip_address(config.peer_bind).is_unspecified:
+            why = f"is needed: no other store could reach this one at peer_bind = {config.peer_bind}"
+            raise ConfigError(source, "cluster", "peer_advertise", why)
+        return
+    if own is None:
+        why = f"doesn't name this store, {config.store_id}; see store_id, and join for a store that is added later"
+        raise ConfigError(source, "cluster", "initial_stores", why)
+    if count % 2 == 0:
+        why = (
+            f"names {count} stores, of which no more may fail than of {count - 1}, and each one more can;"
+            f" begin with {count - 1} or {count + 1}"
+        )
+        raise ConfigError(source, "cluster", "initial_stores", why)
+    if count not in INITIAL_STORES:
+        why = f"names {count} stores, all of which every write would go to; begin with at most {INITIAL_STORES[-1]}"
+        raise ConfigError(source, "cluster", "initial_stores", why)
+    port = own.rpartition(":")[2]
+    if not config.peer_advertise and int(port) != config.peer_port:
+        why = (
+            f"is {config.peer_port}, but initial_stores has this store at {own}; if that's meant, because ports are"
+            f" translated, say peer_advertise = {own}"
+        )
+        raise ConfigError(source, "cluster", "peer_port", why)
+
+
+def own_address(config: StoreConfig) -> str | None:
+    """Give the address that initial_stores has of this store; None if it doesn't name it."""
+    return dict(config.initial_stores).get(config.store_id)
 
 
 def check_exposure(config: StoreConfig, address: str, source: str) -> None:

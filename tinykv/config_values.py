@@ -13,12 +13,30 @@ from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 #: Bytes in each suffix of a size, as in redis.conf: `k` is a thousand, `kb` is 1024.
 SIZE_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 #: Seconds in each suffix of a duration; a bare number is in seconds.
 TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: How long the secret may be that stores share: a short one can be guessed.
+SECRET_BYTES_LEAST: Final = 16
+SECRET_BYTES_MOST: Final = 1024
+#: Stores that a list may name: as many as a group may have members.
+STORES_MAX: Final = 64
+#: The largest id of a store; the least is 1.
+STORE_ID_MAX: Final = (1 << 16) - 1
+
+
+class InitialStore(NamedTuple):
+    """
+    One store of a list of stores.
+
+    @ivar address: Where the others find it, C{host:port}, an IPv6 address in brackets.
+    """
+
+    store_id: int
+    address: str
 
 
 @dataclass(frozen=True)
@@ -179,6 +197,52 @@ def _render_advertised(value: tuple[str, int] | None) -> str:
     return f"[{value[0]}]:{value[1]}" if ":" in value[0] else f"{value[0]}:{value[1]}"
 
 
+def _parse_peer_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    named = re.fullmatch(r"[A-Za-z0-9._-]{1,253}", host) is not None
+    if not (named or _is_bracketed(host)) or re.fullmatch("[1-9][0-9]{0,4}", port) is None or int(port) > 65535:
+        raise ValueError("expected host:port, with an IPv6 address in brackets")
+    return text
+
+
+def _is_bracketed(host: str) -> bool:
+    """Tell whether it's an IPv6 address in brackets, without a zone."""
+    try:
+        return host[:1] == "[" and host[-1:] == "]" and "%" not in host and ip_address(host[1:-1]).version == 6
+    except ValueError:
+        return False
+
+
+def _parse_optional_peer_address(text: str) -> str:
+    return _parse_peer_address(text) if text else ""
+
+
+def _parse_stores(text: str) -> tuple[InitialStore, ...]:
+    stores: list[InitialStore] = []
+    for item in text.split(",") if text else ():
+        number, at, address = item.strip().partition("@")
+        if not at or re.fullmatch("[1-9][0-9]{0,4}", number) is None or int(number) > STORE_ID_MAX:
+            raise ValueError(f"expected ID@host:port, separated by commas, with ids from 1 to {STORE_ID_MAX}")
+        stores.append(InitialStore(int(number), _parse_peer_address(address)))
+    if len(stores) > STORES_MAX:
+        raise ValueError(f"expected at most {STORES_MAX} stores")
+    if len({store.store_id for store in stores}) != len(stores):
+        raise ValueError("expected each store's id once")
+    if len({store.address.lower() for store in stores}) != len(stores):
+        raise ValueError("expected each store at an address of its own")
+    return tuple(sorted(stores))
+
+
+def _render_stores(stores: tuple[InitialStore, ...]) -> str:
+    return ", ".join(f"{store.store_id}@{store.address}" for store in stores)
+
+
+def _parse_secret(text: str) -> str:
+    if text and ("\n" in text or not SECRET_BYTES_LEAST <= len(text.encode()) <= SECRET_BYTES_MOST):
+        raise ValueError(f"expected one line of {SECRET_BYTES_LEAST} to {SECRET_BYTES_MOST} bytes")
+    return text
+
+
 def _parse_path(text: str) -> Path:
     if not text:
         raise ValueError("expected a path")
@@ -201,3 +265,7 @@ ADDRESS = Kind("IP address", _parse_address)
 ADVERTISED = Kind("host:port, or empty", _parse_advertised, _render_advertised)
 PATH = Kind("path", _parse_path)
 OPTIONAL_PATH = Kind("path, or empty", _parse_optional_path, _render_optional_path)
+PEER_PORT = Kind("port, 1 to 65535", _bounded(_parse_integer, 1, 65535, str))
+PEER_ADDRESS = Kind("host:port, or empty", _parse_optional_peer_address)
+STORES = Kind("ID@host:port, separated by commas, or empty", _parse_stores, _render_stores)
+SECRET = Kind("text, or empty", _parse_secret)

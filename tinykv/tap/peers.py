@@ -1,0 +1,105 @@
+"""
+What a store's options say to the parts that deal with other stores.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from tinykv.config import ConfigError, StoreConfig, own_address
+from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
+from tinykv.peering.settings import PeerIdentity, PeerLimits
+from tinykv.peering.tls import PeerTls, TlsProblem
+from tinykv.raft.config import RaftConfig
+
+_SOURCE = "configuration"
+
+
+def raft_config(config: StoreConfig) -> RaftConfig:
+    """Give the choices of every group on the store."""
+    return RaftConfig(
+        tick=config.tick,
+        election_ticks=config.election_ticks,
+        heartbeat_ticks=config.heartbeat_ticks,
+        drift_bound=config.lease_drift_bound,
+    )
+
+
+def peer_limits(config: StoreConfig) -> PeerLimits:
+    """Give what other stores may cost."""
+    return PeerLimits(snapshot_rate=config.snapshot_rate)
+
+
+def peer_address(config: StoreConfig) -> str:
+    """Give the address that other stores are told, C{host:port}."""
+    if config.peer_advertise:
+        return config.peer_advertise
+    host = f"[{config.peer_bind}]" if ":" in config.peer_bind else config.peer_bind
+    return own_address(config) or f"{host}:{config.peer_port}"
+
+
+def peer_addresses(config: StoreConfig) -> dict[int, str]:
+    """Give the addresses of the other stores that are known at first, by id."""
+    return {store: address for store, address in config.initial_stores if store != config.store_id}
+
+
+def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id: int) -> PeerIdentity:
+    """
+    Say who this store is to others.
+
+    @param start_id: Names this run of the store.
+    @raise ConfigError: The secret can't be read, or is none.
+    """
+    return PeerIdentity(
+        cluster_id=cluster_id,
+        store_id=config.store_id,
+        folder_id=folder_id,
+        start_id=start_id,
+        address=peer_address(config),
+        secret=read_secret(config),
+    )
+
+
+def read_secret(config: StoreConfig) -> bytes:
+    """
+    Give the secret of the cluster.
+
+    @raise ConfigError: Its file can't be read, or everybody could, or it's too short or too long. No part of it is
+        told.
+    """
+    if config.cluster_secret_file is None:
+        return config.cluster_secret.encode()
+    try:
+        with config.cluster_secret_file.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(2 * SECRET_BYTES_MOST)
+    except OSError as problem:
+        raise _bad_secret(config, f"can't be read: {problem.strerror}") from problem
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise _bad_secret(config, f"is open to everybody on this host (mode {mode:04o}); chmod o= it")
+    secret = text.strip()
+    if not SECRET_BYTES_LEAST <= len(secret) <= SECRET_BYTES_MOST:
+        why = f"has {'too few' if len(secret) < SECRET_BYTES_LEAST else 'too many'} bytes for a secret"
+        raise _bad_secret(config, f"{why}, which has {SECRET_BYTES_LEAST} to {SECRET_BYTES_MOST}")
+    return secret
+
+
+def _bad_secret(config: StoreConfig, why: str) -> ConfigError:
+    return ConfigError(_SOURCE, "cluster", "cluster_secret_file", f"{config.cluster_secret_file} {why}")
+
+
+def peer_tls(config: StoreConfig) -> PeerTls | None:
+    """
+    Give what puts TLS under the links between stores; None if they have none.
+
+    @raise ConfigError: A file can't be used.
+    """
+    certificate, key, authority = config.peer_tls_cert, config.peer_tls_key, config.peer_tls_ca
+    if certificate is None or key is None or authority is None:
+        return None
+    try:
+        return PeerTls(certificate, key, authority)
+    except TlsProblem as problem:
+        options = {certificate: "peer_tls_cert", key: "peer_tls_key", authority: "peer_tls_ca"}
+        raise ConfigError(_SOURCE, "cluster", options[problem.path], str(problem)) from problem
