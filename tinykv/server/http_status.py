@@ -5,9 +5,9 @@ The HTTP port of a store: what it is doing, whether it serves, and its figures.
 - C{/healthz}: 200 and C{ok} while the store serves; 503 and the reason while it doesn't.
 - C{/metrics}: Prometheus's text form.
 
-It only reads: GET and HEAD. Errors are JSON objects with one field, C{error}. Requests have no use for a
-body, so one of more than L{BODY_LIMIT} bytes closes the connection before it's read; an idle connection is
-closed after L{IDLE_SECONDS}.
+These only read: GET and HEAD. What an operator may see and change of the cluster is under C{/control}
+(L{tinykv.server.http_control}). Errors are JSON objects with one field, C{error}. A body of more than L{BODY_LIMIT}
+bytes closes the connection before it's read; an idle connection is closed after L{IDLE_SECONDS}.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twisted.web.http import INTERNAL_SERVER_ERROR, NOT_ALLOWED, NOT_FOUND, OK, 
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-#: Longest body of a request; nothing here reads one.
+#: Longest body of a request; the pages here have no use for one.
 BODY_LIMIT = 64 << 10
 #: How long a connection may stay open without a request.
 IDLE_SECONDS = 30
@@ -47,25 +47,20 @@ class _Page(Resource):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """There's nothing below a page, save itself with a slash at the end."""
-        return self if path == b"" and not request.postpath else _missing()
+        return self if path == b"" and not request.postpath else missing_page()
 
     def render(self, request: Request) -> bytes:
         """Answer; any other method than GET and HEAD is refused, and a failure is logged and told as 500."""
         if request.method not in (b"GET", b"HEAD"):
             request.setHeader("allow", "GET, HEAD")
-            code, content_type, body = _error(NOT_ALLOWED, "only GET and HEAD are answered here")
+            code, content_type, body = error_answer(NOT_ALLOWED, "only GET and HEAD are answered here")
         else:
             try:
                 code, content_type, body = self._answer()
             except Exception:  # noqa: BLE001  # whatever a page fails with is logged, and told as 500
                 self._log.failure("page {path} failed", path=request.path.decode("utf-8", "backslashreplace"))
-                code, content_type, body = _error(INTERNAL_SERVER_ERROR, "internal error, see the log")
-        request.setResponseCode(code)
-        request.setHeader("content-type", content_type)
-        request.setHeader("content-length", str(len(body)))
-        request.setHeader("cache-control", "no-store")
-        request.setHeader("x-content-type-options", "nosniff")
-        return b"" if request.method == b"HEAD" else body
+                code, content_type, body = error_answer(INTERNAL_SERVER_ERROR, "internal error, see the log")
+        return headed(request, (code, content_type, body))
 
 
 class _Root(_Page):
@@ -73,7 +68,7 @@ class _Root(_Page):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """Whatever wasn't put is missing."""
-        return self if path == b"" and not request.postpath else _missing()
+        return self if path == b"" and not request.postpath else missing_page()
 
 
 def status_resource(
@@ -90,7 +85,7 @@ def status_resource(
     """
 
     def status_page() -> Answer:
-        return _json(OK, status())
+        return json_answer(OK, status())
 
     def health_page() -> Answer:
         reason = health()
@@ -101,7 +96,7 @@ def status_resource(
     def metrics_page() -> Answer:
         return OK, CONTENT_TYPE_LATEST, generate_latest(registry)
 
-    root = _Root(lambda: _json(OK, {"pages": ["/status", "/healthz", "/metrics"]}))
+    root = _Root(lambda: json_answer(OK, {"pages": ["/status", "/healthz", "/metrics"]}))
     root.putChild(b"status", _Page(status_page))
     root.putChild(b"healthz", _Page(health_page))
     root.putChild(b"metrics", _Page(metrics_page))
@@ -133,13 +128,27 @@ def status_site(resource: Resource, clock: IReactorTime) -> Site:
     return _Site(resource, requestFactory=_Request, timeout=IDLE_SECONDS, reactor=clock)
 
 
-def _json(code: int, value: Mapping[str, Any]) -> Answer:
+def headed(request: Request, answer: Answer) -> bytes:
+    """Put the status and the headers of an answer on a request; return the bytes of its body that are to be sent."""
+    code, content_type, body = answer
+    request.setResponseCode(code)
+    request.setHeader("content-type", content_type)
+    request.setHeader("content-length", str(len(body)))
+    request.setHeader("cache-control", "no-store")
+    request.setHeader("x-content-type-options", "nosniff")
+    return b"" if request.method == b"HEAD" else body
+
+
+def json_answer(code: int, value: Mapping[str, Any]) -> Answer:
+    """Make an answer of a JSON object."""
     return code, JSON_TYPE, json.dumps(value, indent=2).encode() + b"\n"
 
 
-def _error(code: int, reason: str) -> Answer:
-    return _json(code, {"error": reason})
+def error_answer(code: int, reason: str) -> Answer:
+    """Make the answer that says what is wrong with a request."""
+    return json_answer(code, {"error": reason})
 
 
-def _missing() -> Resource:
-    return _Page(lambda: _error(NOT_FOUND, "no such page"))
+def missing_page() -> Resource:
+    """Make what stands where there is no page."""
+    return _Page(lambda: error_answer(NOT_FOUND, "no such page"))

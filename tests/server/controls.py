@@ -1,0 +1,106 @@
+"""
+A cluster as operators see it, of values that a test sets: what the control pages and `tinykv ctl` are tested with.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from tinykv.errors import ControlRefused, NotLeading
+from tinykv.interfaces import IClusterControl, MemberView, RegionChecksums, RegionView, ReplicaChecksum, ReplicaView
+
+
+@implementer(IClusterControl)
+class FakeControl:
+    """
+    One store's view of a cluster with one region.
+
+    @ivar roles: Role by store id.
+    @ivar leads: The store that leads, or None.
+    @ivar asked: What was asked for, in order.
+    @ivar problem: With it every change fails, if it's set.
+    @ivar pending: If it's set, changes give this in place of an answer.
+    """
+
+    def __init__(self, store_id: int = 1, stores: tuple[int, ...] = (1, 2, 3)) -> None:
+        self.store_id = store_id
+        self.roles = dict.fromkeys(stores, "voter")
+        self.leads: int | None = 1
+        self.asked: list[tuple[object, ...]] = []
+        self.problem: BaseException | None = None
+        self.pending: Deferred[None] | None = None
+        self.checksums = dict.fromkeys(stores, "00c0ffee")
+        self.down: set[int] = set()
+        self.lags: dict[int, int] = {}
+
+    def leader(self) -> int | None:
+        """Name the leader."""
+        return self.leads
+
+    def members(self) -> list[MemberView]:
+        """List the members."""
+        return [
+            {
+                "store": store,
+                "address": f"host-{store}:20160",
+                "role": role,
+                "leads": store == self.leads,
+                "up": store not in self.down,
+            }
+            for store, role in sorted(self.roles.items())
+        ]
+
+    def status(self) -> list[RegionView]:
+        """Describe the region; who doesn't lead knows nothing of the others' logs."""
+        leading = self.leads == self.store_id
+        members: list[ReplicaView] = []
+        for store, role in sorted(self.roles.items()):
+            lag = self.lags.get(store, 0) if leading else None
+            members.append({"store": store, "role": role, "match": None if lag is None else 1000 - lag, "lag": lag})
+        return [{"region": 1, "term": 5, "leader": self.leads, "commit": 1000, "applied": 999, "members": members}]
+
+    def _change(self, *asked: object) -> Deferred[None]:
+        self.asked.append(asked)
+        if self.problem is not None:
+            return fail(self.problem)
+        if self.leads != self.store_id:
+            return fail(NotLeading(self.leads))
+        return succeed(None) if self.pending is None else self.pending
+
+    def add_store(self, store_id: int, address: str) -> Deferred[None]:
+        """Make it a learner."""
+
+        def added(result: None) -> None:
+            self.roles.setdefault(store_id, "learner")
+
+        return self._change("add-store", store_id, address).addCallback(added)
+
+    def remove_store(self, store_id: int) -> Deferred[None]:
+        """Make it leave."""
+
+        def removed(result: None) -> None:
+            if self.roles.pop(store_id, None) is None:
+                raise ControlRefused(f"store {store_id} isn't a member")
+
+        return self._change("remove-store", store_id).addCallback(removed)
+
+    def transfer_leader(self, store_id: int | None) -> Deferred[int]:
+        """Make it, or the first other one, the leader."""
+
+        def transferred(result: None) -> int:
+            self.leads = store_id or next(store for store in self.roles if store != self.store_id)
+            return self.leads
+
+        return self._change("transfer-leader", store_id).addCallback(transferred)
+
+    def checksum(self) -> Deferred[list[RegionChecksums]]:
+        """Give what was set."""
+
+        def summed(result: None) -> list[RegionChecksums]:
+            replicas: list[ReplicaChecksum] = []
+            for store in sorted(self.roles):
+                replicas.append({"store": store, "checksum": self.checksums.get(store)})
+            return [{"region": 1, "index": 1000, "replicas": replicas}]
+
+        return self._change("checksum").addCallback(summed)

@@ -1,0 +1,232 @@
+"""
+What operators ask of a cluster, wherever they ask it: any store answers, and has the leader answer what only that can.
+
+A L{Question} is answered by L{ask}, from this store's L{IClusterControl} or, over the links between stores, from the
+leader's. It's passed on once at most: a leader that has changed meanwhile is told to the operator, who asks again. So
+no change is ever made twice, and nothing goes round in a circle.
+
+Question and answer are JSON on those links as they are on the HTTP port.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from tinykv.config_values import STORE_ID_MAX
+from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.interfaces import IClusterControl
+from tinykv.peering.settings import is_address
+
+#: Longest question, in bytes.
+QUESTION_BYTES_MAX: Final = 4096
+
+#: What can be seen; each store knows something of it.
+VIEWS: Final = ("members", "status")
+#: What can be done.
+ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum")
+
+#: What each question says beside its name.
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "members": (),
+    "status": (),
+    "add-store": ("store", "address"),
+    "remove-store": ("store",),
+    "transfer-leader": ("store",),
+    "checksum": (),
+}
+
+#: Codes of answers, HTTP's.
+DONE: Final = 200
+BEGUN: Final = 202
+BAD: Final = 400
+REFUSED: Final = 409
+BROKEN: Final = 500
+NO_LEADER: Final = 503
+UNKNOWN: Final = 504
+
+#: Takes a question to a store and brings its answer. Fails with ControlRefused if it surely never got there, and with
+#: ControlUnknown if nobody can tell.
+Relay = Callable[[int, bytes], Deferred[bytes]]
+
+_log = Logger()
+
+
+class BadQuestion(Exception):
+    """A question isn't one; the text says why."""
+
+
+class Question(NamedTuple):
+    """
+    What an operator wants.
+
+    @ivar name: One of L{VIEWS} or L{ACTIONS}.
+    @ivar store: The store that it's about, or None.
+    @ivar address: Where the others are to find that store, or empty.
+    """
+
+    name: str
+    store: int | None = None
+    address: str = ""
+
+
+class Answer(NamedTuple):
+    """
+    What an operator is told.
+
+    @ivar code: As HTTP's.
+    @ivar body: What JSON has; one that isn't good has C{error}, a sentence.
+    """
+
+    code: int
+    body: dict[str, Any]
+
+
+def question_of(name: str, fields: object) -> Question:
+    """
+    Read a question.
+
+    @param fields: What came as JSON.
+    @raise BadQuestion: It isn't one.
+    """
+    wanted = _FIELDS.get(name)
+    if wanted is None:
+        raise BadQuestion(f"there is no {name!r}")
+    if not isinstance(fields, dict):
+        raise BadQuestion("a JSON object is needed")
+    for field in fields:
+        if field not in wanted:
+            raise BadQuestion(f"{name} has no field {field!r}; it has {', '.join(wanted) or 'none'}")
+    store = fields.get("store")
+    if store is None:
+        if "store" in wanted and name != "transfer-leader":
+            raise BadQuestion(f"{name} needs the field 'store'")
+    elif type(store) is not int or not 1 <= store <= STORE_ID_MAX:
+        raise BadQuestion(f"'store' must be a whole number from 1 to {STORE_ID_MAX}")
+    address = fields.get("address", "")
+    if "address" in wanted and not (isinstance(address, str) and is_address(address)):
+        raise BadQuestion("'address' must be the host:port where other stores reach it, an IPv6 address in brackets")
+    return Question(name, store, address)
+
+
+def encode_question(question: Question) -> bytes:
+    """Write a question for another store."""
+    fields = {field: getattr(question, field) for field in _FIELDS[question.name]}
+    return json.dumps({"name": question.name, "fields": fields}).encode()
+
+
+def decode_question(payload: bytes) -> Question:
+    """
+    Read a question of another store.
+
+    @raise BadQuestion: It isn't one.
+    """
+    read = decode_json(payload)
+    if not isinstance(read, dict) or not isinstance(read.get("name"), str):
+        raise BadQuestion("a question has a name")
+    return question_of(read["name"], read.get("fields"))
+
+
+def decode_json(payload: bytes) -> Any:
+    """
+    Read JSON, within the limit for questions.
+
+    @raise BadQuestion: It's too long or isn't JSON.
+    """
+    if len(payload) > QUESTION_BYTES_MAX:
+        raise BadQuestion(f"a question has at most {QUESTION_BYTES_MAX} bytes")
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError) as problem:
+        raise BadQuestion("that isn't JSON") from problem
+
+
+async def ask(control: IClusterControl, relay: Relay, question: Question) -> Answer:
+    """
+    Answer a question from here, or have the leader answer it.
+
+    Views are the leader's if it can be reached, since it knows more, and this store's own if not.
+    """
+    if question.name in VIEWS:
+        leader = control.leader()
+        if leader not in (None, control.store_id):
+            answer = await _relay(relay, leader, question)
+            if answer.code == DONE:
+                return answer
+        return await answer_here(control, question)
+    answer = await answer_here(control, question)
+    leader = answer.body.get("leader")
+    if answer.code == NO_LEADER and leader not in (None, control.store_id):
+        return await _relay(relay, leader, question)
+    return answer
+
+
+async def _relay(relay: Relay, leader: int, question: Question) -> Answer:
+    """Have another store answer."""
+    try:
+        reply = json.loads(await relay(leader, encode_question(question)))
+        code, body = reply["code"], reply["body"]
+        if type(code) is int and 200 <= code < 600 and isinstance(body, dict):
+            return Answer(code, body)
+    except ControlRefused as problem:
+        return Answer(NO_LEADER, {"error": f"store {leader} leads, and can't be asked: {problem}", "leader": leader})
+    except ControlUnknown as problem:
+        return Answer(UNKNOWN, {"error": str(problem)})
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass  # told below, like an answer of the wrong form
+    return Answer(UNKNOWN, {"error": f"store {leader} answered what this version doesn't understand"})
+
+
+def answer_relayed(control: IClusterControl, payload: bytes) -> Deferred[bytes]:
+    """
+    Answer a question that another store has passed on; it isn't passed on again.
+
+    @return: fires with the answer, and doesn't fail.
+    """
+
+    async def answered() -> bytes:
+        try:
+            answer = await answer_here(control, decode_question(payload))
+        except BadQuestion as problem:
+            answer = Answer(BAD, {"error": str(problem)})
+        return json.dumps(answer._asdict()).encode()
+
+    return Deferred.fromCoroutine(answered())
+
+
+async def answer_here(control: IClusterControl, question: Question) -> Answer:
+    """Answer a question from this store."""
+    try:
+        return await _answer(control, question)
+    except NotLeading as problem:
+        return Answer(NO_LEADER, {"error": str(problem), "leader": problem.leader})
+    except ControlRefused as problem:
+        return Answer(REFUSED, {"error": str(problem)})
+    except ControlUnknown as problem:
+        return Answer(UNKNOWN, {"error": str(problem)})
+    except Exception:  # noqa: BLE001  # whatever it fails with is logged, and told as 500
+        _log.failure("{name} failed", name=question.name)
+        return Answer(BROKEN, {"error": f"internal error, see the log of store {control.store_id}"})
+
+
+async def _answer(control: IClusterControl, question: Question) -> Answer:
+    name, store, address = question
+    here = {"store": control.store_id}
+    if name == "members":
+        return Answer(DONE, {**here, "leader": control.leader(), "members": control.members()})
+    if name == "status":
+        return Answer(DONE, {**here, "regions": control.status()})
+    if name == "checksum":
+        return Answer(DONE, {**here, "regions": await control.checksum()})
+    if name == "transfer-leader":
+        return Answer(DONE, {"leader": await control.transfer_leader(store)})
+    assert store is not None, "the question was checked"
+    if name == "add-store":
+        await control.add_store(store, address)
+    else:
+        await control.remove_store(store)
+    return Answer(BEGUN, {"store": store})
