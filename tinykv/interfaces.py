@@ -4,7 +4,7 @@ Where the layers meet: what the parts above may ask of the parts below, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, TypedDict
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tinykv.redis.operations import Client, Operation
     from tinykv.redis.spec import CommandSpec
     from tinykv.storage.errors import StorageError
+    from tinykv.storage.snapshot_maker import Made
     from tinykv.storage.tables import MemTable
     from tinykv.storage.writers import LogBatch
 
@@ -505,4 +506,52 @@ class IClusterControl(Interface):
         Have all replicas sum up their rows, all behind the same entry.
 
         @return: fires with what they said. Fails with L{tinykv.errors.ControlRefused}.
+        """
+
+
+class ISnapshotMaker(Interface):
+    """
+    Makes snapshots of regions, as files in the folder C{snapshots} of the data folder.
+    """
+
+    def make(region: int, *, start: bytes, end: bytes, labels: Sequence[bytes]) -> Deferred[Made]:
+        """
+        Make a snapshot of what data.db holds of a region: whoever wants it newer flushes first. One at a time of a
+        region; an older file of it is deleted when this one is whole, though who reads that reads on.
+
+        @param start: Where its range of keys begins; C{end} is behind its end, empty for none. By default all keys.
+        @param labels: Keys in the family C{region} whose rows are wanted as of the same moment.
+        @return: fires when the file is whole and durable; may be cancelled. Fails with a StorageError that says why,
+            and then nothing is left of it: DiskFull; SnapshotAborted, if it takes too long or there's no such region;
+            CorruptFile or DiskFailure, when the store is no longer fit to be relied on; WriterLost.
+        """
+
+    def drop(region: int) -> Deferred[None]:
+        """
+        Delete the file of a region: nobody needs it any more.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Give up what is being made.
+
+        @return: fires when nobody has data.db open for it any more.
+        """
+
+
+class ISnapshotInstaller(Interface):
+    """
+    Replaces what data.db holds of a region by a snapshot.
+    """
+
+    def install(region: int, path: str) -> Deferred[bytes]:
+        """
+        Install a file, behind all flushes that were given before. Flushes that are given later may come first, and
+        mustn't say anything about the region, its apply state included: it's stopped, and nothing of it is in memory.
+
+        The file lies in the data folder and is taken over: it's deleted when it's installed or refused.
+
+        @return: fires with the row of the apply state when all of it is durable. Fails with a StorageError: if
+            it's BadSnapshot or DiskFull nothing was changed, and the store may go on; after any other the writer has
+            ended, and the next start ends what was begun.
         """

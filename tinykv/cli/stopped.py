@@ -19,6 +19,7 @@ from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, read_last, read_term
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import Identity, Kind, connect_to_look, errors_of, inspect
+from tinykv.storage.snapshot_install import half_installed
 
 
 class HeldFolder:
@@ -98,6 +99,9 @@ class StoppedStore:
             self.raft = connect_to_look(self.raft_path)
         with errors_of(self.data_path):
             self.data = connect_to_look(self.data_path)
+        for problem in half_installed(self.data, self.data_path).values():
+            self.close()
+            raise CorruptFile(problem)
 
     def reader(self) -> Reader:
         """Give the rows as of the last flush."""

@@ -13,6 +13,7 @@ from tinykv.storage.errors import StorageError
 from tinykv.storage.log import read_base, read_last
 from tinykv.storage.log_end import verify_end
 from tinykv.storage.schema import Kind, connect_to_look, errors_of, inspect
+from tinykv.storage.snapshot_install import half_installed
 from tinykv.storage.sums import PageSums, frames
 from tinykv.storage.tables import FAMILIES
 
@@ -25,7 +26,8 @@ _STEPS: int = 100_000
 
 def check_folder(path: str, *, quick: bool = False, progress: Progress | None = None) -> list[str]:
     """
-    Check both files: SQLite's own check, all checksums, the continuity of every log, and that base <= applied <= last.
+    Check both files: SQLite's own check, all checksums, the continuity of every log, that base <= applied <= last, and
+    that no region is half installed.
 
     The folder should be locked or unused meanwhile (L{tinykv.storage.folder.lock_folder}).
 
@@ -48,6 +50,8 @@ def check_folder(path: str, *, quick: bool = False, progress: Progress | None = 
                         sums.verify({page for page, _, _ in frames(name)})
                     connections[kind] = connect_to_look(name)
                     problems += check_file(connections[kind], name, quick=quick, progress=progress)
+                    if kind is Kind.DATA:
+                        problems += half_installed(connections[kind], name).values()
             except StorageError as error:
                 problems.append(str(error))
         if len(connections) == len(Kind) and not problems:
@@ -148,4 +152,7 @@ def check_logs(raft: sqlite3.Connection, data: sqlite3.Connection, name: str) ->
         if base > applied:
             yield f"{name}: region {region}: the log begins after entry {base}, but only {applied} is applied"
         if applied > last:
-            yield f"{name}: region {region}: entry {applied} is applied, but the log ends at {last}"
+            yield (
+                f"{name}: region {region}: entry {applied} is applied, but the log ends at {last}. Either the store "
+                "ended just when it had installed a snapshot, or this is an older copy of the file"
+            )

@@ -1,6 +1,6 @@
 """
-The process of a writer, or of the one that reads ahead:
-C{python -m tinykv.storage.child log|data|read FD PATH fsync|os}.
+The process of a writer, of the one that reads ahead, or of one that makes a snapshot:
+C{python -m tinykv.storage.child log|data|read|snapshot FD PATH fsync|os}.
 
 A thread beside a busy reactor would wait for the interpreter's lock at every call of SQLite; a process
 doesn't. It blocks on its end of a socket pair, takes everything that is there, works, and answers. It ends
@@ -28,11 +28,12 @@ from tinykv.storage.log import LogStore
 from tinykv.storage.readahead import ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.sessions import DataSession, LogSession, Session
+from tinykv.storage.snapshot_copy import SnapshotSession
 
 #: Bytes taken from the socket before they are worked on; more waits its turn.
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _RECV_BYTES: Final = 1024 * 1024
-#: How much the data writer gives way to the store and its log writer.
+#: How much those that work in the background give way to the store and its log writer.
 _NICE: Final = 5
 
 
@@ -40,8 +41,10 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     """
     Open a file that the store has already made, checked and checkpointed.
 
-    @param kind: C{log}, C{data} or C{read}.
+    @param kind: C{log}, C{data}, C{read} or C{snapshot}.
     """
+    if kind == "snapshot":
+        return SnapshotSession(path)
     if kind == "read":
         return ReadSession(Reader(path))
     try:
@@ -61,9 +64,10 @@ def serve(link: socket.socket, session: Session) -> None:
     buffer = bytearray()
     open_ = True
     while open_:
-        data = link.recv(_RECV_BYTES)
-        open_ = bool(data)
-        buffer += data
+        if not session.busy:
+            data = link.recv(_RECV_BYTES)
+            open_ = bool(data)
+            buffer += data
         while open_ and len(buffer) < _BATCH_BYTES:
             try:
                 data = link.recv(_RECV_BYTES, socket.MSG_DONTWAIT)
@@ -72,7 +76,7 @@ def serve(link: socket.socket, session: Session) -> None:
             open_ = bool(data)
             buffer += data
         messages = decode(buffer)
-        if messages:
+        if messages or (open_ and session.busy):
             for reply in session.take(messages):
                 _answer(link, encode(reply))
             session.rest()
@@ -97,7 +101,7 @@ def main(arguments: list[str]) -> int:
     kind, descriptor, path, durability = arguments
     link = socket.socket(fileno=int(descriptor))
     try:
-        if kind == "data":
+        if kind in ("data", "snapshot"):
             os.nice(_NICE)
         session = open_session(kind, path, fsync=durability == "fsync")
         _answer(link, encode((READY,)))

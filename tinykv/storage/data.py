@@ -11,11 +11,17 @@ Pieces, as the store sends them:
     (DISCARD, [(family, start, end), ...])    delete after the rows
     (EXPIRIES, [(at_ms, key, True or None), ...])
     (COMMIT,)
+
+And between flushes, not for this object but for L{tinykv.storage.snapshot_install}:
+
+    (INSTALL, region, path)    replace the region's rows by those of a snapshot
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
@@ -32,6 +38,7 @@ ROWS: Final = 1
 DISCARD: Final = 2
 EXPIRIES: Final = 3
 COMMIT: Final = 4
+INSTALL: Final = 5
 
 #: Bytes of rows after which the write-ahead log is worth a checkpoint.
 CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
@@ -55,6 +62,8 @@ class DataStore:
     """
     Writes to data.db.
 
+    @ivar connection: the writing connection.
+    @ivar path: of the file.
     @param connection: the writing connection of the file; from here on nobody else's.
     @param path: for messages.
     @param checkpoint_bytes: bytes of rows after which a checkpoint is due.
@@ -63,9 +72,9 @@ class DataStore:
     def __init__(
         self, connection: sqlite3.Connection, path: str, *, checkpoint_bytes: int = CHECKPOINT_BYTES
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._checkpoint_bytes = checkpoint_bytes
-        self._path = path
+        self.path = path
         self._unchecked = 0
         with errors_of(path):
             self._sums = PageSums.load(path)
@@ -101,54 +110,70 @@ class DataStore:
         return False
 
     def _flush(self) -> None:
-        execute = self._connection.execute
-        changes = self._connection.total_changes
+        with self.transaction():
+            self._delete(self._hidden)
+            for family, rows in self._rows.items():
+                self.upsert(family, rows)
+            self._delete(self._discards)
+            self.note(self._expiries)
+        self._begin()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """
+        Make what is done inside durable at the end, all of it together.
+
+        @raise StorageError: final; the object mustn't be used again.
+        """
+        execute = self.connection.execute
+        changes = self.connection.total_changes
         try:
             execute("BEGIN IMMEDIATE")
             try:
-                self._delete(self._hidden)
-                for family, rows in self._rows.items():
-                    self._upsert(family, rows)
-                self._delete(self._discards)
-                self._note()
+                yield self.connection
                 execute("COMMIT")
             except BaseException:
                 # A full disk has ended the transaction already.
-                if self._connection.in_transaction:
+                if self.connection.in_transaction:
                     execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise from_sqlite(error, self._path) from error
-        with errors_of(self._path):
+            raise from_sqlite(error, self.path) from error
+        with errors_of(self.path):
             self._end.committed()
-        self._unchecked += _ROW_BYTES * (self._connection.total_changes - changes)
-        self._begin()
+        self._unchecked += _ROW_BYTES * (self.connection.total_changes - changes)
 
     def _delete(self, ranges: list[tuple[str, bytes, bytes]]) -> None:
         for family, start, end in ranges:
-            self._connection.execute(f'DELETE FROM "{family}" WHERE key >= ? AND key < ?', (start, end))
+            self.connection.execute(f'DELETE FROM "{family}" WHERE key >= ? AND key < ?', (start, end))
 
-    def _upsert(self, family: str, rows: list[tuple[bytes, bytes | None]]) -> None:
-        execute = self._connection.execute
+    def upsert(self, family: str, rows: list[tuple[bytes, bytes | None]]) -> None:
+        """
+        Write rows, or delete those without a value, within a transaction. The list is used up.
+        """
+        execute = self.connection.execute
         gone = [(key,) for key, value in rows if value is None]
         kept = [(key, row_checksum(key, value), value) for key, value in rows if value is not None]
         rows.clear()
         if gone:
             gone.sort()
-            self._connection.executemany(f'DELETE FROM "{family}" WHERE key = ?', gone)
+            self.connection.executemany(f'DELETE FROM "{family}" WHERE key = ?', gone)
         kept.sort(key=_KEY)
         self._unchecked += sum(len(key) + len(value) for key, _, value in kept)
         whole = len(kept) - len(kept) % _STATEMENT_ROWS
         sql = _MANY[family]
         for place in range(0, whole, _STATEMENT_ROWS):
             execute(sql, tuple(chain.from_iterable(kept[place : place + _STATEMENT_ROWS])))
-        self._connection.executemany(_ONE[family], kept[whole:])
+        self.connection.executemany(_ONE[family], kept[whole:])
 
-    def _note(self) -> None:
-        added = sorted((at, key) for at, key, state in self._expiries if state)
-        gone = sorted((at, key) for at, key, state in self._expiries if not state)
-        self._connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", gone)
-        self._connection.executemany("INSERT OR IGNORE INTO expiries (at, key) VALUES (?, ?)", added)
+    def note(self, expiries: list[tuple[int, bytes, bool | None]]) -> None:
+        """
+        Write entries of the index of expiries (C{True}), or delete them, within a transaction.
+        """
+        added = sorted((at, key) for at, key, state in expiries if state)
+        gone = sorted((at, key) for at, key, state in expiries if not state)
+        self.connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", gone)
+        self.connection.executemany("INSERT OR IGNORE INTO expiries (at, key) VALUES (?, ?)", added)
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -164,19 +189,19 @@ class DataStore:
         self._unchecked = 0
         try:
             self._prepare()
-            _, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, frames, moved = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if frames == moved:
-                with errors_of(self._path):
+                with errors_of(self.path):
                     self._end.forget()
         except sqlite3.Error as error:
-            raise from_sqlite(error, self._path) from error
+            raise from_sqlite(error, self.path) from error
 
     def _prepare(self) -> None:
         """
         Before a checkpoint: have the checksums of the pages that it changes on disk.
         """
         if self._sums is not None:
-            with errors_of(self._path):
+            with errors_of(self.path):
                 self._sums.prepare()
 
     def close(self) -> None:
@@ -185,11 +210,11 @@ class DataStore:
         """
         try:
             self._prepare()
-            with errors_of(self._path):
+            with errors_of(self.path):
                 self._end.forget()
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
-            raise from_sqlite(error, self._path) from error
+            raise from_sqlite(error, self.path) from error
         finally:
-            self._connection.close()
+            self.connection.close()
             self._end.close()

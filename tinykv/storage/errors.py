@@ -80,6 +80,18 @@ class WriterLost(StorageError):
     """
 
 
+class BadSnapshot(StorageError):
+    """
+    A file isn't a whole, undamaged snapshot of the region that it was to be one of.
+    """
+
+
+class SnapshotAborted(StorageError):
+    """
+    A snapshot wasn't made, or not installed, for a reason that has nothing to do with its contents.
+    """
+
+
 _CODES: Final[dict[int, tuple[type[StorageError], str]]] = {
     sqlite3.SQLITE_FULL: (
         DiskFull,
@@ -135,6 +147,8 @@ _BY_NAME: Final[dict[str, type[StorageError]]] = {
         FolderInUse,
         LogGap,
         WriterLost,
+        BadSnapshot,
+        SnapshotAborted,
     )
 }
 

@@ -7,6 +7,7 @@ The data folder of a store: what lies in it, whose it is, and what a start finds
     data.db     rows; the authority on what is applied (R5)
     data.sum    checksums of the pages of data.db
     ballast     room kept back for a full disk
+    snapshots/  files of snapshots, made here or arriving (L{tinykv.storage.snapshot_folder})
 
 Creation goes raft.db first, then data.db, each marked as ours by its last commit. A crash in between leaves
 an unmarked file that the next start finishes. A marked data.db without a marked raft.db is refused: its votes
@@ -28,6 +29,7 @@ from twisted.internet.interfaces import IReactorFDSet
 
 from tinykv.storage.ballast import BALLAST_BYTES, Ballast
 from tinykv.storage.check import log_checksums
+from tinykv.storage.data import DataStore
 from tinykv.storage.errors import CorruptFile, DiskFull, FolderInUse, WrongFolder, from_os
 from tinykv.storage.log import (
     Entry,
@@ -58,6 +60,9 @@ from tinykv.storage.schema import (
     truncate,
     write_identity,
 )
+from tinykv.storage.snapshot_folder import tidy_snapshots
+from tinykv.storage.snapshot_install import half_installed, recover_installs
+from tinykv.storage.snapshot_maker import ROOM_BYTES, SECONDS_MAX, Run, SnapshotMaker
 from tinykv.storage.sums import PageSums, forget_sums, frames
 from tinykv.storage.writers import DataWriter, LogBatch, LogWriter
 
@@ -209,6 +214,23 @@ class DataFolder:
         """
         return ReadAhead(ProcessChannel(reactor, "read", self.data_path), rows)
 
+    def snapshot_maker(
+        self, reactor: IReactorFDSet, run: Run, *, seconds_max: float = SECONDS_MAX, room_bytes: int = ROOM_BYTES
+    ) -> SnapshotMaker:
+        """
+        Give what makes snapshots; it's to be closed before the writers.
+
+        @param run: runs deletions where nobody has to wait for them: a thread will do.
+        @param seconds_max: how long a snapshot's transaction may take.
+        @param room_bytes: what has to stay free on the disk.
+        """
+
+        def start() -> ProcessChannel:
+            # Should the store die, nobody opens the folder before the process has noticed.
+            return ProcessChannel(reactor, "snapshot", self.data_path, lock=self._lock)
+
+        return SnapshotMaker(self.path, start, run, seconds_max=seconds_max, room_bytes=room_bytes)
+
     def release_files(self) -> None:
         """
         Close this process's connections; somebody else opens the files now.
@@ -264,6 +286,7 @@ def open_folder(
             if not ballast.release():
                 raise
             raft, data = _open_files(path, identity)
+        tidy_snapshots(path)
         ballast.restore()
     except BaseException:
         os.close(lock)
@@ -283,6 +306,8 @@ def _open_files(path: str, identity: Identity) -> tuple[sqlite3.Connection, sqli
                 with errors_of(name):
                     _settle_sums(name)
             connection = open_file(name, kind)
+            if kind is Kind.DATA and half_installed(connection, name):
+                connection = _finish_installs(connection, name)
             opened.append(connection)
             if read_identity(connection, name) is None:
                 write_identity(connection, name, identity)
@@ -294,6 +319,23 @@ def _open_files(path: str, identity: Identity) -> tuple[sqlite3.Connection, sqli
             connection.close()
         raise
     return opened[0], opened[1]
+
+
+def _finish_installs(connection: sqlite3.Connection, path: str) -> sqlite3.Connection:
+    """
+    Install the snapshots that were on their way in, before anything is believed (R10).
+
+    @return: a connection to use afterwards.
+    """
+    try:
+        store = DataStore(connection, path)
+        recover_installs(store)
+    except BaseException:
+        connection.close()
+        raise
+    # Closing brings it into the file, and its checksums up to date.
+    store.close()
+    return open_file(path, Kind.DATA)
 
 
 def _tidy(connection: sqlite3.Connection, path: str) -> None:

@@ -23,6 +23,12 @@ DONE: Final = 1
 FAILED: Final = 2
 #: (ROWS, [(key, value or None)], their bytes): what a reader was asked for
 ROWS: Final = 3
+#: (MADE, path, size, apply state, [row or None]): the snapshot that was asked for, and the rows beside it
+MADE: Final = 4
+#: (INSTALLED, apply state): the snapshot whose turn it was is in data.db
+INSTALLED: Final = 5
+#: (REFUSED, class name, message): the snapshot whose turn it was can't be made or installed; nothing was changed
+REFUSED: Final = 6
 
 
 def encode(message: Any) -> bytes:

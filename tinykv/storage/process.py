@@ -30,6 +30,13 @@ from tinykv.storage.writers import Receiver
 #: Asked of the system for each direction; it grants what its limits allow.
 _SOCKET_BYTES: Final = 1024 * 1024
 _RECV_BYTES: Final = 64 * 1024
+#: What each kind of child is called in messages.
+_NAMES: Final = {
+    "log": "log writer of {}",
+    "data": "data writer of {}",
+    "read": "reader ahead of {}",
+    "snapshot": "snapshot maker of {}",
+}
 
 
 @implementer(IReadWriteDescriptor)
@@ -47,14 +54,14 @@ class ProcessChannel:
     def __init__(
         self,
         reactor: IReactorFDSet,
-        kind: Literal["log", "data", "read"],
+        kind: Literal["log", "data", "read", "snapshot"],
         path: str,
         *,
         lock: int | None = None,
         fsync: bool = True,
     ) -> None:
         self._reactor = reactor
-        self._name = f"reader ahead of {path}" if kind == "read" else f"{kind} writer of {path}"
+        self._name = _NAMES[kind].format(path)
         self._receiver: Receiver | None = None
         self._queue: deque[memoryview] = deque()
         self._queued = 0

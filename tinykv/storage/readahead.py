@@ -76,6 +76,8 @@ class ReadSession:
     The reader's work, wherever it runs.
     """
 
+    busy = False
+
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from tinykv.region.snapshot import EVERYTHING, own_ranges
+from tinykv.region.state import apply_key
 from tinykv.storage.merge import Layer, ascending, descending
 from tinykv.storage.ranges import Ranges
 from tinykv.storage.reader import Reader
-from tinykv.storage.tables import OBJECT_BYTES, ROW_BYTES, Encodable, MemTable
+from tinykv.storage.tables import FAMILIES, OBJECT_BYTES, ROW_BYTES, Encodable, MemTable
 
 _MISSING: Final[Any] = object()
 
@@ -332,6 +334,26 @@ class RowStore:
         self.ahead.clear()
         self.retired += 1
         self._renew()
+
+    def replaced(self, region: int, start: bytes, end: bytes) -> None:
+        """
+        A snapshot of a region was installed (R10): what SQLite says about it is new. Forget what was read ahead.
+
+        No table says anything about it by now, for it was stopped, and what was older is flushed.
+
+        @param start: where the region's range begins; C{end} is behind its end, empty for none.
+        """
+        end = end or EVERYTHING[1]
+        state = apply_key(region)
+        own = [("region", first, last) for first, last in (*own_ranges(), (state, _after(state)))]
+        for table in self._tables:
+            for family, first, last in (*own, *((name, start, end) for name in FAMILIES if name != "region")):
+                hidden = table.hidden[family].next_from(first) if family in table.hidden else None
+                assert not table.order(family).holds_any(first, last), "the region has to be stopped and flushed"
+                assert hidden is None or hidden[0] >= last, "the region has to be stopped and flushed"
+            assert not any(start <= key < end for _, key in table.expiries), "the region has to be stopped and flushed"
+        self.ahead.clear()
+        self.retired += 1
 
     def _renew(self) -> None:
         self._tables = (self.active, *reversed(self.frozen))

@@ -58,12 +58,12 @@ class SynchronousChannel:
         Do everything that was sent, and what is sent because of it, and deliver the replies.
         """
         assert self._receiver is not None, "connect comes first"
-        while self._queue or self._wanted:
+        while self._queue or self._wanted or self._session.busy:
             while self._wanted:
                 self._wanted = False
                 self._receiver.writable()
             messages, self._queue = self._queue, []
-            if not messages:
+            if not messages and not self._session.busy:
                 continue
             try:
                 replies = self._session.take(messages)

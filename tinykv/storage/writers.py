@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from tinykv.interfaces import IDataWriter, ILogWriter
-from tinykv.storage.data import COMMIT, DISCARD, EXPIRIES, HIDE, ROWS
-from tinykv.storage.errors import StorageError, by_name
-from tinykv.storage.frames import DONE, FAILED
+from tinykv.interfaces import IDataWriter, ILogWriter, ISnapshotInstaller
+from tinykv.storage.data import COMMIT, DISCARD, EXPIRIES, HIDE, INSTALL, ROWS
+from tinykv.storage.errors import SnapshotAborted, StorageError, by_name
+from tinykv.storage.frames import DONE, FAILED, INSTALLED, REFUSED
 from tinykv.storage.log import APPEND, CUT, FORGET, RESET, STATE, SYNC
 from tinykv.storage.tables import MemTable
 
@@ -224,16 +224,16 @@ class LogWriter(Worker):
         return self._channel.queued_bytes
 
 
-@implementer(IDataWriter)
+@implementer(IDataWriter, ISnapshotInstaller)
 class DataWriter(Worker):
     """
-    Flushes frozen tables into data.db, one transaction each, a piece a turn.
+    Flushes frozen tables into data.db, one transaction each, a piece a turn; and installs snapshots.
     """
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
-        self._tables: deque[MemTable] = deque()
-        self._pieces: Iterator[tuple[Any, ...] | None] | None = None
+        self._work: deque[Iterator[tuple[Any, ...] | None]] = deque()
+        self._installs: deque[Deferred[bytes]] = deque()
 
     def flush(self, table: MemTable, done: Callable[[], None]) -> None:
         """
@@ -241,26 +241,73 @@ class DataWriter(Worker):
         way.
         """
         self._waiting.append(done)
-        self._tables.append(table)
-        if len(self._tables) == 1:
-            self._pieces = pieces(table)
+        self._begin(pieces(table))
+
+    def install(self, region: int, path: str) -> Deferred[bytes]:
+        """
+        Replace a region's rows by those of a snapshot, behind all flushes that were given before.
+        """
+        answer: Deferred[bytes] = Deferred()
+        self._installs.append(answer)
+        if self._error is None:
+            self._begin(iter([(INSTALL, region, path)]))
+        else:
+            self._give_up(self._error)
+        return answer
+
+    def _begin(self, work: Iterator[tuple[Any, ...] | None]) -> None:
+        self._work.append(work)
+        if len(self._work) == 1:
             self._channel.call_when_writable()
 
     def writable(self) -> None:
         """
         Called by the channel: the time for the next piece.
         """
-        if self._pieces is None or self._error is not None:
+        if not self._work or self._error is not None:
             return
-        for piece in self._pieces:
+        for piece in self._work[0]:
             if piece is not None:
                 self._channel.send(piece)
             break
         else:
-            self._tables.popleft()
-            self._pieces = pieces(self._tables[0]) if self._tables else None
-        if self._pieces is not None:
+            self._work.popleft()
+        if self._work:
             self._channel.call_when_writable()
+
+    def replied(self, message: tuple[Any, ...]) -> None:
+        """
+        Called by the channel.
+        """
+        if message[0] == INSTALLED and self._error is None:
+            self._installs.popleft().callback(message[1])
+        elif message[0] == REFUSED and self._error is None:
+            self._installs.popleft().errback(by_name(message[1], message[2]))
+        else:
+            super().replied(message)
+
+    def lost(self, error: StorageError) -> None:
+        """
+        Called by the channel.
+        """
+        super().lost(error)
+        self._give_up(error)
+
+    def close(self) -> Deferred[None]:
+        """
+        Take no more; finish the flushes that were taken. A snapshot that is half installed is left for the next start.
+        """
+
+        def closed(result: Any) -> Any:
+            self._give_up(SnapshotAborted("the store ends; a snapshot that has begun is installed at its next start"))
+            return result
+
+        return super().close().addBoth(closed)
+
+    def _give_up(self, error: StorageError) -> None:
+        installs, self._installs = self._installs, deque()
+        for answer in installs:
+            answer.errback(error)
 
 
 def pieces(table: MemTable) -> Iterator[tuple[Any, ...] | None]:

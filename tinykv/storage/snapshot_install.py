@@ -1,0 +1,274 @@
+"""
+Installing a snapshot: the rows of a region are replaced by those of a file. Runs in the data writer's process.
+
+The whole file is compared with its checksums before anything changes. Then it goes in transactions of bounded size, so
+that flushes of other regions pass in between: the first one takes the region's apply state away and leaves a mark, the
+next ones delete and insert, the last one writes the snapshot's apply state and removes the mark (R10). A start that
+finds a mark does all of it again from the file, before anything is believed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tinykv.errors import Damaged
+from tinykv.region.snapshot import MARKS, InstallMark, install_key, marked_region, own_ranges
+from tinykv.region.state import apply_key
+from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS, DataStore
+from tinykv.storage.errors import BadSnapshot, CorruptFile
+from tinykv.storage.reader import Reader
+from tinykv.storage.schema import errors_of
+from tinykv.storage.snapshot_folder import want_room
+from tinykv.storage.snapshot_format import EXPIRIES as EXPIRY_FRAMES
+from tinykv.storage.snapshot_format import KINDS, SnapshotHead, SnapshotReader, decode_expiry, read_head
+from tinykv.storage.tables import FAMILIES
+
+#: Rows that are deleted in one transaction.
+DELETE_ROWS: Final = 5000
+#: Bytes of frames that are compared with their checksums, or inserted, at a time.
+STEP_BYTES: Final = 4 * 1024 * 1024
+
+_MARKS_MAX: Final = 1_000_000
+
+
+class Installation:
+    """
+    One snapshot on its way into data.db.
+
+    @ivar region: The region.
+    @ivar head: What the snapshot stands for, once the file is open.
+    @ivar begun: Whether anything was changed; until then it may be refused.
+    """
+
+    def __init__(self, store: DataStore, region: int, path: str) -> None:
+        """
+        @param path: of the file, in the data folder. It's taken over: at the end it's deleted.
+        """
+        self.region = region
+        self.head: SnapshotHead | None = None
+        self.begun = False
+        self._store = store
+        self._path = path
+        self._ranges: list[tuple[str, bytes, bytes]] = []
+
+    def steps(self) -> Iterator[None]:
+        """
+        Install it; between two steps others may use the store, but not for the region.
+
+        @raise BadSnapshot: The file isn't a whole snapshot of this region. If nothing has C{begun} all is as before.
+        @raise StorageError: Why it can't go on. If nothing has C{begun} all is as before.
+        """
+        reader = SnapshotReader(self._path)
+        try:
+            yield from self._steps(reader)
+        finally:
+            reader.close()
+        self.discard()
+
+    def discard(self) -> None:
+        """
+        Delete the file, if it's there. What the store ends before, the next start does.
+
+        @raise StorageError: It can't be deleted.
+        """
+        with errors_of(self._path):
+            if os.path.exists(self._path):
+                os.unlink(self._path)
+
+    def _steps(self, reader: SnapshotReader) -> Iterator[None]:
+        self.head = head = reader.head
+        if head.region != self.region:
+            raise BadSnapshot(f"{self._path}: this is a snapshot of region {head.region}, not of region {self.region}")
+        rows = [(family, head.start, head.end) for family in FAMILIES if family != "region"]
+        self._ranges = [*rows, *(("region", start, end) for start, end in own_ranges())]
+        for _ in self._portions(reader):
+            yield
+        self._want_room(reader)
+        yield
+        self._mark()
+        yield
+        for family, start, end in self._ranges:
+            yield from self._delete(family, start, end)
+        yield from self._delete_expiries(head.start, head.end)
+        for portion in self._portions(reader):
+            with self._store.transaction():
+                for kind, items in portion:
+                    self._insert(kind, items)
+            yield
+        with self._store.transaction() as connection:
+            self._store.upsert("region", [(apply_key(self.region), head.state)])
+            connection.execute("DELETE FROM region WHERE key = ?", (install_key(self.region),))
+
+    def _portions(self, reader: SnapshotReader) -> Iterator[list[tuple[int, list[bytes]]]]:
+        """Read all of the file, and yield the frames some at a time."""
+        portion: list[tuple[int, list[bytes]]] = []
+        size = 0
+        for kind, items, length in reader.frames():
+            self._look(kind, items)
+            portion.append((kind, items))
+            size += length
+            if size >= STEP_BYTES:
+                yield portion
+                portion = []
+                size = 0
+        if portion:
+            yield portion
+
+    def _look(self, kind: int, items: list[bytes]) -> None:
+        """See that the rows are the region's own; they're in order."""
+        try:
+            if kind == EXPIRY_FRAMES:
+                keys = [decode_expiry(item)[1] for item in items]
+                family, first, last = "data", min(keys), max(keys)
+            else:
+                family, first, last = KINDS[kind], items[0], items[-2]
+        except (Damaged, ValueError, IndexError) as problem:
+            raise BadSnapshot(f"{self._path}: this snapshot has a frame without sense") from problem
+        if not (self._owns(family, first) and self._owns(family, last)):
+            raise BadSnapshot(f"{self._path}: this snapshot has rows of {family} outside of its range")
+
+    def _owns(self, family: str, key: bytes) -> bool:
+        return any(family == name and start <= key < end for name, start, end in self._ranges)
+
+    def _want_room(self, reader: SnapshotReader) -> None:
+        """See that the rows will find room: for a page in four kept free, and for the write-ahead log."""
+        assert self.head is not None
+        rows = Reader(self._store.path, self._store.connection)
+        needed = reader.size * 3 // 2 + 2 * CHECKPOINT_BYTES
+        folder = os.path.dirname(self._store.path) or "."
+        status = os.statvfs(folder)
+        reusable = rows.reusable_bytes()
+        if status.f_bavail * status.f_frsize + reusable < needed:
+            # What is replaced makes room; it's counted only when it matters, since all of it has to be read.
+            reusable += sum(rows.size(*place) for place in self._ranges)
+        want_room(folder, needed, reusable)
+
+    def _mark(self) -> None:
+        """From here on the region is half installed."""
+        assert self.head is not None
+        name = os.path.relpath(self._path, os.path.dirname(self._store.path))
+        mark = InstallMark(self.head.index, self.head.term, name)
+        self.begun = True
+        with self._store.transaction():
+            self._store.upsert("region", [(apply_key(self.region), None), (install_key(self.region), mark.encode())])
+
+    def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
+        behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET {DELETE_ROWS}'
+        delete = f'DELETE FROM "{family}" WHERE key >= ? AND key < ?'
+        while True:
+            with self._store.transaction() as connection:
+                found = connection.execute(behind, (start, end)).fetchone()
+                bound = end if found is None else found[0]
+                connection.execute(delete, (start, bound))
+            yield
+            if found is None:
+                return
+            start = bound
+
+    def _delete_expiries(self, start: bytes, end: bytes) -> Iterator[None]:
+        place = (-(2**63), b"")
+        while True:
+            with self._store.transaction() as connection:
+                found = connection.execute(
+                    "SELECT at, key FROM expiries WHERE (at, key) > (?, ?) AND key >= ? AND key < ?"
+                    f" ORDER BY at, key LIMIT {DELETE_ROWS}",
+                    (*place, start, end),
+                ).fetchall()
+                connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", found)
+            yield
+            if len(found) < DELETE_ROWS:
+                return
+            place = found[-1]
+
+    def _insert(self, kind: int, items: list[bytes]) -> None:
+        if kind == EXPIRY_FRAMES:
+            self._store.note([(*decode_expiry(item), True) for item in items])
+        else:
+            strings = iter(items)
+            self._store.upsert(KINDS[kind], list(zip(strings, strings, strict=True)))
+
+    def touched_by(self, piece: tuple[Any, ...]) -> bool:
+        """
+        Does a piece of a flush say something about what is being replaced? It mustn't.
+        """
+        if not self.begun:
+            return False
+        verb = piece[0]
+        if verb == ROWS:
+            own = apply_key(self.region)
+            return any(self._owns(piece[1], key) or (key == own and piece[1] == "region") for key, _ in piece[2])
+        if verb == EXPIRIES:
+            return any(self._owns("data", key) for _, key, _ in piece[1])
+        ranges: list[tuple[str, bytes, bytes]] = []
+        if verb == HIDE:
+            ranges = [(piece[1], start, end) for start, end in piece[2]]
+        elif verb == DISCARD:
+            ranges = piece[1]
+        return any(
+            family == name and start < last and first < end
+            for family, start, end in ranges
+            for name, first, last in self._ranges
+        )
+
+
+def marks(connection: sqlite3.Connection, data_path: str) -> list[tuple[int, InstallMark]]:
+    """
+    Find the regions that are half installed.
+
+    @return: (region, what was being installed) of each.
+    @raise StorageError: The rows that say so are damaged.
+    """
+    try:
+        return [
+            (marked_region(key), InstallMark.decode(value))
+            for key, value in Reader(data_path, connection).rising("region")(*MARKS, _MARKS_MAX)
+        ]
+    except Damaged as problem:
+        raise CorruptFile(
+            f"{data_path}: {problem}. The file was left as it is; keep a copy, and start this store with an empty "
+            "folder under a new id"
+        ) from problem
+
+
+def half_installed(connection: sqlite3.Connection, data_path: str) -> dict[int, str]:
+    """
+    @return: a sentence for each region that is half installed.
+    @raise StorageError: The rows that say so are damaged.
+    """
+    return {
+        region: f"{data_path}: region {region} is half installed: the snapshot of entry {mark.index} in {mark.name} "
+        "was on its way in. The next start of the store installs it from that file"
+        for region, mark in marks(connection, data_path)
+    }
+
+
+def recover_installs(store: DataStore) -> list[SnapshotHead]:
+    """
+    Install again what was being installed when the store ended; at a start, before anything is believed.
+
+    @return: what was installed.
+    @raise CorruptFile: The file isn't there, or not what it was; nothing was changed.
+    @raise StorageError: It couldn't be done; the next start has another try.
+    """
+    heads: list[SnapshotHead] = []
+    for region, mark in marks(store.connection, store.path):
+        path = os.path.join(os.path.dirname(store.path), mark.name)
+        text = (
+            f"{store.path}: region {region} is half installed, and the snapshot that it's to be installed from is not "
+            "fit for it. Put the file back, or start this store with an empty folder under a new id"
+        )
+        try:
+            head = read_head(path)
+            if (head.region, head.index, head.term) != (region, mark.index, mark.term):
+                raise CorruptFile(f"{text} ({path} is another one)")
+            installation = Installation(store, region, path)
+            for _ in installation.steps():
+                if store.wants_checkpoint:
+                    store.checkpoint()
+        except BadSnapshot as error:
+            raise CorruptFile(f"{text} ({error})") from error
+        heads.append(head)
+    return heads
