@@ -31,7 +31,8 @@ from tinykv.storage.sessions import DataSession, LogSession
 from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import REGION, STORE_ID, recover
+from tinykv.store.recovery import recover
+from tinykv.tap.store import REGION, STORE_ID
 from tinykv.testing.alone import alone
 from tinykv.testing.memory_rows import MemoryRows
 from tinykv.testing.nothing_ahead import NothingAhead
@@ -189,7 +190,8 @@ class WholeStore:
         opened()
         self.rows = RowStore(Reader(folder.data_path))
         self.execution = execution_over(self.rows)
-        applied, hard_state = recover(folder, self.execution)
+        initial = Descriptor.initial(REGION, [STORE_ID])
+        applied, hard_state, descriptor = recover(folder, self.execution, initial, STORE_ID)
         folder.release_files()
         log = LogStore(
             connect_writer(folder.raft_path),
@@ -211,7 +213,7 @@ class WholeStore:
         self.host = RegionHost(
             region=REGION,
             replica=alone(log_writer, self.clock, metrics, applied, hard_state, Random(seed)),
-            descriptor=Descriptor.initial(1, [1]),
+            descriptor=descriptor,
             execution=self.execution,
             rows=self.rows,
             log_writer=log_writer,
@@ -300,7 +302,7 @@ def look(path: str) -> tuple[int, bytes]:
         rows = RowStore(Reader(folder.data_path))
         try:
             execution = execution_over(rows)
-            applied, _ = recover(folder, execution)
+            applied, _, _ = recover(folder, execution, Descriptor.initial(REGION, [STORE_ID]), STORE_ID)
             return applied.index, digest(execution)
         finally:
             rows.reader.close()

@@ -20,7 +20,7 @@ from tinykv.server.metrics import Metrics
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import recover
+from tinykv.store.recovery import recover
 from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
 
@@ -144,13 +144,14 @@ class Hosted:
         self.execution = Execution(
             self.keyspace, TABLE, start_id=self._starts, random=Random(1), defect=self._defect
         )
-        applied, hard_state = recover(Found(self.store), self.execution)
+        initial = Descriptor.initial(1, [1])
+        applied, hard_state, descriptor = recover(Found(self.store), self.execution, initial, 1)
         self.replayed = applied
         metrics = Metrics()
         self.host = RegionHost(
             region=1,
             replica=alone(self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts)),
-            descriptor=Descriptor.initial(1, [1]),
+            descriptor=descriptor,
             execution=self.execution,
             rows=self.store.rows,
             log_writer=self.store.log,

@@ -27,7 +27,7 @@ from tinykv.storage.log import Entry
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch, LogWriter
 from tinykv.store.host import RegionHost
-from tinykv.tap.store import recover
+from tinykv.store.recovery import recover
 from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_model import RedisModel
@@ -123,14 +123,15 @@ class World(faults.Target):
         execution = Execution(
             keyspace, TABLE, start_id=self.starts, random=Random(random.getrandbits(64)), defect=self._defect
         )
-        applied, hard_state = recover(self.variant.folder(self.disk), execution)
+        folder = self.variant.folder(self.disk)
+        applied, hard_state, descriptor = recover(folder, execution, Descriptor.initial(1, [1]), 1)
         writer, data_writer = self.disk.start_writers(process, fsync=self._fsync)
         durations = Durations()
         log_writer = self.variant.writer(writer, process)
         host = RegionHost(
             region=1,
             replica=alone(log_writer, process, durations, applied, hard_state, Random(random.getrandbits(64))),
-            descriptor=Descriptor.initial(1, [1]),
+            descriptor=descriptor,
             execution=execution,
             rows=rows,
             log_writer=log_writer,

@@ -29,8 +29,10 @@ from tinykv.redis.set_value import Set
 from tinykv.redis.table import commands_of
 from tinykv.redis.value import row_expires, string_body
 from tinykv.redis.zset_value import SortedSet
+from tinykv.region.descriptor import Descriptor
 from tinykv.storage.rowstore import RowStore
-from tinykv.tap.store import REGION, recover
+from tinykv.store.recovery import recover
+from tinykv.tap.store import REGION, STORE_ID
 
 #: Memory for values that are read, in bytes; beside it stands what the log's tail holds.
 _BUDGET = 64 << 20
@@ -75,7 +77,8 @@ def write_dump(store: StoppedStore, form: Form, now_ms: int, *, quiet: bool = Tr
         found = store.recover(REGION)
         waiting = pending(store.raft, REGION, found.applied[0]) if found.last[0] > found.applied[0] else 0
         bar = bars.add_task("log entries", total=waiting)
-        recover(store, execution, lambda _: bars.advance(bar))
+        initial = Descriptor.initial(REGION, [STORE_ID])
+        recover(store, execution, initial, STORE_ID, lambda _: bars.advance(bar))
         keyspace.writing = False
         # By this clock nothing has expired, so that the walk over the keys decides alone.
         keyspace.now = 0

@@ -12,10 +12,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
@@ -27,31 +26,26 @@ from twisted.python.failure import Failure
 
 import tinykv
 from tinykv.config import ConfigError, StoreConfig, load, override
-from tinykv.errors import Damaged, Fault
+from tinykv.errors import Fault
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
-from tinykv.raft.membership import Membership
-from tinykv.raft.messages import HardState
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
-from tinykv.redis.operations import decode_records
 from tinykv.redis.table import commands_of
 from tinykv.region.descriptor import Descriptor
-from tinykv.region.entry import HEADER_BYTES, decode_header
-from tinykv.region.state import ApplyState
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
 from tinykv.server.metrics import Metrics
 from tinykv.server.status import describe
 from tinykv.storage.errors import StorageError
-from tinykv.storage.folder import Recovery, open_folder
-from tinykv.storage.log import Entry
+from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.host import RegionHost
+from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
@@ -183,7 +177,7 @@ class StoreService(Service):
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        applied, hard_state = recover(folder, execution)
+        recovered = recover(folder, execution, Descriptor.initial(REGION, [STORE_ID]), STORE_ID)
         self.log_reader = LogReader(folder.raft_path, REGION)
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
@@ -196,9 +190,9 @@ class StoreService(Service):
                 raft,
                 Random(random.getrandbits(64)),
                 self.log_reader,
-                hard_state,
-                Membership((PEER,)),
-                applied.index,
+                recovered.hard_state,
+                recovered.descriptor.membership,
+                recovered.applied.index,
             ),
             log_writer=self.log_writer,
             send=lambda message: None,
@@ -210,7 +204,7 @@ class StoreService(Service):
         self.host = RegionHost(
             region=REGION,
             replica=replica,
-            descriptor=Descriptor.initial(REGION, [STORE_ID]),
+            descriptor=recovered.descriptor,
             execution=execution,
             rows=self.rows,
             log_writer=self.log_writer,
@@ -219,7 +213,7 @@ class StoreService(Service):
             clock=self._reactor,
             now_ms=_now_ms,
             random=Random(random.getrandbits(64)),
-            applied=applied,
+            applied=recovered.applied,
             flushed=self._look_at_disk,
             answered=lambda: self.front.flush(),
             stopped=self._stop_failed,
@@ -404,48 +398,3 @@ def _now_ms() -> int:
 def uptime() -> float:
     """Tell the seconds since the system's start, sleep included: what leases are counted by (R18)."""
     return time.clock_gettime(_UPTIME)
-
-
-class Recoverable(Protocol):
-    """Where a start finds a region: a folder that is open for serving, or one that is only looked at."""
-
-    def recover(self, region: int) -> Recovery:
-        """Find where a region stands."""
-
-    def entries(self, region: int, after: int) -> Iterator[Entry]:
-        """Yield the entries of a region's log above C{after}."""
-
-
-def recover(
-    folder: Recoverable, execution: Execution, progress: Callable[[int], None] | None = None
-) -> tuple[ApplyState, HardState]:
-    """
-    Bring the commands' view of the data up to the end of the log.
-
-    With no other voter to ask, all of the log is decided.
-
-    @return: (what is applied now, what this peer has promised).
-    @raise StorageError: The files can't be read.
-    @raise tinykv.errors.Damaged: They don't hold what they must.
-    """
-    found = folder.recover(REGION)
-    state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
-    execution.keyspace.sequence = state.sequence
-    execution.load(state.time)
-    index, term = state.index, state.term
-    for entry in folder.entries(REGION, state.index):
-        if entry.data:
-            execution.begin_entry(*decode_header(entry.data))
-            for operation in decode_records(entry.data, HEADER_BYTES, execution.table):
-                execution.run(operation)
-            execution.keyspace.turn()
-        index, term = entry.index, entry.term
-        if progress is not None:
-            progress(index)
-    hard = found.hard_state
-    hard_state = HardState(0, 0, 0) if hard is None else HardState(hard.term, hard.vote, found.last[0])
-    if term > hard_state.term:
-        # A term is written down together with its first entry.
-        raise Damaged(f"the log has an entry of term {term}, but the vote on disk is of term {hard_state.term}")
-    applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
-    return applied, hard_state

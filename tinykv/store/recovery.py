@@ -1,0 +1,120 @@
+"""
+What a start makes of a region: its rows, and over them as much of the log as is known to be decided.
+
+A peer that is the only voter has decided whatever it has written down, so all of its log counts. Any other peer goes
+as far as it knew the log to be committed (R5 of the design), which may be less than it once applied in memory: the
+leader tells it the rest again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from tinykv.errors import Damaged
+from tinykv.raft.membership import ImpossibleChange, changed
+from tinykv.raft.messages import CHANGE, HardState
+from tinykv.raft.stored import entry_of
+from tinykv.raft.wire import decode_change
+from tinykv.redis.execution import Execution
+from tinykv.redis.operations import decode_records
+from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.entry import HEADER_BYTES, decode_header
+from tinykv.region.state import ApplyState
+from tinykv.storage.folder import Recovery
+from tinykv.storage.log import Entry
+
+
+class Recoverable(Protocol):
+    """Where a start finds a region: a folder that is open for serving, or one that is only looked at."""
+
+    def recover(self, region: int) -> Recovery:
+        """Find where a region stands."""
+
+    def entries(self, region: int, after: int) -> Iterator[Entry]:
+        """Yield the entries of a region's log above C{after}."""
+
+
+class Recovered(NamedTuple):
+    """
+    Where a region's peer begins.
+
+    @ivar applied: What is applied now.
+    @ivar hard_state: What this peer has promised, and how far it knows the log to be committed.
+    @ivar descriptor: The region as of what is applied.
+    """
+
+    applied: ApplyState
+    hard_state: HardState
+    descriptor: Descriptor
+
+
+def recover(
+    folder: Recoverable,
+    execution: Execution,
+    initial: Descriptor,
+    store: int,
+    progress: Callable[[int], None] | None = None,
+) -> Recovered:
+    """
+    Bring the commands' view of a region up to what is known to be decided.
+
+    @param initial: The region as it was at its beginning; it stays so until its peers change.
+    @param store: The store whose peer this is.
+    @param progress: Told of each entry that was applied.
+    @raise tinykv.storage.errors.StorageError: The files can't be read.
+    @raise tinykv.errors.Damaged: They don't hold what they must.
+    """
+    region = initial.region
+    rows = execution.keyspace.rows
+    found = folder.recover(region)
+    hard = found.hard_state
+    if found.last[1] > (hard.term if hard is not None else 0):
+        # A term is written down together with its first entry.
+        known = "there is no vote on disk" if hard is None else f"the vote on disk is of term {hard.term}"
+        raise Damaged(f"the log has an entry of term {found.last[1]}, but {known}")
+    row = rows.get("region", descriptor_key(region))
+    descriptor = initial
+    if row is not None:
+        assert isinstance(row, bytes), "only values are live objects"
+        descriptor = Descriptor.decode(region, row)
+    state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    execution.keyspace.sequence = state.sequence
+    execution.load(state.time)
+    index, term = state.index, state.term
+    for stored in folder.entries(region, state.index):
+        if stored.index > found.commit and not _decides_alone(descriptor, store):
+            break
+        entry = entry_of(stored.index, stored.term, stored.data)
+        if entry.kind == CHANGE:
+            before, descriptor = descriptor, _changed(descriptor, entry.data)
+            if descriptor != before:
+                rows.put("region", descriptor_key(region), descriptor.encode())
+        elif entry.data:
+            execution.begin_entry(*decode_header(entry.data))
+            for operation in decode_records(entry.data, HEADER_BYTES, execution.table):
+                execution.run(operation)
+            execution.keyspace.turn()
+        index, term = entry.index, entry.term
+        if progress is not None:
+            progress(index)
+    applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
+    commit = max(index, found.commit)
+    hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
+    return Recovered(applied, hard_state, descriptor)
+
+
+def _decides_alone(descriptor: Descriptor, store: int) -> bool:
+    """Say whether a store's peer is the only voter."""
+    members = descriptor.membership
+    return members.voters == (descriptor.peer_on(store),) and not members.outgoing
+
+
+def _changed(descriptor: Descriptor, data: bytes) -> Descriptor:
+    """Apply a change of the peers, as a group does; one that can't be changes nothing."""
+    change = decode_change(data)
+    try:
+        membership = changed(descriptor.membership, change)
+    except ImpossibleChange:
+        return descriptor
+    return descriptor if membership == descriptor.membership else descriptor.changed(change, membership)
