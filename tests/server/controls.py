@@ -21,6 +21,10 @@ class FakeControl:
     @ivar asked: What was asked for, in order.
     @ivar problem: With it every change fails, if it's set.
     @ivar pending: If it's set, changes give this in place of an answer.
+    @ivar in_steps: Whether who is removed votes until a test takes it out.
+    @ivar checksums: By store id; one that is missing didn't say.
+    @ivar down: Stores that can't be reached.
+    @ivar lags: By how many entries a store is behind, if it is.
     """
 
     def __init__(self, store_id: int = 1, stores: tuple[int, ...] = (1, 2, 3)) -> None:
@@ -30,6 +34,7 @@ class FakeControl:
         self.asked: list[tuple[object, ...]] = []
         self.problem: BaseException | None = None
         self.pending: Deferred[None] | None = None
+        self.in_steps = False
         self.checksums = dict.fromkeys(stores, "00c0ffee")
         self.down: set[int] = set()
         self.lags: dict[int, int] = {}
@@ -80,8 +85,12 @@ class FakeControl:
         """Make it leave."""
 
         def removed(result: None) -> None:
-            if self.roles.pop(store_id, None) is None:
+            if store_id not in self.roles:
                 raise ControlRefused(f"store {store_id} isn't a member")
+            if self.in_steps:
+                self.roles[store_id] = "outgoing"
+            else:
+                del self.roles[store_id]
 
         return self._change("remove-store", store_id).addCallback(removed)
 

@@ -17,6 +17,7 @@ NEEDED = (3, 11)
 #: Where each command is defined.
 COMMANDS = {
     "check": "tinykv.cli.check:check",
+    "ctl": "tinykv.cli.ctl:ctl",
     "dump": "tinykv.cli.dump:dump",
     "import": "tinykv.cli.importing:import_",
     "playground": "tinykv.cli.playground:playground",

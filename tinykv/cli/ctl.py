@@ -1,0 +1,285 @@
+"""
+C{tinykv ctl}: what operators see of a cluster that runs, and change, through any store's HTTP port.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.table import Column, Table
+
+from tinykv.cli.ctl_http import Asks, HttpControl, UnknownOutcome
+from tinykv.cli.problems import Problem
+from tinykv.cli.screen import printer, progress
+from tinykv.config_values import STORE_ID_MAX, parse_duration
+
+#: How long one answer is awaited, in seconds; the leader itself waits for a majority, or for another to take over.
+ANSWER_SECONDS = 30.0
+
+#: How often is looked whether a change is done, in seconds.
+LOOK_SECONDS = 0.5
+
+_STORE = click.IntRange(1, STORE_ID_MAX)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """
+    What the commands need of the world.
+
+    @ivar connect: Makes a client of (URL, timeout in seconds); ValueError for what is no URL.
+    @ivar pause: Waits for so many seconds.
+    @ivar now: Tells the seconds since some moment.
+    """
+
+    connect: Callable[[str, float], Asks] = HttpControl
+    pause: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    What all commands were told.
+
+    @ivar as_json: Whether answers are printed as they came.
+    """
+
+    store: Asks
+    outside: Outside
+    as_json: bool
+
+    def tell(self, answer: dict[str, Any], *shown: Table | str) -> None:
+        """Print an answer: as JSON, or what is shown of it."""
+        if self.as_json:
+            click.echo(json.dumps(answer, indent=2))
+            return
+        out = printer()
+        for item in shown:
+            out.print(item, soft_wrap=isinstance(item, str))
+
+
+def _duration(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    """Read a length of time."""
+    try:
+        return parse_duration(text)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem), ctx, param) from problem
+
+
+_waiting = [
+    click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the change is done."),
+    click.option("--timeout", callback=_duration, default="10m", show_default=True,
+                 help="How long to wait for that; the change goes on anyway."),
+]
+
+
+def waits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of those that wait."""
+    for option in _waiting:
+        command = option(command)
+    return command
+
+
+@click.group()
+@click.option("--url", default="http://127.0.0.1:20180", show_default=True,
+              help="HTTP port of any store of the cluster (its options http_bind and http_port).")
+@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
+@click.pass_context
+def ctl(ctx: click.Context, url: str, as_json: bool) -> None:
+    """
+    Look at a running cluster, and change it.
+
+    Any store can be asked; what only the leader can do is passed on to it. Ends with status 1 if a thing wasn't done,
+    and with 3 if nobody can tell, or it's still under way.
+    """
+    outside = ctx.obj if isinstance(ctx.obj, Outside) else Outside()
+    try:
+        store = outside.connect(url, ANSWER_SECONDS)
+    except ValueError as problem:
+        raise click.BadParameter(f"{url}: {problem}", ctx, param_hint="--url") from problem
+    ctx.obj = Asked(store, outside, as_json)
+
+
+@ctl.command()
+@click.pass_obj
+def members(asked: Asked) -> None:
+    """List the stores of the cluster."""
+    answer = asked.store.ask("members")
+    table = Table("store", Column("address", overflow="fold"), "role", "reachable", "")
+    for member in answer["members"]:
+        leads = "leads" if member["leads"] else ""
+        table.add_row(
+            str(member["store"]), member["address"], member["role"], "yes" if member["up"] else "no", leads
+        )
+    said = f"As store {answer['store']} sees them."
+    if answer["leader"] is None:
+        said += " There's no leader: nothing can be read or written until a majority is there."
+    asked.tell(answer, table, said)
+
+
+@ctl.command()
+@click.pass_obj
+def status(asked: Asked) -> None:
+    """
+    Show how far every store is, region by region.
+
+    An entry is decided when a majority has it (commit); then each store applies it. The lag is by how many entries a
+    store's log is behind the leader's.
+    """
+    answer = asked.store.ask("status")
+    shown: list[Table | str] = []
+    for region in answer["regions"]:
+        leader = "no leader" if region["leader"] is None else f"led by store {region['leader']}"
+        shown.append(
+            f"Region {region['region']}: term {region['term']}, {leader}, commit {region['commit']},"
+            f" applied {region['applied']} on store {answer['store']}"
+        )
+        table = Table("store", "role", "has up to", "lag")
+        for member in region["members"]:
+            table.add_row(str(member["store"]), member["role"], _known(member["match"]), _known(member["lag"]))
+        shown.append(table)
+    if any(member["lag"] is None for region in answer["regions"] for member in region["members"]):
+        shown.append("What isn't known here is '?'; the leader knows, and couldn't be asked.")
+    asked.tell(answer, *shown)
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
+@ctl.command("add-store")
+@click.argument("store", metavar="ID", type=_STORE)
+@click.argument("address")
+@waits
+@click.pass_obj
+def add_store(asked: Asked, store: int, address: str, wait: bool, timeout: float) -> None:
+    """
+    Add a store to the cluster.
+
+    ADDRESS is the host:port where the other stores reach it (its peer_advertise). It must be running, with join = yes
+    and an empty folder. It first gets a copy of the data and gives no vote; when it has caught up it's a voter like
+    the others.
+    """
+    answer = asked.store.ask("add-store", {"store": store, "address": address})
+    if not wait:
+        asked.tell(answer, f"Store {store} is a learner, and will be a voter when it has caught up.")
+        return
+
+    _wait(asked, store, f"store {store} catches up", "voter", timeout)
+    asked.tell(answer, f"Store {store} is a voter.")
+
+
+@ctl.command("remove-store")
+@click.argument("store", metavar="ID", type=_STORE)
+@waits
+@click.pass_obj
+def remove_store(asked: Asked, store: int, wait: bool, timeout: float) -> None:
+    """
+    Remove a store from the cluster, whether it runs or not.
+
+    It's refused if those that would be left and can be reached are no majority. Its number isn't used again: the same
+    host may come back with an empty folder and a new store_id.
+    """
+    answer = asked.store.ask("remove-store", {"store": store})
+    if not wait:
+        asked.tell(answer, f"Store {store} is being removed.")
+        return
+    _wait(asked, store, f"store {store} leaves", None, timeout)
+    asked.tell(answer, f"Store {store} is no member any more. Stop it, and don't start it with that folder again.")
+
+
+@ctl.command("transfer-leader")
+@click.argument("store", metavar="[ID]", type=_STORE, required=False)
+@click.pass_obj
+def transfer_leader(asked: Asked, store: int | None) -> None:
+    """Hand leadership to a store; without ID, to the one of the others that has most of the log."""
+    answer = asked.store.ask("transfer-leader", {"store": store})
+    asked.tell(answer, f"Store {answer['leader']} leads.")
+
+
+@ctl.command()
+@click.pass_obj
+def checksum(asked: Asked) -> None:
+    """
+    Compare what the stores hold, row by row, as of the same entry.
+
+    Ends with status 1 if they differ, or if a store didn't say.
+    """
+    answer = asked.store.ask("checksum", {})
+    table = Table("region", "entry", "store", "checksum")
+    problems: list[str] = []
+    for region in answer["regions"]:
+        for replica in region["replicas"]:
+            said = replica["checksum"]
+            table.add_row(str(region["region"]), str(region["index"]), str(replica["store"]), said or "?")
+            if said is None:
+                problems.append(f"store {replica['store']} didn't say what it has of region {region['region']}")
+        if len({replica["checksum"] for replica in region["replicas"]} - {None}) > 1:
+            problems.append(f"the stores differ in region {region['region']}")
+    asked.tell(answer, table)
+    if problems:
+        raise Problem("; ".join(problems))
+    if not asked.as_json:
+        printer().print("All stores hold the same.")
+
+
+def _wait(asked: Asked, store: int, what: str, wanted: str | None, seconds: float) -> None:
+    """
+    Look until a store has the role that it's to have.
+
+    A look that fails is tried again: there may be no leader for a moment. That a store is no member is believed to the
+    leader, and to itself; others may not have heard of it yet.
+
+    @param wanted: The role; None for no member.
+    @raise Problem: It was to be a member, and was removed.
+    @raise UnknownOutcome: The time is up.
+    """
+    deadline = asked.outside.now() + seconds
+    with progress() as bars:
+        bar = bars.add_task(what, total=None)
+        most = 0
+        while True:
+            try:
+                view = asked.store.ask("members")
+                lag = _lag(asked.store.ask("status"), store)
+            except Problem as problem:
+                last = str(problem)
+            else:
+                role = {member["store"]: member["role"] for member in view["members"]}.get(store)
+                if role is not None or view["store"] in (view["leader"], store):
+                    if role == wanted:
+                        return
+                    if role is None:
+                        raise Problem(f"store {store} was removed meanwhile")
+                last = f"it's {_article(role)} so far"
+                if lag is not None:
+                    last += f", {lag} entries behind"
+                    most = max(most, lag)
+                    bars.update(bar, total=most, completed=most - lag)
+            if asked.outside.now() >= deadline:
+                raise UnknownOutcome(f"waited in vain until {what}; {last}. It goes on: see `tinykv ctl status`")
+            asked.outside.pause(LOOK_SECONDS)
+
+
+def _article(role: str | None) -> str:
+    """Put an article before a role."""
+    if role is None:
+        return "no member"
+    return f"an {role} voter" if role == "outgoing" else f"a {role}"
+
+
+def _lag(status: dict[str, Any], store: int) -> int | None:
+    """Give by how many entries a store is behind, in all regions; None if nobody knows."""
+    lags = [
+        member["lag"]
+        for region in status["regions"]
+        for member in region["members"]
+        if member["store"] == store and member["lag"] is not None
+    ]
+    return sum(lags) if lags else None
