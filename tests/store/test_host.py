@@ -607,7 +607,7 @@ class EndTests(HostCase):
         client.send("SET a 1")
         hosted.turn()
         closing = hosted.closing()
-        hosted.host._fail(StorageError("broken"))
+        hosted.host.fail(StorageError("broken"))
         self.failureResultOf(closing, StorageError)
         self.successResultOf(hosted.closing())
 
@@ -653,6 +653,7 @@ class EndTests(HostCase):
         client.send("SET a 1")
         hosted.settle()
         self.assertEqual([type(problem) for problem in hosted.failures], [KeyError])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_a_fault_in_a_read(self) -> None:
         """A read that finds the files damaged stops the store."""

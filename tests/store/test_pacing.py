@@ -219,7 +219,7 @@ class SlowHostTests(HostCase):
         client.send("SUNIONSTORE c a b")
         hosted.turn()
         hosted.sync()
-        hosted.host._fail(OSError("the disk"))
+        hosted.host.fail(OSError("the disk"))
         for _ in range(100):
             hosted.turn()
         self.assertEqual((client.told, hosted.host.applied), ([], applied))

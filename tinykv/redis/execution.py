@@ -16,7 +16,7 @@ from typing import Any
 from tinykv.errors import CommandError, Fault, OutOfTime
 from tinykv.redis.context import Context, MustWait
 from tinykv.redis.keyspace import Database, Keyspace
-from tinykv.redis.operations import COMMANDS, EXEC, WAITING, Client, Operation
+from tinykv.redis.operations import COMMANDS, EXEC, NOBODY, WAITING, Client, Operation
 from tinykv.redis.sampling import Chance
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.value import Value
@@ -34,6 +34,7 @@ class Execution:
     @ivar start_id: Names this run of the store, by which it knows its own waiters.
     @ivar calls: How often each command ran, by name; for metrics.
     @ivar keyspace: The data.
+    @ivar waiting_client: Gives the client of this store, by its id, that waits with the request of a number.
     @ivar refused: Told of a command that was answered with an error: its name, and the error's text.
     @ivar waiters: The clients that wait.
     """
@@ -55,6 +56,7 @@ class Execution:
         self.time = 0
         self._defect = defect
         self.refused: Callable[[str, bytes], None] = lambda name, text: None
+        self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
         self._random = random
         #: Keys for whose waiters there may be something, in the order in which they became ready.
         self._ready: dict[tuple[int, bytes], None] = {}
@@ -157,6 +159,9 @@ class Execution:
         except MustWait as wait:
             if origin is None:
                 origin = (self.start_id, client.client_id, number)
+            elif origin[0] == self.start_id and client is NOBODY:
+                # It's connected here, but another store leads: it's answered when what serves it is applied here.
+                client = self.waiting_client(origin[1], origin[2])
             order = self.keyspace.sequence
             self.waiters.add(Waiter(order, origin, db, wait.keys, arguments, client, wait.timed_out))
             client.waits(number, wait.timeout_ms)

@@ -109,9 +109,11 @@ def encode_records(operations: list[Operation], start_id: int) -> list[bytes]:
             _close(pieces, run, run_db)
             run = []
         if kind == WAITING:
-            body = _ORIGIN.pack(start_id, operation[1].client_id, operation[2]) + encode_command(operation[5])
+            # Of a client of another store, its origin came along.
+            origin = operation[6] or (start_id, operation[1].client_id, operation[2])
+            body = _ORIGIN.pack(*origin) + encode_command(operation[5])
         elif kind == EXEC:
-            body = _encode_exec(operation)
+            body = encode_transaction(operation[5], operation[6])
         else:
             body = encode_command(operation[5])
         pieces.append(_RECORD.pack(kind, operation[3], len(body)))
@@ -127,12 +129,14 @@ def _close(pieces: list[bytes], run: list[bytes], db: int) -> None:
     pieces.append(body)
 
 
-def _encode_exec(operation: Operation) -> bytes:
-    watched: list[tuple[int, bytes, int]] = operation[6]
+def encode_transaction(
+    commands: list[tuple[int, CommandSpec | None, list[bytes], Any]], watched: list[tuple[int, bytes, int]]
+) -> bytes:
+    """Encode the body of a transaction: what is watched, and the commands on data."""
     pieces = [_COUNT.pack(len(watched))]
     for db, key, version in watched:
         pieces += (_WATCHED.pack(db, version, len(key)), key)
-    for db, spec, arguments, _ in operation[5]:
+    for db, spec, arguments, _ in commands:
         if spec is not None:
             request = encode_command(arguments)
             pieces += (_COMMAND.pack(db, len(request)), request)
@@ -162,23 +166,38 @@ def decode_records(data: bytes, offset: int, table: Mapping[str, CommandSpec]) -
         elif kind == WAITING:
             if length < _ORIGIN.size:
                 raise Damaged("a record ends within a waiter's origin")
-            arguments = _request(body[_ORIGIN.size :])
+            arguments = decode_request(body[_ORIGIN.size :])
             origin = _ORIGIN.unpack_from(body)
             operations.append((WAITING, NOBODY, 0, db, lookup(arguments, table), arguments, origin))
         elif kind == EXEC:
-            try:
-                operations.append(_decode_exec(body, table))
-            except struct_error as problem:
-                raise Damaged("a record ends within a transaction") from problem
+            commands, watched = decode_transaction(body, table)
+            operations.append((EXEC, NOBODY, 0, 0, None, commands, watched))
         elif kind == INTERNAL:
-            arguments = _request(body)
+            arguments = decode_request(body)
             operations.append((INTERNAL, NOBODY, 0, db, None, arguments, None))
         else:
             raise Damaged(f"a record of the unknown kind {kind}")
     return operations
 
 
-def _decode_exec(body: bytes, table: Mapping[str, CommandSpec]) -> Operation:
+def decode_transaction(
+    body: bytes, table: Mapping[str, CommandSpec]
+) -> tuple[list[tuple[int, CommandSpec | None, list[bytes], Any]], list[tuple[int, bytes, int]]]:
+    """
+    Decode the body of a transaction.
+
+    @return: (its commands, what is watched).
+    @raise Damaged: It's none.
+    """
+    try:
+        return _transaction(body, table)
+    except struct_error as problem:
+        raise Damaged("a record ends within a transaction") from problem
+
+
+def _transaction(
+    body: bytes, table: Mapping[str, CommandSpec]
+) -> tuple[list[tuple[int, CommandSpec | None, list[bytes], Any]], list[tuple[int, bytes, int]]]:
     (count,) = _COUNT.unpack_from(body)
     offset = _COUNT.size
     watched: list[tuple[int, bytes, int]] = []
@@ -191,12 +210,12 @@ def _decode_exec(body: bytes, table: Mapping[str, CommandSpec]) -> Operation:
     while offset < len(body):
         db, length = _COMMAND.unpack_from(body, offset)
         offset += _COMMAND.size
-        arguments = _request(body[offset : offset + length])
+        arguments = decode_request(body[offset : offset + length])
         offset += length
         if offset > len(body):
             raise Damaged("a record ends within a transaction")
         commands.append((db, lookup(arguments, table), arguments, None))
-    return (EXEC, NOBODY, 0, 0, None, commands, watched)
+    return commands, watched
 
 
 def _requests(body: bytes) -> list[list[bytes]]:
@@ -213,7 +232,12 @@ def _requests(body: bytes) -> list[list[bytes]]:
     return requests
 
 
-def _request(body: bytes) -> list[bytes]:
+def decode_request(body: bytes) -> list[bytes]:
+    """
+    Decode one RESP request.
+
+    @raise Damaged: It's none, or not exactly one.
+    """
     requests = _requests(body)
     if len(requests) != 1:
         raise Damaged(f"{len(requests)} requests in the log where one belongs")

@@ -22,7 +22,7 @@ from tinykv.redis.catalogue import keys_of
 from tinykv.redis.command_replies import CommandReplies, select
 from tinykv.redis.glob import match
 from tinykv.redis.numbers import parse_int64
-from tinykv.redis.operations import INTERNAL, NOBODY
+from tinykv.redis.operations import INTERNAL, NOBODY, Client
 from tinykv.redis.settings import DEFAULTS
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
@@ -38,6 +38,25 @@ _INTERNAL_ERROR = replies.error(b"ERR internal error: the log of the store has t
 
 #: How often the front looks at the clock: for idle clients, and for rates.
 TICK_SECONDS = 1.0
+
+
+class _Waiting:
+    """A client that waits for what an entry of another store's making gives it, as long as it does."""
+
+    __slots__ = ("_session", "client_id", "proto")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.client_id = session.client_id
+        self.proto = session.proto
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Answer the client, unless it was told something else meanwhile."""
+        if self._session.waiting == number:
+            self._session.answer(number, reply)
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """It waits already."""
 
 
 class Front:
@@ -112,6 +131,7 @@ class Front:
         self.answered: list[Outbound] = []
         self.errors = ErrorCounts()
         host.execution.refused = self.refused
+        host.execution.waiting_client = self._waiting_client
         self.accepted = 0
         self.rejected = 0
         self.failed_auths = 0
@@ -256,6 +276,11 @@ class Front:
         # If it has left since, the region learns that right behind its command.
         if timeout_ms and session.client_id in self.sessions:
             self._timers[session.client_id] = self.clock.callLater(timeout_ms / 1000, self.wake, session, b"timeout")
+
+    def _waiting_client(self, client_id: int, number: int) -> Client:
+        """Give the client that waits with a request, or nobody."""
+        session = self.sessions.get(client_id)
+        return NOBODY if session is None or session.waiting != number else _Waiting(session)
 
     def waits_no_more(self, session: Outbound) -> None:
         """Learn that a client was answered or has left."""

@@ -346,6 +346,9 @@ class Session(Outbound):
 
     def waits(self, number: int, timeout_ms: int) -> None:
         """Learn that the request with this number now waits, for so long at most (0: for ever)."""
+        if self.waiting != number:
+            # The entry that serves it was applied here before the store that leads could say that it waits.
+            return
         self.front.waits(self, timeout_ms)
         self._parked = True
         if self._ended:

@@ -24,10 +24,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tinykv.errors import Fault, OutOfTime
 from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost
+from tinykv.raft.log import Compacted
 from tinykv.raft.messages import CHANGE, Entry
 from tinykv.raft.refusals import NotLeader, Refused
 from tinykv.raft.wire import decode_change
@@ -73,6 +75,10 @@ _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing w
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
 EXPIRY_BATCH = 200
+#: Entries that a follower keeps behind what is in its data.db, for a follower that it may have to lead.
+KEPT_ENTRIES = 10_000
+#: What a READ operation carries whose client has nothing else under way.
+FRESH = True
 #: Keys of a batch that are read ahead at most.
 READ_AHEAD_KEYS = 1000
 #: Operations between two looks at the time while an entry is applied.
@@ -160,6 +166,7 @@ class RegionHost:
         expiry_effort: int = 1,
         hz: int = 10,
         durations: Durations,
+        log_entries_max: int = 1_000_000,
         command_bytes_max: int = COMMAND_BYTES_MAX,
     ) -> None:
         """
@@ -199,6 +206,7 @@ class RegionHost:
         self._expiry_batch = EXPIRY_BATCH * expiry_effort
         self._hz = hz
         self._durations = durations
+        self._log_entries_max = log_entries_max
         self._command_bytes_max = command_bytes_max
         self._pending: list[Operation] = []
         self._batches: deque[Batch] = deque()
@@ -219,9 +227,9 @@ class RegionHost:
         self._closed = False
         rows.pausing = self._pacer.pause
         rows.expected = self._expected
-        log_writer.failed(self._fail)
-        data_writer.failed(self._fail)
-        reader.failed(self._fail)
+        log_writer.failed(self.fail)
+        data_writer.failed(self.fail)
+        reader.failed(self.fail)
 
     # Start and end
 
@@ -262,11 +270,14 @@ class RegionHost:
         closing, self._closing = self._closing, None
         closing.callback(None)
 
-    def _fail(self, problem: BaseException) -> None:
+    def fail(self, problem: BaseException) -> None:
         """Stop serving: what was under way has an unknown outcome, and nobody is told otherwise."""
         if self._failed:
             return
         self._failed = True
+        if not isinstance(problem, (Fault, OSError)):
+            # No one foresaw it, so where it was is worth knowing.
+            self.log.failure("the region fails", Failure(problem))
         self._pacer.stop()
         self.replica.stop()
         self._stopped(problem)
@@ -289,17 +300,17 @@ class RegionHost:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
         if not self.ready or pacer.paused or self._entries or not self._holds_lease():
-            self.submit((READ, client, number, db, spec, arguments, None))
+            self.submit((READ, client, number, db, spec, arguments, FRESH))
             return None
         pacer.look()
         try:
             reply = self.execution.read(client, db, spec, arguments, self._now_ms())
         except OutOfTime:
             # It takes so long that it's begun anew, in slices.
-            self.submit((READ, client, number, db, spec, arguments, None))
+            self.submit((READ, client, number, db, spec, arguments, FRESH))
             return None
         except (Fault, MemoryError, OSError) as problem:
-            self._fail(problem)
+            self.fail(problem)
             return None
         finally:
             pacer.looked()
@@ -307,11 +318,13 @@ class RegionHost:
             return reply
         assert isinstance(reply, list)
         self._expire(reply)
-        self.submit((READ, client, number, db, spec, arguments, None))
+        self.submit((READ, client, number, db, spec, arguments, FRESH))
         return None
 
     def refusal(self, spec: CommandSpec) -> bytes | None:
-        """Say why a command can't be taken now."""
+        """Say why a command can't be taken now; where another store leads, that one says it."""
+        if not self.ready and self.elsewhere is not None:
+            return None
         if self.stalled:
             return _STALLED
         if self.growing_refused and spec.grows:
@@ -329,6 +342,11 @@ class RegionHost:
     def pauses(self) -> int:
         """Count how often the applying of entries has given the reactor a turn."""
         return self._pacer.pauses
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether something was proposed here of which it isn't known what became of it."""
+        return bool(self._batches)
 
     @property
     def busy(self) -> bool:
@@ -528,7 +546,7 @@ class RegionHost:
                     self._apply_entry(self._entries.popleft())
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
             # Before the entry counts as applied: the rows stay behind, and a restart replays it.
-            self._fail(problem)
+            self.fail(problem)
 
     def _applied(self) -> None:
         """After something was applied: answer its clients, and see whether it's time for a flush."""
@@ -574,6 +592,15 @@ class RegionHost:
         if membership != before:
             self.descriptor = self.descriptor.changed(change, membership)
             self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
+
+    def look(self, operation: Operation) -> bool:
+        """Run a step of the front's when all that was decided by now is applied here; say if that could be asked."""
+        try:
+            self.group.read_index([operation])
+        except NotLeader:
+            return False
+        self._clock.callLater(0, self.replica.go_on)
+        return True
 
     def _run_reads(self, operations: list[Operation]) -> None:
         """Run reads whose place has come, if this peer still leads; else ask who does what they have to see."""
@@ -691,7 +718,7 @@ class RegionHost:
                 else:
                     operation[1].answer(operation[2], _TRY_AGAIN)
         except Exception as problem:  # noqa: BLE001 - a read can't be answered: what it looks at is lost
-            self._fail(problem)
+            self.fail(problem)
         self._pending[:0] = kept
 
     @staticmethod
@@ -710,7 +737,7 @@ class RegionHost:
         try:
             due = self.rows.due(self._now_ms(), self._expiry_batch, self._expired)
         except (Fault, MemoryError, OSError) as problem:
-            self._fail(problem)
+            self.fail(problem)
             return
         if due:
             self._expiring = True
@@ -796,14 +823,36 @@ class RegionHost:
         """Learn that a table is in data.db: let go of it, cut the log behind it, and go on with what waited."""
         self.rows.retire(table)
         self.flushes += 1
-        batch = LogBatch()
-        batch.cut(self._region, state.index, state.term)
-        self._log_writer.write(batch, lambda: None)
+        self._cut_log(state)
         self._flushed()
         if not self.busy:
             self._busy_since = None
         self._propose_waiting()
         self._maybe_closed()
+
+
+    def _cut_log(self, state: ApplyState) -> None:
+        """
+        Cut the log behind what is in data.db; what a slow follower still needs stays, within the limit.
+
+        A follower keeps as much as a leader would for others: it may be asked to lead next.
+        """
+        group = self.group
+        index = state.index
+        others = [progress.match for peer, progress in group.progress().items() if peer != group.peer]
+        if group.membership.voters != (group.peer,):
+            behind = min(others) if group.leads else index - KEPT_ENTRIES
+            index = min(index, max(behind, index - self._log_entries_max))
+        batch = LogBatch()
+        if index == state.index:
+            batch.cut(self._region, index, state.term)
+        elif index > 0:
+            try:
+                batch.cut(self._region, index, group.term_of(index))
+            except Compacted:
+                return
+        if batch:
+            self._log_writer.write(batch, lambda: None)
 
 
 def _by_size(operations: list[Operation]) -> list[list[Operation]]:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, NoReturn
@@ -27,8 +28,8 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.config import ConfigError, StoreConfig, load, override
 from tinykv.errors import Fault
-from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
+from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -47,15 +48,16 @@ from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
+from tinykv.tap.cluster import Cluster, cluster_id_of
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
+from tinykv.tap.peers import raft_config
 from tinykv.tap.runtime import tune_collector
 from tinykv.tap.tls import TlsPort
 
 #: The one region that there is, and its one peer.
 REGION = 1
-PEER = 1
 STORE_ID = 1
 
 #: Where there's no clock that counts while the system sleeps (macOS has it under another name), the monotonic one.
@@ -128,6 +130,7 @@ class StoreService(Service):
 
     name = "tinykv-store"
     log = Logger()
+    front: Front
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
         self.config = config
@@ -148,7 +151,7 @@ class StoreService(Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         try:
             self._open()
-        except (StorageError, Fault) as problem:
+        except (StorageError, Fault, ConfigError) as problem:
             refuse(str(problem))
         wanted = self._wanted()
         listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
@@ -159,7 +162,8 @@ class StoreService(Service):
         random: Random = SystemRandom()
         self.folder = folder = open_folder(
             str(config.data_dir),
-            STORE_ID,
+            config.store_id,
+            cluster_id_of(config),
             ballast_bytes=config.ballast_bytes,
             disk_low_bytes=config.disk_low_mark,
         )
@@ -177,25 +181,36 @@ class StoreService(Service):
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        recovered = recover(folder, execution, Descriptor.initial(REGION, [STORE_ID]), STORE_ID)
+        stores = [store.store_id for store in config.initial_stores] or [config.store_id]
+        recovered = recover(folder, execution, Descriptor.initial(REGION, stores), config.store_id)
+        peer = recovered.descriptor.peer_on(config.store_id)
+        if peer is None:
+            refuse(f"store {config.store_id} isn't in the cluster (any more); it may come back under a new number")
+        cluster: Cluster | None = None
+        if config.initial_stores:
+            if not folder.identity.cluster_id:
+                folder.set_cluster(cluster_id_of(config))
+            cluster = Cluster(config, self._reactor, REGION, folder.identity.folder_id, execution.start_id)
+        self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
-        raft = RaftConfig()
+        raft = raft_config(config)
         replica = Replica(
             region=REGION,
             group=Group(
-                PEER,
+                peer,
                 raft,
                 Random(random.getrandbits(64)),
                 self.log_reader,
                 recovered.hard_state,
                 recovered.descriptor.membership,
                 recovered.applied.index,
+                uptime() + raft.lease,
             ),
             log_writer=self.log_writer,
-            send=lambda message: None,
+            send=cluster.peers.send if cluster is not None else _nobody,
             clock=self._reactor,
             uptime=uptime,
             tick_seconds=raft.tick,
@@ -224,8 +239,11 @@ class StoreService(Service):
             request_timeout=config.request_timeout,
             expiry_effort=config.active_expire_effort,
             hz=config.hz,
+            log_entries_max=config.log_entries_max,
             durations=self.metrics,
         )
+        if cluster is not None:
+            cluster.serve(self.host, table, lambda: self.front.flush())
         self.front = Front(
             self.host,
             table,
@@ -263,7 +281,17 @@ class StoreService(Service):
             ):
                 pages = status_resource(self.status, self.health, self.metrics.registry)
                 wanted.append(("http", endpoint, status_site(pages, self._reactor)))
-        return wanted
+        return [*wanted, *self._wanted_by_stores()]
+
+    def _wanted_by_stores(self) -> Iterator[tuple[str, IStreamServerEndpoint, Any]]:
+        """Name the port where other stores connect."""
+        config = self.config
+        if self.cluster is not None:
+            factory = self.cluster.factory
+            for endpoint in endpoints(
+                self._reactor, "peer", [config.peer_bind], config.peer_port, config.backlog, self._passed
+            ):
+                yield "peer", endpoint, factory
 
     def _listen(self, name: str, endpoint: IStreamServerEndpoint, factory: Any) -> Deferred[tuple[str, IListeningPort]]:
         def opened(port: IListeningPort) -> tuple[str, IListeningPort]:
@@ -285,7 +313,7 @@ class StoreService(Service):
         first = failure.value
         assert isinstance(first, FirstError)
         problem = str(first.subFailure.value).rstrip(".")
-        option = {"resp": "port", "tls": "tls_port", "http": "http_port"}[names[first.index]]
+        option = {"resp": "port", "tls": "tls_port", "http": "http_port", "peer": "peer_port"}[names[first.index]]
         why = f"can't listen: {problem}. Is another server running on that port? Choose another (option {option})."
         self._stop_with(why, 1)
 
@@ -359,6 +387,8 @@ class StoreService(Service):
         try:
             if self._failed is None:
                 await self.host.close()
+                if self.cluster is not None:
+                    await self.cluster.close()
                 await self.read_ahead.close()
                 await self.log_writer.close()
                 await self.data_writer.close()
@@ -389,6 +419,10 @@ class StoreService(Service):
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""
         return describe(self.front, self.folder.identity, self.health())
+
+
+def _nobody(message: Message) -> None:
+    raise AssertionError(f"there is no peer {message.to}")
 
 
 def _now_ms() -> int:

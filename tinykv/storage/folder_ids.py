@@ -1,0 +1,72 @@
+"""
+Which data folder each other store has, in a file of its own beside the databases (R16).
+
+It's written at the first contact with a store, once in its life, so it's made durable on the spot: under another name,
+synced, renamed, and the folder synced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from tinykv.interfaces import IFolderIds
+from tinykv.storage.errors import CorruptFile, from_os
+
+NAME: Final = "peers.json"
+
+
+@implementer(IFolderIds)
+class FolderIds:
+    """The ids that this store remembers."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        @raise tinykv.storage.errors.CorruptFile: The file holds something else.
+        """
+        self._path = folder / NAME
+        self._known: dict[int, str] = {}
+        try:
+            text = self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise from_os(error, str(self._path)) from error
+        try:
+            self._known = {int(store): str(folder_id) for store, folder_id in json.loads(text).items()}
+        except (ValueError, AttributeError) as error:
+            raise CorruptFile(
+                f"{self._path}: this isn't the list of the other stores' folders. Put it back from a copy, or delete "
+                "it if none of the other stores has lost its folder since it was written"
+            ) from error
+
+    def lookup(self, store_id: int) -> str | None:
+        """Give the folder that is remembered for a store."""
+        return self._known.get(store_id)
+
+    def remember(self, store_id: int, folder_id: str) -> Deferred[None]:
+        """Remember a store's folder; the first that was given stays."""
+        if store_id in self._known:
+            return succeed(None)
+        known = {**self._known, store_id: folder_id}
+        temporary = self._path.with_name(NAME + ".new")
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({str(store): known[store] for store in sorted(known)}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+            descriptor = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return fail(from_os(error, str(self._path)))
+        self._known = known
+        return succeed(None)

@@ -1,0 +1,101 @@
+"""
+A store's part in a cluster, put together: its links to the others, and what goes over them.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.threads import deferToThreadPool
+
+from tinykv.config import StoreConfig
+from tinykv.peering.address_book import AddressBook
+from tinykv.peering.peering import Peering
+from tinykv.peering.snapshot_files import SnapshotFolder
+from tinykv.storage.folder_ids import FolderIds
+from tinykv.store.forwarding import Forwarder, Receiver
+from tinykv.store.host import RegionHost
+from tinykv.store.peers import Peers
+from tinykv.tap.peers import peer_addresses, peer_identity, peer_limits, peer_tls
+
+
+def cluster_id_of(config: StoreConfig) -> str:
+    """Give the cluster's id: the same for all stores that have the same list, empty for a store of its own."""
+    if not config.initial_stores:
+        return ""
+    stores = ",".join(str(store.store_id) for store in sorted(config.initial_stores))
+    return sha256(f"{config.cluster_name} {stores}".encode()).hexdigest()[:32]
+
+
+class Cluster:
+    """
+    The others, as this store sees them.
+
+    @ivar peering: The links.
+    @ivar peers: What comes over them.
+    @ivar forwarder: What clients want that another store has to do; once there's a host.
+    """
+
+    forwarder: Forwarder
+
+    def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
+        """
+        @raise tinykv.config.ConfigError: The secret or a certificate can't be read.
+        @raise tinykv.storage.errors.StorageError: The list of the other stores' folders can't be read.
+        """
+        self._config = config
+        self._reactor = reactor
+        self.tls = peer_tls(config)
+        snapshots = Path(config.data_dir) / "snapshots"
+        snapshots.mkdir(exist_ok=True)
+        self.peering = Peering(
+            clock=reactor,
+            identity=peer_identity(config, cluster_id_of(config), folder_id, start_id),
+            limits=peer_limits(config),
+            folder_ids=FolderIds(Path(config.data_dir)),
+            addresses=AddressBook(self._dial, peer_addresses(config)),
+            files=SnapshotFolder(
+                snapshots, lambda function: deferToThreadPool(reactor, reactor.getThreadPool(), function)
+            ),
+            entropy=os.urandom,
+            random=Random(),
+        )
+        self.peers = Peers(region, self.peering)
+        self.peering.handle(self.peers)
+
+    def _dial(self, address: str) -> IStreamClientEndpoint:
+        host, _, port = address.rpartition(":")
+        endpoint = HostnameEndpoint(self._reactor, host.strip("[]"), int(port), timeout=5)
+        return endpoint if self.tls is None else self.tls.dialling(endpoint, self._reactor)
+
+    def serve(self, host: RegionHost, table: Any, answered: Any) -> None:
+        """Say whose region it is about."""
+        self.forwarder = Forwarder(
+            here=host,
+            links=self.peering,
+            leader_store=lambda: host.descriptor.stores.get(host.group.leader_id),
+            own_store=self._config.store_id,
+            clock=self._reactor,
+            request_timeout=self._config.request_timeout,
+            answered=answered,
+        )
+        host.elsewhere = self.forwarder
+        self.peers.serve(host, Receiver(here=host, table=table))
+
+    @property
+    def factory(self) -> Any:
+        """What serves the port where other stores connect."""
+        acceptor = self.peering.acceptor
+        return acceptor if self.tls is None else self.tls.listening(acceptor, self._reactor)
+
+    def close(self) -> Deferred[None]:
+        """End all links; fires when they're closed."""
+        self.forwarder.close()
+        return self.peering.close()
