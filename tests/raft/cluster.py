@@ -55,20 +55,20 @@ class Cluster:
             self._create(peer)
         # How often each thing happens, relative to the others, differs from run to run.
         self.actions: list[tuple[Callable[[Peer], None], float]] = [
-            (action, weight * random.choice((0.2, 1, 1, 4)))
+            (action, weight * random.choice((0.3, 1, 1, 3)))
             for action, weight in (
                 (self.deliver, 100),
                 (self.finish_write, 100),
                 (self.apply, 40),
                 (self.flush, 5),
-                (self.pass_time, 30),
-                (self.propose, 20),
+                (self.pass_time, 25),
+                (self.propose, 40),
                 (self.change, 5),
-                (self.campaign, 3),
-                (self.transfer, 2),
+                (self.campaign, 5),
+                (self.transfer, 3),
                 (self.read, 5),
                 (self.crash, 2),
-                (self.part, 2),
+                (self.part, 4),
                 (self.compact, 1),
                 (self.report, 2),
                 (self.quiesce, 1),
@@ -123,12 +123,14 @@ class Cluster:
 
     def finish_write(self, peer: Peer) -> None:
         """A write becomes durable."""
+        peer = self.busy(peer, lambda one: bool(one.disk.pending))
         if peer.disk.pending:
             self.send(peer, peer.finish_write())
             self.send(peer, peer.pump())
 
     def apply(self, peer: Peer) -> None:
         """Some entries are applied."""
+        peer = self.busy(peer, lambda one: bool(one.handed))
         peer.apply(self.random.randrange(len(peer.handed) + 1))
         self.send(peer, peer.pump())
 
@@ -174,10 +176,11 @@ class Cluster:
 
     def part(self, peer: Peer) -> None:
         """Some peers can only speak with each other, or all can speak with all again."""
-        self.island = set(self.random.sample(IDS, self.random.choice((0, 1, 2))))
+        self.island = set(self.random.sample(IDS, self.random.choice((0, 0, 0, 1, 2))))
 
     def transfer(self, peer: Peer) -> None:
         """Leadership is to go elsewhere."""
+        peer = self.someone(peer)
         self.ask(peer, lambda: peer.group.transfer_leader(self.random.choice(IDS)))
 
     def read(self, peer: Peer) -> None:
@@ -187,10 +190,13 @@ class Cluster:
         self.asked[context] = max(self.committed)
         self.ask(peer, lambda: peer.group.read_index(context))
 
+    def busy(self, peer: Peer, has_work: Callable[[Peer], bool]) -> Peer:
+        """Return some peer that has work, or the given one."""
+        return self.random.choice([one for one in self.peers.values() if has_work(one)] or [peer])
+
     def someone(self, peer: Peer) -> Peer:
         """Return a leader, more often than not, or the given peer."""
-        leaders = [other for other in self.peers.values() if other.group.leads]
-        return self.random.choice(leaders) if leaders and self.random.random() < 0.8 else peer
+        return self.busy(peer, lambda one: one.group.leads) if self.random.random() < 0.8 else peer
 
     def ask(self, peer: Peer, what: Callable[[], object]) -> None:
         """Ask something that may be refused."""

@@ -24,5 +24,5 @@ class ClusterTests(SynchronousTestCase):
         """No term has two leaders, no index two entries, nothing committed is lost, and in the end all agree."""
         config = RaftConfig(**SMALL, pre_vote=pre_vote, check_quorum=check_quorum)
         cluster = Cluster(Random(seed), config)
-        cluster.run(1200)
+        cluster.run(2500)
         cluster.calm_down()
