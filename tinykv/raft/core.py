@@ -291,7 +291,7 @@ class Core:
         """
         return self._config.check_quorum and now < self._heard_at + self._config.silence
 
-    def wake(self, now: float) -> None:
+    def wake(self) -> None:
         """End quiet times: somebody has something to say, or the leader is said to be gone."""
         if self.quiesced:
             self.quiesced = False
@@ -316,7 +316,7 @@ class Core:
         if message.to != self.peer or message.sender == self.peer:
             return
         if self.quiesced and message.kind != QUIESCE:
-            self.wake(now)
+            self.wake()
             if message.kind in (PRE_VOTE, VOTE):
                 # Most likely the others are quiet too, and the one that asks only missed that word. The leader is
                 # woken by the same question; it gets the time to say that it's there.
