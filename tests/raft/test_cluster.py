@@ -26,3 +26,10 @@ class ClusterTests(SynchronousTestCase):
         cluster = Cluster(Random(seed), config)
         cluster.run(2500)
         cluster.calm_down()
+
+    @given(st.integers(0, 2**32))
+    def test_many_elections(self, seed: int) -> None:
+        """Where anyone may campaign at any time, leaders follow each other."""
+        cluster = Cluster(Random(seed), RaftConfig(**SMALL, pre_vote=False, check_quorum=False))
+        cluster.run(2500)
+        cluster.calm_down()
