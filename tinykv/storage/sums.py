@@ -33,8 +33,8 @@ _FRAME: Final = Struct(">IIII")
 _FRAME_HEAD_BYTES: Final = 24
 #: Bytes read at once.
 _READ_BYTES: Final = 256 * PAGE_BYTES
-#: The page that holds the byte at 1 GiB, on which SQLite sets its locks. It's left out of every database: never written,
-#: so never in the write-ahead log. See "The Lock-Byte Page" in U{https://www.sqlite.org/fileformat.html}.
+#: The page that holds the byte at 1 GiB, on which SQLite sets its locks. It's left out of every database: never
+#: written, so never in the write-ahead log. See "The Lock-Byte Page" in U{https://www.sqlite.org/fileformat.html}.
 _LOCK_PAGE: Final = 2**30 // PAGE_BYTES + 1
 
 _DAMAGED: Final = (
