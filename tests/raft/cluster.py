@@ -51,24 +51,26 @@ class Cluster:
         self.proposals = 0
         self.loss = random.choice((0.0, 0.0, 0.05, 0.3))
         self.island: set[int] = set()
-        for peer in IDS:
+        # Half of all clusters have three peers and stay so: these meet more elections.
+        self.ids = random.choice((IDS[:3], IDS))
+        for peer in self.ids:
             self._create(peer)
         # How often each thing happens, relative to the others, differs from run to run.
         self.actions: list[tuple[Callable[[Peer], None], float]] = [
-            (action, weight * random.choice((0.2, 1, 1, 4)))
+            (action, weight * random.choice((0.3, 1, 1, 3)))
             for action, weight in (
                 (self.deliver, 100),
                 (self.finish_write, 100),
                 (self.apply, 40),
                 (self.flush, 5),
-                (self.pass_time, 30),
-                (self.propose, 20),
-                (self.change, 5),
-                (self.campaign, 3),
-                (self.transfer, 2),
+                (self.pass_time, 25),
+                (self.propose, 40),
+                (self.change, 5 if self.ids == IDS else 0),
+                (self.campaign, 8),
+                (self.transfer, 3),
                 (self.read, 5),
-                (self.crash, 2),
-                (self.part, 2),
+                (self.crash, 4),
+                (self.part, 4),
                 (self.compact, 1),
                 (self.report, 2),
                 (self.quiesce, 1),
@@ -92,7 +94,7 @@ class Cluster:
         """Take steps."""
         actions, weights = zip(*self.actions, strict=True)
         for _ in range(steps):
-            self.random.choices(actions, weights)[0](self.peers[self.random.choice(IDS)])
+            self.random.choices(actions, weights)[0](self.peers[self.random.choice(self.ids)])
 
     # What may happen
 
@@ -123,12 +125,14 @@ class Cluster:
 
     def finish_write(self, peer: Peer) -> None:
         """A write becomes durable."""
+        peer = self.busy(peer, lambda one: bool(one.disk.pending))
         if peer.disk.pending:
             self.send(peer, peer.finish_write())
             self.send(peer, peer.pump())
 
     def apply(self, peer: Peer) -> None:
         """Some entries are applied."""
+        peer = self.busy(peer, lambda one: bool(one.handed))
         peer.apply(self.random.randrange(len(peer.handed) + 1))
         self.send(peer, peer.pump())
 
@@ -160,25 +164,27 @@ class Cluster:
     def change(self, peer: Peer) -> None:
         """A change is proposed."""
         peer = self.someone(peer)
-        peers = self.random.sample(IDS, self.random.choice((1, 1, 2, 3)))
+        peers = self.random.sample(self.ids, self.random.choice((1, 1, 2, 3)))
         steps = tuple(Step(self.random.choice((ADD_VOTER, ADD_VOTER, ADD_LEARNER, REMOVE)), peer) for peer in peers)
         if self.random.random() < 0.1:
             steps = ()
         self.ask(peer, lambda: peer.group.propose_change(Change(steps, self.random.random() < 0.8)))
 
     def campaign(self, peer: Peer) -> None:
-        """A host has its peer campaign, without waiting for a timeout."""
-        peer.now = self.now
-        peer.group.campaign(self.now)
-        self.send(peer, peer.pump())
+        """Hosts have their peers campaign, without waiting for a timeout."""
+        for one in self.random.sample(sorted(self.peers), self.random.choice((1, 2, 3))):
+            self.peers[one].now = self.now
+            self.peers[one].group.campaign(self.now)
+            self.send(self.peers[one], self.peers[one].pump())
 
     def part(self, peer: Peer) -> None:
         """Some peers can only speak with each other, or all can speak with all again."""
-        self.island = set(self.random.sample(IDS, self.random.choice((0, 1, 2))))
+        self.island = set(self.random.sample(self.ids, self.random.choice((0, 0, 0, 1, 2))))
 
     def transfer(self, peer: Peer) -> None:
         """Leadership is to go elsewhere."""
-        self.ask(peer, lambda: peer.group.transfer_leader(self.random.choice(IDS)))
+        peer = self.someone(peer)
+        self.ask(peer, lambda: peer.group.transfer_leader(self.random.choice(self.ids)))
 
     def read(self, peer: Peer) -> None:
         """Someone reads."""
@@ -187,10 +193,13 @@ class Cluster:
         self.asked[context] = max(self.committed)
         self.ask(peer, lambda: peer.group.read_index(context))
 
+    def busy(self, peer: Peer, has_work: Callable[[Peer], bool]) -> Peer:
+        """Return some peer that has work, or the given one."""
+        return self.random.choice([one for one in self.peers.values() if has_work(one)] or [peer])
+
     def someone(self, peer: Peer) -> Peer:
         """Return a leader, more often than not, or the given peer."""
-        leaders = [other for other in self.peers.values() if other.group.leads]
-        return self.random.choice(leaders) if leaders and self.random.random() < 0.8 else peer
+        return self.busy(peer, lambda one: one.group.leads) if self.random.random() < 0.8 else peer
 
     def ask(self, peer: Peer, what: Callable[[], object]) -> None:
         """Ask something that may be refused."""
@@ -213,7 +222,7 @@ class Cluster:
 
     def report(self, peer: Peer) -> None:
         """A host says how sending went, which may be wrong."""
-        other = self.random.choice(IDS)
+        other = self.random.choice(self.ids)
         if self.random.random() < 0.5:
             peer.group.unreachable(other)
         else:
@@ -316,7 +325,7 @@ class Cluster:
             self.finish_write(peer)
         peer.apply()
         self.flush(peer)
-        for other in IDS:
+        for other in self.ids:
             peer.group.snapshot_done(other, False)
             if peer.group.leads:
                 self.offer_snapshot(peer)

@@ -24,5 +24,12 @@ class ClusterTests(SynchronousTestCase):
         """No term has two leaders, no index two entries, nothing committed is lost, and in the end all agree."""
         config = RaftConfig(**SMALL, pre_vote=pre_vote, check_quorum=check_quorum)
         cluster = Cluster(Random(seed), config)
-        cluster.run(1200)
+        cluster.run(2500)
+        cluster.calm_down()
+
+    @given(st.integers(0, 2**32))
+    def test_many_elections(self, seed: int) -> None:
+        """Where anyone may campaign at any time, leaders follow each other."""
+        cluster = Cluster(Random(seed), RaftConfig(**SMALL, pre_vote=False, check_quorum=False))
+        cluster.run(2500)
         cluster.calm_down()

@@ -5,7 +5,9 @@ The checksums of the pages follow the file through checkpoints, crashes and rest
 from __future__ import annotations
 
 import os
+from array import array
 from pathlib import Path
+from zlib import crc32
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -99,6 +101,19 @@ class SumsTests(SynchronousTestCase):
         held[3 * PAGE_BYTES + 17] ^= 1
         Path(self.path).write_bytes(held)
         self.store.open()
+
+    def test_the_page_of_the_locks_has_none(self) -> None:
+        """A database of more than 1 GiB leaves one page out, which no checkpoint ever tells of."""
+        lock_page = 2**30 // PAGE_BYTES + 1
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.truncate((lock_page + 2) * PAGE_BYTES)
+        known = array("I", [crc32(bytes(PAGE_BYTES))]) * (lock_page + 2)
+        known[lock_page - 1] = known[lock_page] = 0
+        sums = PageSums(path, known)
+        error = self.assertRaises(CorruptFile, sums.verify, set())
+        self.assertIn(f"page {lock_page + 1} ", str(error))
+        sums.verify({lock_page + 1})
 
     def test_a_damaged_file_of_checksums_says_so(self) -> None:
         name = Path(sums_path(self.path))

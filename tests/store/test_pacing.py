@@ -255,3 +255,30 @@ class SlowHostTests(HostCase):
             hosted.turn()
         hosted.clock.advance(FLUSH_SECONDS)
         self.assertEqual(len(hosted.store.rows.frozen), 1)
+
+    def test_a_load_without_an_end(self) -> None:
+        """What keeps the memory within its bounds is done between entries, also when there's always one more."""
+        budget = 200_000
+        hosted = self.make(budget=budget, memtable_bytes=budget, frozen_tables=1000)
+        hosted.look_seconds = 0.002
+        client = hosted.client()
+        rests: list[tuple[int, int]] = []  # what the cache and the active table held
+
+        def send() -> None:
+            for place in range(6 * OPERATIONS_A_LOOK):
+                client.send(f"SET key:{len(rests)}:{place} {place:0100}")
+            hosted.clock.callLater(0, hosted.store.log_channel.run)
+            hosted.clock.callLater(0, hosted.store.read_channel.run)
+
+        def at_answer() -> None:
+            rests.append((hosted.keyspace.memory, hosted.store.rows.active_bytes))
+            if len(rests) < 60:
+                send()
+
+        hosted.at_answer = at_answer
+        send()
+        hosted.settle()
+        self.assertEqual(client.heard(), [OK] * (60 * 6 * OPERATIONS_A_LOOK))
+        self.assertGreater(len(rests), 100)
+        self.assertLess(max(cache for cache, _ in rests), 3 * budget)
+        self.assertLess(max(table for _, table in rests), 3 * budget)

@@ -171,7 +171,9 @@ class Core:
                 if not peer:
                     self.lost_reads.append(context)
                 elif isinstance(context, int):
-                    self._send(READ_INDEX_REPLY, peer, round=context, reject=True)
+                    self.messages.append(
+                        Message(READ_INDEX_REPLY, peer, self.peer, self.term, round=context, reject=True)
+                    )
 
     def campaign(self, now: float, forced: bool = False) -> bool:
         """
@@ -220,7 +222,9 @@ class Core:
         self.follow(self.term, 0)
         self.role = PRE_CANDIDATE
         for voter in self._other_voters():
-            self._send(PRE_VOTE, voter, term=self.term + 1, index=self.log.last, log_term=self.log.last_term)
+            self.messages.append(
+                Message(PRE_VOTE, voter, self.peer, self.term + 1, index=self.log.last, log_term=self.log.last_term)
+            )
         self._count_vote(self.peer, True)
 
     def _ask_for_votes(self, forced: bool = False) -> None:
@@ -229,7 +233,11 @@ class Core:
         self.role = CANDIDATE
         self.vote = self.peer
         for voter in self._other_voters():
-            self._promise(VOTE, voter, index=self.log.last, log_term=self.log.last_term, force=forced)
+            self.promises.append(
+                Message(
+                    VOTE, voter, self.peer, self.term, index=self.log.last, log_term=self.log.last_term, force=forced
+                )
+            )
 
     def _other_voters(self) -> list[int]:
         """List who else has a vote."""
@@ -283,7 +291,7 @@ class Core:
         """
         return self._config.check_quorum and now < self._heard_at + self._config.silence
 
-    def wake(self, now: float) -> None:
+    def wake(self) -> None:
         """End quiet times: somebody has something to say, or the leader is said to be gone."""
         if self.quiesced:
             self.quiesced = False
@@ -308,7 +316,7 @@ class Core:
         if message.to != self.peer or message.sender == self.peer:
             return
         if self.quiesced and message.kind != QUIESCE:
-            self.wake(now)
+            self.wake()
             if message.kind in (PRE_VOTE, VOTE):
                 # Most likely the others are quiet too, and the one that asks only missed that word. The leader is
                 # woken by the same question; it gets the time to say that it's there.
@@ -345,9 +353,9 @@ class Core:
         """Tell a leader or candidate of an older term of this one, so that it steps down; the rest is too late."""
         kind, sender = message.kind, message.sender
         if kind == HEARTBEAT or kind == QUIESCE:
-            self._reply(HEARTBEAT_REPLY, sender, commit=self.log.committed)
+            self._reply(Message(HEARTBEAT_REPLY, sender, self.peer, self.term, commit=self.log.committed))
         elif kind == APPEND or kind == SNAPSHOT:
-            self._reply(APPEND_REPLY, sender, index=message.index, reject=True)
+            self._reply(Message(APPEND_REPLY, sender, self.peer, self.term, index=message.index, reject=True))
         elif kind == PRE_VOTE:
             self._refuse_vote(PRE_VOTE_REPLY, sender)
         elif kind == VOTE:
@@ -367,18 +375,27 @@ class Core:
         log = self.log
         index = message.index
         if index < log.committed:
-            self._promise(APPEND_REPLY, message.sender, index=log.committed)
+            self.promises.append(Message(APPEND_REPLY, message.sender, self.peer, self.term, index=log.committed))
             return
         last = log.merge(index, message.log_term, message.entries)
         if last is None:
             hint_index, hint_term = log.last_not_beyond(index, message.log_term)
             self._reply(
-                APPEND_REPLY, message.sender, index=index, reject=True, hint_index=hint_index, hint_term=hint_term
+                Message(
+                    APPEND_REPLY,
+                    message.sender,
+                    self.peer,
+                    self.term,
+                    index=index,
+                    reject=True,
+                    hint_index=hint_index,
+                    hint_term=hint_term,
+                )
             )
             return
         # What lies behind the entries of this message may be another leader's.
         log.commit_to(min(message.commit, last))
-        self._promise(APPEND_REPLY, message.sender, index=last)
+        self.promises.append(Message(APPEND_REPLY, message.sender, self.peer, self.term, index=last))
 
     def _on_append_reply(self, message: Message, now: float) -> None:
         """Pass it to the leader."""
@@ -387,7 +404,11 @@ class Core:
 
     def _on_heartbeat(self, message: Message, now: float) -> None:
         """Answer; whether the log agrees isn't known, so nothing is committed by it."""
-        self._reply(HEARTBEAT_REPLY, message.sender, round=message.round, commit=self.log.committed)
+        self._reply(
+            Message(
+                HEARTBEAT_REPLY, message.sender, self.peer, self.term, round=message.round, commit=self.log.committed
+            )
+        )
 
     def _on_heartbeat_reply(self, message: Message, now: float) -> None:
         """Pass it to the leader."""
@@ -402,7 +423,7 @@ class Core:
             and self.log.is_up_to_date(message.index, message.log_term)
         )
         if willing:
-            self._send(PRE_VOTE_REPLY, message.sender, term=message.term)
+            self.messages.append(Message(PRE_VOTE_REPLY, message.sender, self.peer, message.term))
         else:
             self._refuse_vote(PRE_VOTE_REPLY, message.sender)
 
@@ -413,7 +434,7 @@ class Core:
         if free and not self._is_quiet(now) and self.log.is_up_to_date(message.index, message.log_term):
             self.vote = sender
             self._elapsed = 0
-            self._promise(VOTE_REPLY, sender)
+            self.promises.append(Message(VOTE_REPLY, sender, self.peer, self.term))
         else:
             self._refuse_vote(VOTE_REPLY, sender)
 
@@ -425,7 +446,11 @@ class Core:
         taken the vote from all whose logs are longer. When it learns that, the others' votes aren't needed.
         """
         committed = self.log.committed
-        self._reply(kind, candidate, index=committed, log_term=self.log.term(committed), reject=True)
+        self._reply(
+            Message(
+                kind, candidate, self.peer, self.term, index=committed, log_term=self.log.term(committed), reject=True
+            )
+        )
 
     def _learn_from_refusal(self, message: Message) -> None:
         """Learn what is committed; if that has changed who votes, this election is void (R17)."""
@@ -460,7 +485,7 @@ class Core:
             else:
                 log.restore(snapshot)
                 self.membership = snapshot.membership
-        self._promise(APPEND_REPLY, message.sender, index=log.committed)
+        self.promises.append(Message(APPEND_REPLY, message.sender, self.peer, self.term, index=log.committed))
 
     def _on_timeout_now(self, message: Message, now: float) -> None:
         """Campaign at once: the leader wants to hand over."""
@@ -479,7 +504,9 @@ class Core:
         if self.leader is not None:
             self.leader.on_read_index(message)
         else:
-            self._send(READ_INDEX_REPLY, message.sender, round=message.round, reject=True)
+            self.messages.append(
+                Message(READ_INDEX_REPLY, message.sender, self.peer, self.term, round=message.round, reject=True)
+            )
 
     def _on_read_index_reply(self, message: Message, now: float) -> None:
         """Learn the index for reads that were passed on."""
@@ -496,7 +523,7 @@ class Core:
             log.commit_to(message.index)
             self.quiesced = True
         else:
-            self._reply(HEARTBEAT_REPLY, message.sender, commit=log.committed)
+            self._reply(Message(HEARTBEAT_REPLY, message.sender, self.peer, self.term, commit=log.committed))
 
     # What the host asks
 
@@ -510,7 +537,7 @@ class Core:
         if self.leader is not None:
             self.leader.transfer(target)
         elif self.leader_id:
-            self._send(TRANSFER, self.leader_id, target=target)
+            self.messages.append(Message(TRANSFER, self.leader_id, self.peer, self.term, target=target))
         else:
             raise NotLeader(0)
 
@@ -536,7 +563,9 @@ class Core:
                 self.answers += leader.answers
                 leader.answers = []
         elif self._questions.waiting:
-            self._send(READ_INDEX, self.leader_id, round=self._questions.asked(self._ticks))
+            self.messages.append(
+                Message(READ_INDEX, self.leader_id, self.peer, self.term, round=self._questions.asked(self._ticks))
+            )
 
     def persisted(self, durable: tuple[int, int]) -> None:
         """
@@ -560,55 +589,9 @@ class Core:
 
     # Sending
 
-    def _send(
-        self,
-        kind: int,
-        to: int,
-        *,
-        term: int = 0,
-        index: int = 0,
-        log_term: int = 0,
-        round: int = 0,
-        target: int = 0,
-        reject: bool = False,
-    ) -> None:
-        """Send a message that promises nothing."""
-        self.messages.append(
-            Message(
-                kind,
-                to,
-                self.peer,
-                term or self.term,
-                log_term=log_term,
-                index=index,
-                round=round,
-                target=target,
-                reject=reject,
-            )
-        )
-
-    def _reply(
-        self,
-        kind: int,
-        to: int,
-        *,
-        index: int = 0,
-        commit: int = 0,
-        reject: bool = False,
-        log_term: int = 0,
-        hint_index: int = 0,
-        hint_term: int = 0,
-        round: int = 0,
-    ) -> None:
+    def _reply(self, message: Message) -> None:
         """Send a message that promises nothing but its term: it waits until that is durable (R6)."""
-        way = self.messages if self.durable[0] == self.term else self.promises
-        way.append(
-            Message(kind, to, self.peer, self.term, log_term, index, commit, (), reject, hint_index, hint_term, round)
-        )
-
-    def _promise(self, kind: int, to: int, *, index: int = 0, log_term: int = 0, force: bool = False) -> None:
-        """Send a message when all that was to be written until now is durable."""
-        self.promises.append(Message(kind, to, self.peer, self.term, log_term, index, force=force))
+        (self.messages if self.durable[0] == self.term else self.promises).append(message)
 
 
 _STEPS: Final[dict[int, Callable[[Core, Message, float], None]]] = {

@@ -1,5 +1,5 @@
 """
-One peer of a group as its host sees it: messages and ticks go in, L{Ready} comes out.
+One peer of a group as its host sees it: messages and ticks go in, L{Ready} comes out, until there's nothing to do.
 
 The host's duty for each L{Ready}, in any order but where said:
 
@@ -226,7 +226,7 @@ class Group:
         if leader is None:
             raise NotLeader(self._core.leader_id)
         if self._core.quiesced:
-            self._core.wake(self._now)
+            self._core.wake()
         return leader
 
     def campaign(self, now: float) -> bool:
@@ -237,7 +237,7 @@ class Group:
         be applied.
         """
         self._now = now
-        self._core.wake(now)
+        self._core.wake()
         return self._core.campaign(now)
 
     def transfer_leader(self, target: int) -> None:
@@ -247,7 +247,7 @@ class Group:
         @raise tinykv.raft.refusals.Refused: L{NotLeader}, when none is known, or
             L{tinykv.raft.refusals.TransferRefused}.
         """
-        self._core.wake(self._now)
+        self._core.wake()
         self._core.transfer_leader(target)
 
     def read_index(self, context: object) -> None:
@@ -256,7 +256,7 @@ class Group:
 
         @raise NotLeader: No leader is known.
         """
-        self._core.wake(self._now)
+        self._core.wake()
         self._core.read_index(context)
 
     def lease_valid(self, now: float) -> bool:
@@ -291,7 +291,7 @@ class Group:
     def wake(self, now: float) -> None:
         """End the group's silence, as when the leader's store is said to be gone; a proposal or question does too."""
         self._now = now
-        self._core.wake(now)
+        self._core.wake()
 
     # What was done
 

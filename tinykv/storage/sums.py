@@ -33,6 +33,9 @@ _FRAME: Final = Struct(">IIII")
 _FRAME_HEAD_BYTES: Final = 24
 #: Bytes read at once.
 _READ_BYTES: Final = 256 * PAGE_BYTES
+#: The page that holds the byte at 1 GiB, on which SQLite sets its locks. It's left out of every database: never
+#: written, so never in the write-ahead log. See "The Lock-Byte Page" in U{https://www.sqlite.org/fileformat.html}.
+_LOCK_PAGE: Final = 2**30 // PAGE_BYTES + 1
 
 _DAMAGED: Final = (
     "{}: page {} isn't what was written there, its checksum says; the disk gives back something else, or another "
@@ -133,7 +136,7 @@ class PageSums:
         known = len(sums)
         page = 0
         for page, crc in _pages(self._path):
-            if (page > known or sums[page - 1] != crc) and page not in but:
+            if (page > known or sums[page - 1] != crc) and page not in but and page != _LOCK_PAGE:
                 raise CorruptFile(_DAMAGED.format(self._path, page))
         for missing in range(page + 1, known + 1):
             if missing not in but:

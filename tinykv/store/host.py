@@ -544,19 +544,19 @@ class RegionHost:
                     self._run_reads(batches.popleft().operations)
                 else:
                     self._apply_entry(self._entries.popleft())
+                # Here, not only at the end: under load there may always be one more that is decided.
+                self._freeze_grown()
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
             # Before the entry counts as applied: the rows stay behind, and a restart replays it.
             self.fail(problem)
 
     def _applied(self) -> None:
-        """After something was applied: answer its clients, and see whether it's time for a flush."""
+        """After something was applied: answer its clients, and see to it that it's flushed some time."""
         if self._failed:
             return
         self._answered()
         self._keep_cache()
-        if self._grown and not self.busy:
-            self._freeze()
-        elif self._flush_due is None and self.rows.active:
+        if self._flush_due is None and self.rows.active:
             self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
         self._maybe_closed()
 
@@ -619,6 +619,8 @@ class RegionHost:
         for start in range(0, len(operations), OPERATIONS_A_LOOK):
             if start:
                 self._pacer.pause()
+            # Between two operations nobody holds what is in the cache.
+            self.keyspace.turn()
             for operation in operations[start : start + OPERATIONS_A_LOOK]:
                 if operation[0] < READ:
                     run(operation)
@@ -780,6 +782,11 @@ class RegionHost:
         if self.rows.active_bytes >= self._memtable_bytes:
             return True
         return self.keyspace.changed_bytes >= max(self.keyspace.budget // 4, self._memtable_bytes)
+
+    def _freeze_grown(self) -> None:
+        """Between two entries: begin a flush if the active table has grown enough, and another one may wait."""
+        if self._grown and not self.busy:
+            self._freeze()
 
     def _flush_old(self) -> None:
         self._flush_due = None
