@@ -41,7 +41,7 @@ from tinykv.storage.snapshot_format import (
 #: for this much at most.
 _SYNC_BYTES: Final = 8 * 1024 * 1024
 #: Steps of SQLite's machine between two looks at the time.
-_STEPS: Final = 100_000
+_STEPS: Final = 10_000
 #: What a row is counted as beside its key and value.
 _ROW_BYTES: Final = 8
 
@@ -130,6 +130,7 @@ class SnapshotCopy:
         temporary: str,
         seconds_max: float,
         room_bytes: int,
+        frame_bytes: int = FRAME_BYTES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -137,6 +138,7 @@ class SnapshotCopy:
         @param temporary: the name of the file until it's whole.
         @param seconds_max: how long the transaction may take.
         @param room_bytes: what has to stay free on the disk.
+        @param frame_bytes: bytes of keys and values at which a frame is closed.
         """
         self._data_path = data_path
         self._data_folder = os.path.dirname(data_path)
@@ -146,6 +148,7 @@ class SnapshotCopy:
         self._temporary = temporary
         self._seconds_max = seconds_max
         self._room_bytes = room_bytes
+        self._frame_bytes = frame_bytes
         self._now = now
         self._until = 0.0
         self.head: SnapshotHead | None = None
@@ -189,10 +192,12 @@ class SnapshotCopy:
             writer.head(self.head)
             for kind, family in KINDS.items():
                 for start, end in own_ranges() if family == "region" else [self._range]:
-                    found = _expiries(connection, start, end) if kind == EXPIRIES else self._rows(
-                        connection, family, start, end
+                    found: Iterator[tuple[bytes, ...]] = (
+                        _expiries(connection, start, end)
+                        if kind == EXPIRIES
+                        else self._rows(connection, family, start, end)
                     )
-                    for items, rows in _frames(found):
+                    for items, rows in _frames(found, self._frame_bytes):
                         writer.frame(kind, rows, items)
                         if self._now() > self._until:
                             raise self._too_slow()
@@ -247,14 +252,14 @@ def _expiries(connection: sqlite3.Connection, start: bytes, end: bytes) -> Itera
         yield (encode_expiry(at, key),)
 
 
-def _frames(rows: Iterator[tuple[bytes, ...]]) -> Iterator[tuple[list[bytes], int]]:
+def _frames(rows: Iterator[tuple[bytes, ...]], frame_bytes: int) -> Iterator[tuple[list[bytes], int]]:
     """Collect rows, each of one or two strings, into frames of bounded size: (strings, number of rows)."""
     part: list[tuple[bytes, ...]] = []
     size = 0
     for row in rows:
         part.append(row)
         size += _ROW_BYTES + sum(map(len, row))
-        if size >= FRAME_BYTES:
+        if size >= frame_bytes:
             yield list(chain.from_iterable(part)), len(part)
             part = []
             size = 0

@@ -26,7 +26,7 @@ from tinykv.storage.snapshot_format import EXPIRIES as EXPIRY_FRAMES
 from tinykv.storage.snapshot_format import KINDS, SnapshotHead, SnapshotReader, decode_expiry, read_head
 from tinykv.storage.tables import FAMILIES
 
-#: Rows that are deleted in one transaction.
+#: Rows that are deleted in one transaction: some 50 ms at worst.
 DELETE_ROWS: Final = 5000
 #: Bytes of frames that are compared with their checksums, or inserted, at a time.
 STEP_BYTES: Final = 4 * 1024 * 1024
@@ -43,15 +43,30 @@ class Installation:
     @ivar begun: Whether anything was changed; until then it may be refused.
     """
 
-    def __init__(self, store: DataStore, region: int, path: str) -> None:
+    def __init__(
+        self,
+        store: DataStore,
+        region: int,
+        path: str,
+        *,
+        delete_rows: int = DELETE_ROWS,
+        step_bytes: int = STEP_BYTES,
+        room_bytes: int = 2 * CHECKPOINT_BYTES,
+    ) -> None:
         """
         @param path: of the file, in the data folder. It's taken over: at the end it's deleted.
+        @param delete_rows: rows that are deleted in one transaction.
+        @param step_bytes: bytes of frames that are read, or inserted, at a time; at least one frame.
+        @param room_bytes: what has to be free on the disk beside the rows' room: for the write-ahead log.
         """
         self.region = region
         self.head: SnapshotHead | None = None
         self.begun = False
         self._store = store
         self._path = path
+        self._delete_rows = delete_rows
+        self._step_bytes = step_bytes
+        self._room_bytes = room_bytes
         self._ranges: list[tuple[str, bytes, bytes]] = []
 
     def steps(self) -> Iterator[None]:
@@ -110,7 +125,7 @@ class Installation:
             self._look(kind, items)
             portion.append((kind, items))
             size += length
-            if size >= STEP_BYTES:
+            if size >= self._step_bytes:
                 yield portion
                 portion = []
                 size = 0
@@ -137,7 +152,7 @@ class Installation:
         """See that the rows will find room: for a page in four kept free, and for the write-ahead log."""
         assert self.head is not None
         rows = Reader(self._store.path, self._store.connection)
-        needed = reader.size * 3 // 2 + 2 * CHECKPOINT_BYTES
+        needed = reader.size * 3 // 2 + self._room_bytes
         folder = os.path.dirname(self._store.path) or "."
         status = os.statvfs(folder)
         reusable = rows.reusable_bytes()
@@ -156,11 +171,11 @@ class Installation:
             self._store.upsert("region", [(apply_key(self.region), None), (install_key(self.region), mark.encode())])
 
     def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
-        behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET {DELETE_ROWS}'
+        behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?'
         delete = f'DELETE FROM "{family}" WHERE key >= ? AND key < ?'
         while True:
             with self._store.transaction() as connection:
-                found = connection.execute(behind, (start, end)).fetchone()
+                found = connection.execute(behind, (start, end, self._delete_rows)).fetchone()
                 bound = end if found is None else found[0]
                 connection.execute(delete, (start, bound))
             yield
@@ -174,12 +189,12 @@ class Installation:
             with self._store.transaction() as connection:
                 found = connection.execute(
                     "SELECT at, key FROM expiries WHERE (at, key) > (?, ?) AND key >= ? AND key < ?"
-                    f" ORDER BY at, key LIMIT {DELETE_ROWS}",
-                    (*place, start, end),
+                    " ORDER BY at, key LIMIT ?",
+                    (*place, start, end, self._delete_rows),
                 ).fetchall()
                 connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", found)
             yield
-            if len(found) < DELETE_ROWS:
+            if len(found) < self._delete_rows:
                 return
             place = found[-1]
 

@@ -156,7 +156,8 @@ class SnapshotMaker:
             self._end(channel, os.path.join(folder, temporary))
 
         making = self._making[region] = _Making(channel, labels, ended)
-        making.begin((region, start, end or EVERYTHING[1], list(labels), temporary, self._seconds_max, self._room_bytes))
+        place = (region, start, end or EVERYTHING[1])
+        making.begin((*place, list(labels), temporary, self._seconds_max, self._room_bytes))
         return making.answer
 
     def _end(self, channel: Channel, temporary: str) -> None:

@@ -1,0 +1,422 @@
+"""
+Installing a snapshot replaces a region's rows by its own: all or, after a crash, again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.storage.folders import LocalStore, open_small
+from tests.storage.snapshots import arrived, crashed, files_of, fill, flush, image, make
+from tinykv.cli.stopped import StoppedStore, hold
+from tinykv.region.snapshot import InstallMark, install_key
+from tinykv.region.state import ApplyState, apply_key
+from tinykv.storage.check import check_folder
+from tinykv.storage.checksum import row_checksum
+from tinykv.storage.connection import connect_writer
+from tinykv.storage.data import DataStore
+from tinykv.storage.errors import BadSnapshot, CorruptFile, DiskFull, StorageError
+from tinykv.storage.snapshot_install import Installation, marks
+from tinykv.storage.writers import LogBatch
+
+
+class InstallCase(SynchronousTestCase):
+    """
+    A store that a snapshot was made of, and one that it's for.
+    """
+
+    def setUp(self) -> None:
+        self.source = LocalStore(self.mktemp())
+        self.source.hurry()
+        self.addCleanup(lambda: self.source.close())
+        fill(self.source, 7, 1)
+        fill(self.source, 8, 2)
+        self.snapshot = make(self.source)
+        self.expected = image(self.source.folder.data_path)
+        self.store = LocalStore(self.mktemp())
+        self.store.hurry()
+        self.addCleanup(lambda: self.store.close())
+        self.file = arrived(self.snapshot, self.store)
+
+    def image(self) -> object:
+        """Read what the store has now."""
+        return image(self.store.folder.data_path)
+
+    def installation(self, store: LocalStore) -> Installation:
+        """Prepare to install in many steps."""
+        path = os.path.join(store.path, "snapshots", "1-arrived")
+        return Installation(store.data_session._store, 1, path, delete_rows=10, step_bytes=1)
+
+    def steps(self, store: LocalStore) -> Iterator[None]:
+        """Install in many steps."""
+        return self.installation(store).steps()
+
+
+class InstallTests(InstallCase):
+    """
+    By the data writer.
+    """
+
+    def install(self) -> None:
+        """Install the file, and expect that to succeed."""
+        done = self.store.data.install(1, self.file)
+        self.store.data_channel.run()
+        self.assertEqual(self.successResultOf(done), ApplyState(8, 3, 1008, 5).encode())
+
+    def test_into_an_empty_store(self) -> None:
+        self.install()
+        self.assertEqual(self.image(), self.expected)
+        self.assertEqual(list(files_of(self.store.path)), [])
+
+    def test_over_other_rows(self) -> None:
+        fill(self.store, 5, 77, rows=300)
+        self.install()
+        self.assertEqual(self.image(), self.expected)
+
+    def test_over_a_half_installed_one(self) -> None:
+        fill(self.store, 5, 77)
+        steps = self.steps(self.store)
+        while not marks(self.store.data_connection, "data.db"):
+            next(steps)
+        for _ in range(30):
+            next(steps)
+        del steps
+        fill(self.source, 9, 3)
+        newer = make(self.source)
+        self.file = arrived(newer, self.store)
+        done = self.store.data.install(1, self.file)
+        self.store.data_channel.run()
+        self.successResultOf(done)
+        self.assertEqual(self.image(), image(self.source.folder.data_path))
+
+    def test_rows_outside_of_the_range_stay(self) -> None:
+        part = make(self.source, start=b"r00300", end=b"r00600")
+        fill(self.store, 5, 77)
+        before = image(self.store.folder.data_path)
+        self.file = arrived(part, self.store)
+        self.install()
+        found = image(self.store.folder.data_path)
+        for name, place in (("data", 0), ("default", 0), ("lock", 0), ("write", 0), ("expiries", 1)):
+            outside = [row for row in before[name] if not b"r00300" <= row[place] < b"r00600"]
+            inside = [row for row in self.expected[name] if b"r00300" <= row[place] < b"r00600"]
+            self.assertEqual(sorted(outside + inside), found[name])
+
+    def test_a_folder_is_sound_afterwards(self) -> None:
+        self.install()
+        batch = LogBatch()
+        batch.reset(1, 8, 3)
+        self.store.log.write(batch, lambda: None)
+        self.store.log_channel.run()
+        self.store.close()
+        self.assertEqual(check_folder(self.store.path), [])
+        self.store.open()
+        self.assertEqual((self.store.recovery.applied, self.store.recovery.base), ((8, 3), (8, 3)))
+
+    def test_a_log_that_lags_begins_anew_at_the_next_start(self) -> None:
+        batch = LogBatch()
+        batch.append(1, 1, [(1, b"x"), (1, b"y")])
+        self.store.log.write(batch, lambda: None)
+        self.store.log_channel.run()
+        self.install()
+        self.store.crash()
+        self.assertEqual((self.store.recovery.applied, self.store.recovery.last), ((8, 3), (8, 3)))
+
+    def test_it_comes_behind_earlier_flushes_and_lets_later_ones_pass(self) -> None:
+        self.store.rows.put("data", b"r1", b"old")
+        table = self.store.rows.freeze()
+        assert table is not None
+        order: list[str] = []
+
+        def retire() -> None:
+            assert table is not None
+            self.store.rows.retire(table)
+            order.append("before")
+
+        self.store.data.flush(table, retire)
+        self.store.data.install(1, self.file).addCallback(lambda _: order.append("installed"))
+        self.store.data_channel.run()
+        self.assertEqual(order, ["before", "installed"])
+        self.assertEqual(self.image(), self.expected)
+
+    def test_other_regions_are_flushed_meanwhile(self) -> None:
+        steps = self.steps(self.store)
+        flushes = 0
+        for _ in steps:
+            flushes += 1
+            self.store.rows.put("data", b"\xff\x01%d" % flushes, b"of another region")
+            self.store.rows.put("region", apply_key(2), b"%032d" % flushes)
+            table = self.store.rows.freeze()
+            assert table is not None
+            self.store.flush(table)
+        self.assertGreater(flushes, 30)
+        found = image(self.store.folder.data_path)
+        self.assertEqual(len(found["data"]), len(self.expected["data"]) + flushes)
+        self.assertEqual(len(found["region"]), len(self.expected["region"]) + 1)
+
+    def test_a_flush_of_the_region_itself_is_a_fault(self) -> None:
+        session = self.store.data_session
+        session._installs.append(self.installation(self.store))
+        while not session._installs[0].begun:
+            self.assertEqual(session.take([]), [])
+        for piece in (
+            (0, "data", [(b"r", b"s")]),
+            (1, "data", [(b"r00300", b"x")]),
+            (1, "region", [(b"settings", b"x")]),
+            (1, "region", [(apply_key(1), b"x" * 32)]),
+            (2, [("data", b"r", b"s")]),
+            (3, [(7, b"r00300", True)]),
+        ):
+            self.assertRaises(AssertionError, session.take, [piece])
+        for piece in ((0, "data", [(b"\xff", b"\xff\xff")]), (1, "region", [(apply_key(2), b"x" * 32)]), (2, []), (4,)):
+            session.take([piece])
+
+    def test_what_was_read_ahead_is_forgotten(self) -> None:
+        fill(self.store, 5, 77)
+        self.store.rows.ahead[b"r00300"] = b"old"
+        self.install()
+        retired = self.store.rows.retired
+        self.store.rows.replaced(1, b"", b"")
+        self.assertEqual((self.store.rows.ahead, self.store.rows.retired), ({}, retired + 1))
+        for key, _, value in self.expected["data"]:
+            self.assertEqual(self.store.rows.get("data", key), value)
+
+    def test_tables_must_be_empty_of_it_by_then(self) -> None:
+        rows = self.store.rows
+        rows.put("region", apply_key(2), b"x" * 32)
+        rows.put("data", b"s", b"of another region")
+        rows.replaced(1, b"r", b"s")
+        rows.put("data", b"r", b"")
+        self.assertRaises(AssertionError, rows.replaced, 1, b"r", b"s")
+        rows.freeze()
+        self.assertRaises(AssertionError, rows.replaced, 1, b"r", b"s")
+        self.store.lose_memory()
+        for change in (
+            lambda: self.store.rows.put("region", apply_key(1), b"x"),
+            lambda: self.store.rows.note_expiry(7, b"rx"),
+            lambda: self.store.rows.remove("lock", b"rx"),
+        ):
+            change()
+            self.assertRaises(AssertionError, self.store.rows.replaced, 1, b"r", b"s")
+            self.store.lose_memory()
+
+
+class RefusalTests(InstallCase):
+    """
+    What isn't a whole snapshot of the region changes nothing.
+    """
+
+    def refused(self, kind: type[StorageError], region: int = 1) -> str:
+        """Install the file, and expect a refusal."""
+        before = self.image()
+        done = self.store.data.install(region, self.file)
+        self.store.data_channel.run()
+        failure = self.failureResultOf(done)
+        self.assertIs(failure.type, kind)
+        self.assertEqual(self.image(), before)
+        self.assertEqual(list(files_of(self.store.path)), [])
+        return failure.getErrorMessage()
+
+    def test_damage(self) -> None:
+        fill(self.store, 5, 77)
+        content = bytearray(Path(self.file).read_bytes())
+        for place in range(5, len(content), len(content) // 60):
+            content[place] ^= 1
+            Path(self.file).write_bytes(content)
+            self.assertIn("damaged or cut off", self.refused(BadSnapshot))
+            content[place] ^= 1
+
+    def test_a_file_that_was_cut_off(self) -> None:
+        fill(self.store, 5, 77)
+        content = Path(self.file).read_bytes()
+        for size in [*range(0, len(content), len(content) // 40), len(content) - 1]:
+            Path(self.file).write_bytes(content[:size])
+            self.assertIn("damaged or cut off", self.refused(BadSnapshot))
+
+    def test_a_missing_file(self) -> None:
+        os.unlink(self.file)
+        self.assertIn("is missing", self.refused(BadSnapshot))
+
+    def test_another_region(self) -> None:
+        self.assertIn("of region 1, not of region 2", self.refused(BadSnapshot, 2))
+
+    def test_a_huge_file(self) -> None:
+        os.truncate(self.file, 1 << 40)
+        self.assertIn("behind its end", self.refused(BadSnapshot))
+
+    def test_no_room(self) -> None:
+        before = self.image()
+        installation = Installation(self.store.data_session._store, 1, self.file, room_bytes=1 << 60)
+        self.assertRaises(DiskFull, list, installation.steps())
+        self.assertFalse(installation.begun)
+        self.assertEqual(self.image(), before)
+        self.store.data_session._installs.append(installation)
+        while self.store.data_session.busy:
+            self.store.data_session.take([])
+        self.assertEqual(list(files_of(self.store.path)), [])
+
+    def test_the_writer_goes_on(self) -> None:
+        os.unlink(self.file)
+        self.refused(BadSnapshot)
+        self.file = arrived(self.snapshot, self.store)
+        fill(self.store, 6, 5)
+        done = self.store.data.install(1, self.file)
+        self.store.data_channel.run()
+        self.successResultOf(done)
+        self.assertEqual(self.image(), self.expected)
+
+    def test_closing_leaves_it_for_the_next_start(self) -> None:
+        fill(self.store, 5, 77)
+        self.store.data_session._installs.append(self.installation(self.store))
+        for _ in range(30):
+            self.assertEqual(self.store.data_session.take([]), [])
+        self.store.close()
+        self.assertIn("half installed", check_folder(self.store.path)[0])
+        self.store.open()
+        self.assertEqual(self.image(), self.expected)
+
+    def test_a_failure_amid_it_ends_the_writer(self) -> None:
+        self.store.data_session._installs.append(self.installation(self.store))
+        done = self.store.data.install(1, self.file)
+        errors: list[StorageError] = []
+        self.store.data.failed(errors.append)
+        while not self.store.data_session._installs[0].begun:
+            self.store.data_session.take([])
+        content = Path(self.file).read_bytes()
+        os.truncate(self.file, len(content) // 2)
+        self.store.data_channel.run()
+        self.failureResultOf(done, BadSnapshot)
+        self.assertEqual(len(errors), 1)
+        self.failureResultOf(self.store.data.install(1, self.file), BadSnapshot)
+        Path(self.file).write_bytes(content)
+        self.store.lose_memory()
+        self.store.data_session._installs.clear()
+        self.store.crash()
+        self.assertEqual(self.image(), self.expected)
+
+
+class RecoveryTests(InstallCase):
+    """
+    A crash at any step.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        fill(self.store, 5, 77)
+        self.store.close()
+        self.before = crashed(self.store.path, self.mktemp())
+        self.old = image(os.path.join(self.before, "data.db"))
+        self.store.open()
+
+    def crash(self, steps: int) -> str:
+        """Install for some steps, and give the folder as a crash leaves it."""
+        base = self.mktemp()
+        shutil.copytree(self.before, base)
+        store = LocalStore(base)
+        store.hurry()
+        self.file = arrived(self.snapshot, store)
+        work = self.steps(store)
+        self.ended = any(next(work, self) is self for _ in range(steps))
+        left = crashed(base, self.mktemp())
+        store.close()
+        return left
+
+    def test_after_every_step(self) -> None:
+        step = half = 0
+        self.ended = False
+        while not self.ended:
+            path = self.crash(step)
+            found = check_folder(path)
+            begun = any("half installed" in problem for problem in found)
+            # At the very end the log is still to begin anew.
+            self.assertEqual(len(found), begun or self.ended, found)
+            half += begun
+            if begun:
+                with hold(Path(path)) as held:
+                    self.assertIn("half installed", str(self.assertRaises(CorruptFile, StoppedStore, held)))
+            folder = open_small(path)
+            folder.recover(1)
+            folder.close()
+            self.assertEqual(image(folder.data_path), self.expected if begun or self.ended else self.old)
+            self.assertEqual(list(files_of(path)), [])
+            self.assertEqual(check_folder(path), [])
+            step += 1
+        self.assertGreater(half, 20)
+
+    def test_a_crash_within_the_recovery(self) -> None:
+        path = self.crash(40)
+        for steps in (20, 45):
+            data_path = os.path.join(path, "data.db")
+            store = DataStore(connect_writer(data_path), data_path)
+            file = os.path.join(path, "snapshots", "1-arrived")
+            work = Installation(store, 1, file, delete_rows=10, step_bytes=1).steps()
+            for _ in range(steps):
+                next(work)
+            path = crashed(path, self.mktemp())
+            store.close()
+        open_small(path).close()
+        self.assertEqual(image(os.path.join(path, "data.db")), self.expected)
+
+    def test_the_file_is_gone(self) -> None:
+        path = self.crash(60)
+        os.unlink(os.path.join(path, "snapshots", "1-arrived"))
+        before = image(os.path.join(path, "data.db"))
+        for _ in range(2):
+            error = self.assertRaises(CorruptFile, open_small, path)
+            self.assertIn("region 1 is half installed", str(error))
+            self.assertIn("1-arrived: this snapshot is missing", str(error))
+        self.assertEqual(image(os.path.join(path, "data.db")), before)
+
+    def test_the_file_is_damaged(self) -> None:
+        path = self.crash(60)
+        file = Path(path, "snapshots", "1-arrived")
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        self.assertIn("cut off", str(self.assertRaises(CorruptFile, open_small, path)))
+        self.assertTrue(file.exists())
+        file.write_bytes(content)
+        open_small(path).close()
+        self.assertEqual(image(os.path.join(path, "data.db")), self.expected)
+
+    def test_the_file_is_another(self) -> None:
+        path = self.crash(60)
+        fill(self.source, 9, 3)
+        shutil.copy(make(self.source).path, os.path.join(path, "snapshots", "1-arrived"))
+        self.assertIn("is another one", str(self.assertRaises(CorruptFile, open_small, path)))
+
+    def test_a_damaged_mark(self) -> None:
+        for key, value in ((install_key(1), b"short"), (b"installing", b"x" * 20), (install_key(1), b"\xff" * 20)):
+            path = self.mktemp()
+            shutil.copytree(self.before, path)
+            store = LocalStore(path)
+            store.data_connection.execute(
+                "INSERT INTO region (key, crc, value) VALUES (?, ?, ?)", (key, row_checksum(key, value), value)
+            )
+            store.close()
+            self.assertIn("mark of an installation", str(self.assertRaises(CorruptFile, open_small, path)))
+            self.assertIn("mark of an installation", check_folder(path)[0])
+
+    def test_marks_can_be_read_back(self) -> None:
+        mark = InstallMark(2**63, 5, "snapshots/schön")
+        self.assertEqual(InstallMark.decode(mark.encode()), mark)
+
+
+class TidyTests(SynchronousTestCase):
+    """
+    What an earlier run has left in the folder of the snapshots.
+    """
+
+    def test_a_start_keeps_what_is_arriving(self) -> None:
+        path = self.mktemp()
+        store = LocalStore(path)
+        flush(store, 1)
+        make(store)
+        for name in ("1-2.new", "1-abc", "1-abd.part"):
+            Path(path, "snapshots", name).write_bytes(b"x")
+        store.close()
+        open_small(path).close()
+        self.assertEqual(list(files_of(path)), ["1-abd.part"])
