@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,9 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
+from tinykv.cli.playground_cluster import PEER_PORTS, Ports, choose_count, keep, plan
 from tinykv.cli.playground_stores import TAIL_LINES, LocalStore, last_words, tail
+from tinykv.cli.problems import Problem
 from tinykv.cli.screen import quoted
-from tinykv.config import StoreConfig, load
+from tinykv.config import StoreConfig, checked, load, own_address
+from tinykv.tap.peers import read_secret
 
 
 class RefusalTests(SynchronousTestCase):
@@ -30,8 +35,21 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(result.output.count("\n"), 1, result.output)
         return result.output
 
-    def test_several_stores(self) -> None:
-        self.assertIn("--stores 3: only 1 works for now", self.refused("--stores", "3"))
+    def test_numbers_of_stores(self) -> None:
+        for number in ("0", "2", "4", "7", "many"):
+            result = CliRunner().invoke(tinykv, ["playground", "--dir", self.mktemp(), "--stores", number])
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("is not one of '1', '3', '5'", result.output)
+
+    def test_a_folder_with_another_number_of_stores(self) -> None:
+        folder = Path(self.mktemp())
+        (folder / "store-1").mkdir(parents=True)
+        said = self.refused("--stores", "3", folder=str(folder))
+        self.assertIn("holds one store and stays so: start it with --stores 1 (make run STORES=1)", said)
+
+    def test_ports_past_the_last(self) -> None:
+        said = self.refused("--port", "65534", "--stores", "3")
+        self.assertIn("--port: there is no port 65536", said)
 
     def test_a_taken_port(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -43,7 +61,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_the_same_port_twice(self) -> None:
         port = str(free_port())
-        self.assertIn("[http] http_port: is the same as port", self.refused("--port", port, "--http-port", port))
+        self.assertIn("is to be used twice", self.refused("--port", port, "--http-port", port))
 
     def test_a_file_in_the_way(self) -> None:
         file = self.mktemp()
@@ -55,6 +73,139 @@ class RefusalTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         (folder / "store-1.ini").mkdir(parents=True)
         self.assertIn("store-1.ini: Is a directory", self.refused("--port", "0", folder=str(folder)))
+
+
+class CountTests(SynchronousTestCase):
+    """How many stores are started."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def write(self, text: str) -> None:
+        """Write cluster.json."""
+        (self.folder / "cluster.json").write_text(text)
+
+    def test_a_new_folder(self) -> None:
+        self.assertEqual(choose_count(self.folder, None, 3), (3, None))
+        self.assertEqual(choose_count(self.folder, 5, 3), (5, None))
+        self.assertEqual(choose_count(self.folder / "none", 1, 3), (1, None))
+
+    def test_a_folder_with_one_store(self) -> None:
+        (self.folder / "store-1").mkdir()
+        self.assertEqual(choose_count(self.folder, None, 1), (1, None))
+        self.assertEqual(choose_count(self.folder, 1, 3), (1, None))
+        count, told = choose_count(self.folder, None, 3)
+        self.assertEqual(count, 1)
+        self.assertIn("holds one store, so that's what is started; 3 would need another --dir", told or "")
+        problem = self.assertRaises(Problem, choose_count, self.folder, 3, 3)
+        self.assertIn("tinykv import", str(problem))
+
+    def test_a_folder_with_three_stores(self) -> None:
+        keep(self.folder, plan(self.folder, 3, 0, 0))
+        self.assertEqual(choose_count(self.folder, None, 3), (3, None))
+        self.assertEqual(choose_count(self.folder, None, 1)[0], 3)
+        for asked in (1, 5):
+            problem = self.assertRaises(Problem, choose_count, self.folder, asked, 3)
+            self.assertIn("holds 3 stores and stays so: start it with --stores 3", str(problem))
+
+    def test_a_folder_without_its_record(self) -> None:
+        for store in ("store-1", "store-2"):
+            (self.folder / store).mkdir()
+        self.assertIn("is missing", str(self.assertRaises(Problem, choose_count, self.folder, 3, 3)))
+
+    def test_a_record_that_is_none(self) -> None:
+        three = [{"id": number, "peer": 1, "http": 2} for number in (1, 2, 3)]
+        for text in (
+            "",
+            "[]",
+            "{",
+            "{}",
+            json.dumps({"format": 2, "stores": three}),
+            json.dumps({"stores": three}),
+            json.dumps({"format": 1, "stores": three[:2]}),
+            json.dumps({"format": 1, "stores": three[:1]}),
+            json.dumps({"format": 1, "stores": three[::-1]}),
+            json.dumps({"format": 1, "stores": [{"id": 1}]}),
+            json.dumps({"format": 1, "stores": 3}),
+        ):
+            self.write(text)
+            problem = self.assertRaises(Problem, choose_count, self.folder, None, 1)
+            self.assertIn("cluster.json isn't what", str(problem))
+        (self.folder / "cluster.json").write_bytes(b"\xff")
+        self.assertIn("can't be read", str(self.assertRaises(Problem, choose_count, self.folder, None, 1)))
+
+
+class PlanTests(SynchronousTestCase):
+    """The options of several stores."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def kept(self) -> list[StoreConfig]:
+        """Make the record of a start, with ports for HTTP that nobody else is given meanwhile."""
+        ports = Random().sample(PEER_PORTS, 3)
+        configs = [
+            replace(config, http_port=port) for config, port in zip(plan(self.folder, 3, 0, 0), ports, strict=True)
+        ]
+        keep(self.folder, configs)
+        return configs
+
+    def test_one_store_is_on_its_own(self) -> None:
+        (config,) = plan(self.folder, 1, 0, 0)
+        self.assertEqual((config.store_id, config.initial_stores, config.data_dir.name), (1, (), "store-1"))
+        keep(self.folder, [config])
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_three_stores(self) -> None:
+        configs = plan(self.folder, 3, 0, 0)
+        keep(self.folder, configs)
+        for number, config in enumerate(configs, 1):
+            checked(config, "a plan")
+            self.assertEqual((config.store_id, config.data_dir), (number, self.folder / f"store-{number}"))
+            self.assertEqual(own_address(config), f"127.0.0.1:{config.peer_port}")
+            self.assertIn(config.peer_port, PEER_PORTS)
+            self.assertEqual(config.initial_stores, configs[0].initial_stores)
+            self.assertGreaterEqual(len(read_secret(config)), 32)
+        ports = [port for config in configs for port in (config.port, config.http_port, config.peer_port)]
+        self.assertEqual(len(set(ports)), 9)
+
+    def test_the_secret_is_its_owners(self) -> None:
+        keep(self.folder, plan(self.folder, 3, 0, 0))
+        secret = self.folder / "cluster.secret"
+        self.assertEqual(secret.stat().st_mode & 0o777, 0o600)
+        before = secret.read_text()
+        keep(self.folder, plan(self.folder, 3, 0, 0))
+        self.assertEqual(secret.read_text(), before)
+        self.assertNotIn(before.strip(), (self.folder / "cluster.json").read_text())
+
+    def test_the_ports_stay(self) -> None:
+        first = self.kept()
+        second = plan(self.folder, 3, 0, None)
+        self.assertEqual(first[2].initial_stores, second[2].initial_stores)
+        self.assertEqual([config.http_port for config in first], [config.http_port for config in second])
+
+    def test_a_port_for_other_stores_that_is_taken(self) -> None:
+        configs = plan(self.folder, 3, 0, 0)
+        keep(self.folder, configs)
+        with socket.create_server(("127.0.0.1", configs[1].peer_port)):
+            said = str(self.assertRaises(Problem, plan, self.folder, 3, 0, 0))
+        self.assertIn("Address already in use", said)
+        self.assertIn(f"'peer' of store 2 in {self.folder / 'cluster.json'}", said)
+
+    def test_a_port_for_http_that_is_taken(self) -> None:
+        configs = self.kept()
+        with socket.create_server(("127.0.0.1", configs[1].http_port or 0)):
+            again = plan(self.folder, 3, 0, None)
+        self.assertEqual(again[0].http_port, configs[0].http_port)
+        self.assertNotEqual(again[1].http_port, configs[1].http_port)
+
+    def test_a_port_is_given_once(self) -> None:
+        ports = Ports()
+        port = ports.claim("--port", 0)
+        self.assertIn("to be used twice", str(self.assertRaises(Problem, ports.claim, "--port", port)))
+        self.assertNotEqual(ports.first(port), port)
 
 
 class LogTests(SynchronousTestCase):
@@ -86,6 +237,14 @@ class StoreTests(SynchronousTestCase):
         store = LocalStore("store-1", folder, config)
         self.assertEqual(load(folder / "store-1.ini"), config)
         self.assertFalse(store.answers())
+
+    def test_one_of_several_stores(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for config in plan(folder, 3, 0, 0):
+            name = config.data_dir.name
+            LocalStore(name, folder, config)
+            self.assertEqual(load(folder / f"{name}.ini"), config)
 
     def test_no_stores_in_the_record(self) -> None:
         record = Path(self.mktemp())

@@ -114,6 +114,35 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertIn("the next start applies the other", self.offline("check"))
         self.assertEqual(self.offline("dump"), '[0] "kept" (string)\n  "yes"\n')
 
+    def test_three_stores(self) -> None:
+        command = self.command("--stores", "3")
+        playground = Process(command, self.base / "output")
+        self.addCleanup(playground.destroy)
+        playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "the playground to be ready")
+        stores = json.loads(self.record.read_text())["processes"]
+        for store in stores:
+            self.addCleanup(end_group, store["pid"])
+            self.assertTrue(self.client(store).ping())
+            self.assertIn(f"redis-cli -p {store['ports']['resp']}", playground.output)
+        self.assertEqual([store["name"] for store in stores], ["store-1", "store-2", "store-3"])
+        kept = json.loads((self.folder / "cluster.json").read_text())["stores"]
+        self.assertEqual([store["peer"] for store in kept], [store["ports"]["peer"] for store in stores])
+
+        os.kill(stores[1]["pid"], signal.SIGKILL)
+        playground.wait_for(lambda: "The others carry on (2 of 3)." in playground.output, "the end to be seen")
+        self.assertIn("store-2 has ended by itself (killed by SIGKILL)", playground.output)
+        left = json.loads(self.record.read_text())["processes"]
+        self.assertEqual([store["name"] for store in left], ["store-1", "store-3"])
+        os.kill(stores[0]["pid"], signal.SIGKILL)
+        playground.wait_for(lambda: "1 of 3 are no majority" in playground.output, "the second end to be seen")
+        self.assertEqual(playground.stop(), 0, playground.output)
+        self.assertIn("store-3 has stopped; its data is in ", playground.output)
+        self.assertFalse(self.record.exists())
+
+        other = run(self.command("--stores", "5"))
+        self.assertEqual(other.returncode, 1)
+        self.assertIn("holds 3 stores and stays so", other.stderr)
+
     def test_an_import_from_a_live_redis(self) -> None:
         if REDIS_SERVER is None:
             raise SkipTest("redis-server isn't installed")

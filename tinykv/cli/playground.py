@@ -1,9 +1,10 @@
 """
-C{tinykv playground}: a store to try, with its data in a folder, until it's told to stop.
+C{tinykv playground}: stores to try, with their data in a folder, until they're told to stop.
 
-The store is an ordinary C{twistd tinykv} in a process group of its own, so that Ctrl-C on the terminal reaches only the
-playground, which then stops it in order. Signals are blocked and waited for, the end of a child (SIGCHLD) among them:
-nothing is polled while all goes well, and no signal comes at a bad moment.
+Each store is an ordinary C{twistd tinykv} in a process group of its own, so that Ctrl-C on the terminal reaches only
+the playground, which then stops them in order. One that ends by itself isn't started again: a person who kills one
+wants to see the others carry on. Signals are blocked and waited for, the end of a child (SIGCHLD) among them: nothing
+is polled while all goes well, and no signal comes at a bad moment.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from tinykv.cli.playground_stores import LocalStore, last_words
+from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, choose_count, keep, plan
+from tinykv.cli.playground_stores import LocalStore, last_words, welcome
 from tinykv.cli.problems import Problem, problems_of
 from tinykv.cli.screen import printer
-from tinykv.config import ConfigError, StoreConfig, checked
+from tinykv.config import ConfigError, checked
 
-HOST = "127.0.0.1"
+#: How many stores a new folder gets when nobody asks for a number.
+DEFAULT_STORES = 1
 
-#: The port for HTTP that is taken if it's free, when none was asked for.
-HTTP_PORT = 20180
-
-#: How long the stores may take to stop, in seconds, before they're killed.
+#: How long a store may take to stop, in seconds, before it's killed.
 STOP_SECONDS = 30.0
 
 #: How often a starting store is asked if it's there, in seconds.
@@ -41,35 +40,41 @@ _WAITED = (*_STOPPING, signal.SIGCHLD)
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
               help="Folder for data, logs and playground.json; made if it's missing.")
 @click.option("--port", type=click.IntRange(0, 65535), default=6379, show_default=True,
-              help="Port for Redis clients on 127.0.0.1; 0 takes a free one.")
-@click.option("--stores", type=int, default=1, show_default=True, help="How many stores to start; 1 for now.")
+              help="Port for Redis clients on 127.0.0.1, of the first store; the others have the next ones. 0 takes "
+                   "free ones.")
+@click.option("--stores", type=click.Choice(COUNTS), default=None,
+              help=f"How many stores to start.  [default: as many as the folder holds; {DEFAULT_STORES} in a new one]")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=None,
-              help=f"Port for status and metrics; 0 takes a free one.  [default: {HTTP_PORT} if it's free]")
-def playground(folder: Path, port: int, stores: int, http_port: int | None) -> None:
+              help="Port for status and metrics, likewise.  "
+                   f"[default: {HTTP_PORT} and the next ones, or others if they aren't free]")
+def playground(folder: Path, port: int, stores: int | None, http_port: int | None) -> None:
     """
-    Start a store on this machine and keep it running until Ctrl-C or SIGTERM.
+    Start stores on this machine and keep them running until Ctrl-C or SIGTERM.
 
-    Its data stays in the folder, and the next start finds it again. DIR/playground.json says what runs where.
+    Several stores hold the same data, and any of them serves any client. The data stays in the folder, and the next
+    start finds it again. A store that ends by itself, or is killed, isn't started again before that.
+    DIR/playground.json says what runs where.
     """
-    if stores != 1:
-        raise Problem(f"--stores {stores}: only 1 works for now; several stores need replication, which comes next")
     folder = folder.absolute()
     with problems_of(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     _refuse_second(folder)
-    port = _port("--port", port)
-    http_port = _http_port(http_port, port)
-    config = StoreConfig(data_dir=folder / "store-1", cluster_name="playground", port=port, http_port=http_port)
+    count, told = choose_count(folder, stores, DEFAULT_STORES)
+    if told is not None:
+        printer().print(told)
+    configs = plan(folder, count, port, http_port)
     try:
-        checked(config, "command line")
+        for config in configs:
+            checked(config, "command line")
     except ConfigError as problem:
         raise Problem(str(problem)) from problem
     with problems_of(str(folder)):
-        store = LocalStore("store-1", folder, config)
+        local = [LocalStore(config.data_dir.name, folder, config) for config in configs]
+        keep(folder, configs)
     # Blocked before there are threads or children; they're for sigwait alone from here on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     try:
-        _run([store], folder / "playground.json")
+        _run(local, folder / "playground.json")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -78,20 +83,20 @@ def _run(stores: list[LocalStore], record: Path) -> None:
     """Start the stores, serve until a signal comes or none of them is left, and clean up."""
     out = printer()
     with problems_of(str(record)):
-        for store in stores:
-            store.start(unblock=_WAITED)
+        started: list[LocalStore] = []
         try:
+            for store in stores:
+                store.start(unblock=_WAITED)
+                started.append(store)
             if _wait_until_ready(stores):
                 write_record(record, stores)
-                for store in stores:
-                    for line in store.welcome():
-                        out.print(line)
-                out.print("Ctrl-C stops it.")
+                for line in welcome(stores):
+                    out.print(line)
                 stores, ended = _serve(stores, record)
                 if ended and not stores:
                     raise Problem("no store is left")
         finally:
-            _stop(stores)
+            _stop(started)
             record.unlink(missing_ok=True)
 
 
@@ -126,6 +131,7 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
     @return: (the stores that run, whether any ended by itself).
     """
     out = printer()
+    count = len(stores)
     ended = False
     while stores:
         received = signal.sigwait(_WAITED)
@@ -140,17 +146,29 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
                 out.print(f"  {line}")
             if stores:
                 write_record(record, stores)
+                out.print(_what_is_left(len(stores), count))
     return stores, ended
 
 
+def _what_is_left(running: int, count: int) -> str:
+    """Say what becomes of the others when a store has ended."""
+    if running > count // 2:
+        return f"The others carry on ({running} of {count}). It comes back when the playground is started again."
+    return f"{running} of {count} are no majority: reads and writes are refused until the playground is started again."
+
+
 def _stop(stores: Iterable[LocalStore]) -> None:
-    """Stop what runs, within L{STOP_SECONDS} each."""
+    """
+    Stop what runs, within L{STOP_SECONDS} each.
+
+    One after another, the first one first, which most clients use: while there's a majority a store that stops can
+    still finish what it was given, and hand leadership over.
+    """
     out = printer()
-    running = [store for store in stores if store.ended() is None]
-    for store in running:
-        store.ask_to_stop()
-    for store in running:
-        out.print(store.stop(STOP_SECONDS))
+    for store in stores:
+        if store.ended() is None:
+            store.ask_to_stop()
+            out.print(store.stop(STOP_SECONDS))
 
 
 def write_record(record: Path, stores: Iterable[LocalStore]) -> None:
@@ -182,32 +200,3 @@ def _is_store(pid: int) -> bool:
         return b"tinykv" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-
-
-def _port(option: str, port: int) -> int:
-    """
-    Give a port that is free: this one, or for 0 any.
-
-    @raise Problem: It's taken.
-    """
-    try:
-        with socket.create_server((HOST, port)) as listener:
-            free: int = listener.getsockname()[1]
-            return free
-    except OSError as problem:
-        why = f"{HOST}:{port} can't be used ({problem.strerror or problem})"
-        raise Problem(f"{why}; stop what uses it, or choose another with {option}") from problem
-
-
-def _http_port(port: int | None, resp: int) -> int:
-    """
-    Give the port for HTTP: the one asked for, or L{HTTP_PORT}, or any other that is free.
-
-    @raise Problem: The one asked for is taken.
-    """
-    if port is not None:
-        return _port("--http-port", port)
-    try:
-        return _port("--http-port", HTTP_PORT if resp != HTTP_PORT else 0)
-    except Problem:
-        return _port("--http-port", 0)

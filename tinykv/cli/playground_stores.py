@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,21 +122,42 @@ class LocalStore:
 
     def described(self) -> dict[str, Any]:
         """Describe it as playground.json does."""
-        ports = {"resp": self.config.port, "http": self.config.http_port}
+        peer = self.config.peer_port if self.config.initial_stores else None
+        ports = {"resp": self.config.port, "http": self.config.http_port, "peer": peer}
         return {"name": self.name, "pid": self.process.pid, "ports": ports, "log": str(self.log)}
 
-    def welcome(self) -> list[str]:
-        """Say what was started and how to connect."""
-        config = self.config
+
+def welcome(stores: Sequence[LocalStore]) -> list[str]:
+    """Say what was started, how to connect, and how to stop."""
+    first = stores[0].config
+    ping = f"    python3 -c 'import redis; print(redis.Redis(port={first.port}).ping())'"
+    if len(stores) == 1:
         return [
-            f"TinyKV is running on {config.bind[0]}:{config.port} (process {self.process.pid}).",
+            f"TinyKV is running on {first.bind[0]}:{first.port} (process {stores[0].process.pid}).",
             "",
-            f"    redis-cli -p {config.port}",
-            f"    python3 -c 'import redis; print(redis.Redis(port={config.port}).ping())'",
-            f"    curl http://{config.http_bind}:{config.http_port}/status     (also /healthz and /metrics)",
+            f"    redis-cli -p {first.port}",
+            ping,
+            f"    curl http://{first.http_bind}:{first.http_port}/status     (also /healthz and /metrics)",
             "",
-            f"Data: {config.data_dir}    log: {self.log}",
+            f"Data: {first.data_dir}    log: {stores[0].log}",
+            "Ctrl-C stops it.",
         ]
+    return [
+        f"TinyKV is running: {len(stores)} stores with the same data. Any of them serves any client.",
+        "",
+        *(
+            f"    {store.name}   redis-cli -p {store.config.port}   "
+            f"curl http://{store.config.http_bind}:{store.config.http_port}/status   (process {store.process.pid})"
+            for store in stores
+        ),
+        "",
+        ping,
+        f"    tinykv ctl --url http://{first.http_bind}:{first.http_port} members",
+        f"    kill -9 {stores[0].process.pid}     (any {(len(stores) - 1) // 2} may fail, and the others carry on)",
+        "",
+        f"Data and logs: {first.data_dir.parent}",
+        "Ctrl-C stops them.",
+    ]
 
 
 def tail(log: Path) -> list[str]:
