@@ -139,7 +139,7 @@ class World(faults.Target):
             reader=self.disk.start_reader(process, rows),
             clock=process,
             now_ms=self.clock.calendar_ms,
-            now=_Labour(random),
+            now=Labour(random),
             uptime=process.seconds,
             random=Random(random.getrandbits(64)),
             applied=applied,
@@ -239,7 +239,7 @@ class World(faults.Target):
             self.clock.set_error(error_us)
 
 
-class _Labour:
+class Labour:
     """Tells how long work takes: something else at each look, so that it rests in many places."""
 
     def __init__(self, random: Random) -> None:

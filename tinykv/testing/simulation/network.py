@@ -34,6 +34,7 @@ class Quality:
     @ivar loss: The part of messages that is lost.
     @ivar duplication: The part that arrives twice.
     @ivar straying: The part that takes ten times as long; with C{fifo} those behind it wait.
+    @ivar straying_us: The mean of what these take longer still, exponentially distributed.
     @ivar fifo: Whether messages arrive in the order in which they were sent.
     """
 
@@ -43,6 +44,7 @@ class Quality:
     loss: float = 0.0
     duplication: float = 0.0
     straying: float = 0.0
+    straying_us: int = 0
     fifo: bool = True
 
     def __post_init__(self) -> None:
@@ -176,6 +178,8 @@ class Network:
             delay += int(self._random.expovariate(1.0 / quality.jitter_us))
         if quality.straying and self._random.random() < quality.straying:
             delay *= 10
+            if quality.straying_us:
+                delay += int(self._random.expovariate(1.0 / quality.straying_us))
         arrival = link.busy_until + delay
         if quality.fifo:
             arrival = link.last_arrival = max(arrival, link.last_arrival)

@@ -1,0 +1,810 @@
+"""
+Three or five whole stores in a simulated world: each with its disk, clock, region host, Raft peer and front, and clients
+that go from store to store. While everything that can happen to machines and the network between them does happen,
+the logs are compared as they're written, the rows as entries are applied, and at the end the clients' history is
+checked.
+
+Broken on purpose (L{tests.testing.cluster_mutants}) it shows that the checks see what they should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.interfaces import IProtocol
+from zope.interface import implementer
+
+from tests.testing.one_store import DOWN_US, Durations, Labour
+from tinykv.config import StoreConfig
+from tinykv.errors import Damaged
+from tinykv.interfaces import IForwardAnswer, ILogWriter, IPeerHandler
+from tinykv.raft.config import RaftConfig
+from tinykv.raft.group import Group, Ready
+from tinykv.raft.log import Compacted
+from tinykv.raft.messages import VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
+from tinykv.raft.refusals import Refused
+from tinykv.raft.stored import entry_of, stored_data
+from tinykv.redis.commands import VALUE_TYPES
+from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Operation
+from tinykv.region.descriptor import Descriptor
+from tinykv.region.entry import decode_header
+from tinykv.resp import replies
+from tinykv.server.commands import CONNECTION_MODULES
+from tinykv.server.front import Front
+from tinykv.storage.log import APPEND, CUT
+from tinykv.storage.rowstore import RowStore
+from tinykv.storage.writers import LogBatch, LogWriter
+from tinykv.store.host import RegionHost
+from tinykv.store.recovery import recover
+from tinykv.store.replica import Replica
+from tinykv.testing.embedded import TABLE
+from tinykv.testing.redis_model import Exec, RedisModel
+from tinykv.testing.redis_space import Failed
+from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.clock import NodeClock, Process
+from tinykv.testing.simulation.disk import Disk
+from tinykv.testing.simulation.events import MILLISECOND, SECOND, Events
+from tinykv.testing.simulation.faults import Limits, Nemesis, draw, schedule_text
+from tinykv.testing.simulation.network import GOOD, Network, Quality
+from tinykv.testing.simulation.peering import SimulatedPeering
+from tinykv.testing.simulation.ports import RespPort
+from tinykv.testing.simulation.replication import ReplicationChecker
+from tinykv.testing.simulation.scenario import Report, Settings, judge
+from tinykv.testing.simulation.streams import Streams
+from tinykv.testing.simulation.workload import Done, Mix, Port, Request, Workload
+
+REGION: Final = 1
+RAFT: Final = RaftConfig()
+#: Kinds of faults beside those that the nemesis knows.
+TRANSFER: Final = "transfer"
+STORM: Final = "storm"
+BREAK_LINK: Final = "break-link"
+
+LIMITS: Final = Limits(
+    interval_us=6 * SECOND,
+    # Longer than a lease, and long enough for others to be elected meanwhile.
+    duration_us=(50 * MILLISECOND, 4 * SECOND),
+    # Two clocks that are off in opposite directions take a lease to be of lengths that differ by less than the bound.
+    clock_rate=0.02,
+)
+#: How far clock readings may be off: the faults of clocks, the lag of region time, and whole milliseconds.
+SLACK_US: Final = LIMITS.clock_error_us + int(LIMITS.clock_rate * LIMITS.duration_us[1]) + 15 * MILLISECOND
+#: A network on which what was sent may arrive seconds later, in any order, and twice.
+STORMY: Final = Quality(
+    latency_us=500, jitter_us=20_000, loss=0.1, duplication=0.1, straying=0.1, straying_us=SECOND, fifo=False
+)
+#: Rows are compared whenever so many entries were applied.
+ROWS_EVERY: Final = 8
+#: After this time without faults all stores have applied the same.
+CONVERGED_US: Final = 20 * SECOND
+
+_ELSEWHERE: Final = replies.error(b"CLUSTERDOWN this store doesn't lead; nothing was done")
+
+
+class Variant:
+    """The stores as they are. What is derived from this breaks them somewhere."""
+
+    host = RegionHost
+    execution = Execution
+
+    def writer(self, writer: ILogWriter, store: Store) -> ILogWriter:
+        """Give the log writer that a store uses."""
+        return writer
+
+    def folder(self, disk: Disk) -> Any:
+        """Give what a store recovers from."""
+        return disk
+
+    def disk(self, disk: Disk) -> None:
+        """Spoil a disk."""
+
+    def group(self, group: Group) -> None:
+        """Spoil a peer."""
+
+    def quiet_until(self, now: float) -> float:
+        """Say until when a store neither votes nor campaigns that starts now."""
+        return now + RAFT.silence
+
+    def lease_end(self, replica: Replica, end: float) -> float:
+        """Give the end of a lease."""
+        return end
+
+    def port(self, port: Port) -> Port:
+        """Give the port that a client uses."""
+        return port
+
+
+# What is looked at
+
+
+class WatchedGroup(Group):
+    """Tells what it hands out to be applied."""
+
+    __slots__ = ("_store",)
+
+    def watch(self, store: Store) -> None:
+        """Begin to tell."""
+        self._store = store
+
+    def ready(self) -> Ready | None:
+        """Hand out what is to be done."""
+        ready = super().ready()
+        if ready is not None:
+            for entry in ready.committed:
+                self._store.applies(entry)
+        return ready
+
+
+class WatchedReplica(Replica):
+    """Tells when entries have been applied."""
+
+    watcher: Store
+    _end = 0.0
+
+    @property
+    def lease_end(self) -> float:  # type: ignore[override]
+        """Tell until when reads may be answered alone."""
+        return self.watcher.world.variant.lease_end(self, self._end)
+
+    @lease_end.setter
+    def lease_end(self, end: float) -> None:
+        self._end = end
+
+    def applied_to(self, index: int) -> None:
+        """Learn up to where entries have been applied."""
+        super().applied_to(index)
+        if index % ROWS_EVERY == 0:
+            self.watcher.compare_rows(index)
+
+
+@implementer(ILogWriter)
+class WatchedWriter:
+    """
+    Tells what is written.
+
+    Nothing is cut off the log: there are no snapshots for a store that would need what is gone.
+    """
+
+    def __init__(self, writer: ILogWriter, store: Store) -> None:
+        self._writer = writer
+        self._store = store
+        self.failed = writer.failed
+        self.close = writer.close
+        #: The term of each entry as of all writes so far.
+        self._terms = {entry.index: entry.term for entry in store.disk.entries(REGION, 0)}
+
+    def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
+        """Write."""
+        batch.operations[:] = [operation for operation in batch.operations if operation[0] != CUT]
+        terms = self._terms
+        for operation in batch.operations:
+            if operation[0] == APPEND:
+                _, _, first, entries = operation
+                before = terms[first - 1] if first > 1 else 0
+                self._store.world.checker.writes(self._store.name, before, first, entries)
+                terms.update((index, entry[0]) for index, entry in enumerate(entries, first))
+        self._writer.write(batch, done)
+
+
+class DiskLog:
+    """A disk's log, for the group."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def last(self) -> tuple[int, int]:
+        """Give index and term of the last entry."""
+        return self._disk.log.visible.last(REGION)
+
+    def term(self, index: int) -> int:
+        """Give an entry's term."""
+        term = self._disk.log.visible.term(REGION, index)
+        if term is None:
+            raise Compacted(index)
+        return term
+
+    def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
+        """Give entries from low to before high: one, and as many more as fit."""
+        found: list[Entry] = []
+        size = 0
+        for entry in self._disk.log.visible.entries(REGION, low - 1):
+            size += len(entry.data)
+            if entry.index >= high or (found and size > max_bytes):
+                break
+            found.append(entry_of(entry.index, entry.term, entry.data))
+        if not found:
+            raise Compacted(low)
+        return found
+
+    def snapshot(self) -> SnapshotMeta | None:
+        """There's none, and none is needed."""
+        return None
+
+
+# A store
+
+
+class Redirecting:
+    """
+    Sends clients away from a store that doesn't lead: they know the others.
+
+    The timers of clients that wait here are kept until it leads again; what else the store proposes by itself is for
+    whoever leads.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: list[Operation] = []
+
+    def take(self, operations: list[Operation]) -> None:
+        """Refuse operations."""
+        for operation in operations:
+            kind, client, number, _, _, arguments, _ = operation
+            if kind == INTERNAL:
+                if arguments[0] == b"wake":
+                    self._kept.append(operation)
+            elif kind != LOCAL or client is not NOBODY:
+                client.answer(number, _ELSEWHERE)
+        self._store.front.flush_soon()
+
+    take_back = take
+
+    def leads(self, here: bool) -> None:
+        """Go on with what was kept."""
+        if here:
+            kept, self._kept = self._kept, []
+            for operation in kept:
+                self._store.host.submit(operation)
+
+
+@implementer(IPeerHandler)
+class Handler:
+    """Hears what other stores send."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def sender_store(self, region_id: int, peer_id: int) -> int | None:
+        """Give the store that a peer is on."""
+        return self._store.host.descriptor.stores.get(peer_id)
+
+    def received(self, store_id: int, region_id: int, message: Message) -> None:
+        """Pass a message on."""
+        self._store.replica.received(message)
+
+    def unreachable(self, store_id: int, region_id: int) -> None:
+        """Pass the news on."""
+        peer = self._store.host.descriptor.peer_on(store_id)
+        if peer is not None:
+            self._store.group.unreachable(peer)
+
+    def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
+        """Take nothing."""
+        answer.refuse(b"")
+
+    def pushed(self, store_id: int, payload: bytes) -> None:
+        """Nobody pushes."""
+
+    def link_up(self, store_id: int) -> None:
+        """Learn it."""
+
+    def link_down(self, store_id: int) -> None:
+        """Learn it."""
+
+    def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
+        """Take none."""
+        return "none is needed"
+
+    def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
+        """None was taken."""
+
+
+class Store:
+    """
+    A store and its machine.
+
+    @ivar id: Its number, and that of its peer.
+    @ivar starts: How often it was started.
+    """
+
+    def __init__(self, world: World, store_id: int) -> None:
+        self.world = world
+        self.id = store_id
+        self.name = f"store{store_id}"
+        events = world.events
+        self.clock = NodeClock(events)
+        self.disk = Disk(events, self.name)
+        self.files: dict[str, bytes] = {}
+        world.variant.disk(self.disk)
+        self.starts = 0
+        random = events.random(f"shape of {self.name}")
+        # Each is of another shape: much or little in memory, tables flushed often or seldom.
+        self._memtable_bytes = random.choice((1_000, 10_000, 1 << 20))
+        self._budget = random.choice((1 << 12, 1 << 15, 1 << 30))
+        self.process = Process(events, self.clock, self.name)
+        self.process.kill()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it's alive, though it may stand still."""
+        return not self.process.is_dead
+
+    def start(self) -> None:
+        """Start it."""
+        world, disk = self.world, self.disk
+        variant = world.variant
+        process = self.process = Process(world.events, self.clock, self.name)
+        self.starts += 1
+        random = world.events.random(f"{self.name} {self.starts}")
+        rows = RowStore(disk.reader(), frozen_tables_max=2)
+        keyspace = Keyspace(rows, VALUE_TYPES, budget=self._budget)
+        execution = variant.execution(
+            keyspace,
+            TABLE,
+            start_id=self.id * 1_000_000 + self.starts,
+            random=Random(random.getrandbits(64)),
+            defect=self._defect,
+        )
+        initial = Descriptor.initial(REGION, list(world.stores))
+        applied, hard_state, descriptor = recover(variant.folder(disk), execution, initial, self.id)
+        for entry in disk.entries(REGION, 0):
+            if entry.index <= applied.index:
+                self.applies(entry_of(entry.index, entry.term, entry.data))
+        log_writer, data_writer = disk.start_writers(process)
+        watched = WatchedWriter(variant.writer(log_writer, self), self)
+        self.group = WatchedGroup(
+            self.id,
+            RAFT,
+            Random(random.getrandbits(64)),
+            DiskLog(disk),
+            hard_state,
+            descriptor.membership,
+            applied.index,
+            variant.quiet_until(process.seconds()),
+        )
+        self.group.watch(self)
+        variant.group(self.group)
+        durations = Durations()
+        self.replica = WatchedReplica(
+            region=REGION,
+            group=self.group,
+            log_writer=watched,
+            send=self._send,
+            clock=process,
+            uptime=process.seconds,
+            tick_seconds=RAFT.tick,
+            durations=durations,
+        )
+        self.replica.watcher = self
+        self.host = host = variant.host(
+            region=REGION,
+            replica=self.replica,
+            descriptor=descriptor,
+            execution=execution,
+            rows=rows,
+            log_writer=watched,
+            data_writer=data_writer,
+            reader=disk.start_reader(process, rows),
+            clock=process,
+            now_ms=self.clock.calendar_ms,
+            now=Labour(random),
+            uptime=process.seconds,
+            random=Random(random.getrandbits(64)),
+            applied=applied,
+            flushed=lambda: None,
+            answered=lambda: front.flush(),
+            stopped=lambda problem: self._stopped(process, problem),
+            memtable_bytes=self._memtable_bytes,
+            durability_os=False,
+            request_timeout=2.0,
+            durations=durations,
+        )
+        host.elsewhere = Redirecting(self)
+        self.front = front = Front(
+            host,
+            TABLE,
+            CONNECTION_MODULES,
+            config=StoreConfig(),
+            clock=process,
+            now=lambda: self.clock.calendar_ms() / 1000,
+            shutdown=lambda: None,
+        )
+        self.peering = peering = SimulatedPeering(
+            store_id=self.id,
+            process=process,
+            network=world.network,
+            streams=world.streams,
+            addresses=world.addresses,
+            files=self.files,
+            random=Random(random.getrandbits(64)),
+        )
+        peering.handle(Handler(self))
+        host.start()
+        front.start()
+
+        def accept(address: str) -> IProtocol:
+            return peering.accept(address) if peering.knows(address) else front.session(tls=False)
+
+        world.streams.listen(self.name, process, accept)
+
+    def _send(self, message: Message) -> None:
+        if message.kind == VOTE:
+            self.world.checker.votes(self.name, message.term, self.id)
+        elif message.kind == VOTE_REPLY and not message.reject:
+            self.world.checker.votes(self.name, message.term, message.to)
+        self.peering.send(self.host.descriptor.stores[message.to], REGION, message)
+
+    def _defect(self, name: str, problem: BaseException) -> None:
+        self.world.checker.problem(f"The command {name} failed unexpectedly at {self.name}: {problem!r}")
+
+    def _stopped(self, process: Process, problem: BaseException) -> None:
+        """The store ends by itself, and is started anew a little later, as by systemd."""
+        if not (self.disk.full or self.disk.failing):
+            self.world.checker.problem(f"{self.name} stopped without a reason: {problem!r}")
+        # In the next turn: it's in the middle of something.
+        process.soon("ends", self._end, process)
+
+    def _end(self, process: Process) -> None:
+        if process is self.process and self.world.kill(self.name):
+            self.world.events.after(DOWN_US, f"{self.name} is started by its machine", self.world.restart, self.name)
+
+    # For the checker
+
+    def applies(self, entry: Entry) -> None:
+        """Note an entry that is about to be applied."""
+        world = self.world
+        index, term = entry.index, entry.term
+        first = world.checker.applies(self.name, index, term, stored_data(entry))
+        if self.disk.log.durable.term(REGION, index) != term:
+            world.checker.problem(f"{self.name} applies entry {index} of term {term}, which isn't on its disk")
+        if first:
+            disks = [store.disk.log.durable for store in world.stores.values()]
+            holders = sum(disk.term(REGION, index) == term for disk in disks)
+            world.checker.decided(self.name, index, holders, len(disks))
+            world.times(entry)
+
+    def compare_rows(self, index: int) -> None:
+        """Sum up the rows, and tell."""
+        self.world.checker.rows(self.name, index, self.digest_rows())
+
+    def digest_rows(self) -> bytes:
+        """Sum up the rows, but for the apply state, which says what was flushed."""
+        rows = self.host.rows
+        pausing, rows.pausing = rows.pausing, lambda: None
+        found = blake2b(digest_size=16)
+        for family in ("data", "region"):
+            for key, row in rows.scan(family, b"", b"\xff" * 16):
+                if not (family == "region" and key.startswith(b"apply")):
+                    value = row if isinstance(row, bytes) else row.encode()
+                    found.update(b"%d %d " % (len(key), len(value)) + key + value)
+        rows.pausing = pausing
+        return found.digest()
+
+
+class World(faults.Target):
+    """The stores and what they live in."""
+
+    def __init__(self, seed: int, variant: Variant, *, size: int | None = None) -> None:
+        self.events = Events(seed)
+        self.variant = variant
+        self.random = self.events.random("world")
+        choose = self.random.choice
+        self.checker = ReplicationChecker(lambda: self.events.now)
+        self.quality = Quality(
+            loss=choose((0.0, 0.02)),
+            jitter_us=choose((50, 2_000)),
+            duplication=choose((0.0, 0.02)),
+            straying=choose((0.0, 0.02)),
+            fifo=choose((True, False)),
+        )
+        self.network = Network(self.events, self.quality)
+        self.streams = Streams(self.events, self.network)
+        self._storms = 0
+        self._times: tuple[int, int] = (0, 0)
+        count = size if size is not None else choose((3, 3, 5))
+        self.addresses = {number: f"store{number}" for number in range(1, count + 1)}
+        self.stores: dict[int, Store] = {}
+        for number in self.addresses:
+            self.stores[number] = Store(self, number)
+        for store in self.stores.values():
+            store.start()
+
+    def store(self, node: str) -> Store:
+        """Give a store by its name."""
+        return self.stores[int(node.removeprefix("store"))]
+
+    @property
+    def nodes(self) -> list[str]:
+        """Name the stores."""
+        return [store.name for store in self.stores.values()]
+
+    def client(self, name: str) -> Port:
+        """Make a client on a machine of its own."""
+        process = Process(self.events, NodeClock(self.events), name)
+        port = RespPort(self.streams, process, self.nodes, self.events.random(f"port {name}"))
+        return self.variant.port(SeekingPort(port, self.events))
+
+    # Watching
+
+    def run_until(self, time: int) -> None:
+        """Let all happen up to a time."""
+        step, look = self.events.step, self.look
+        while step(time):
+            look()
+        self.events.run_until(time)
+
+    def run_while(self, condition: Callable[[], bool], seconds: int) -> bool:
+        """Let happen what does as long as a condition holds, for so many seconds at most; say if it no longer does."""
+        until = self.events.now + seconds * SECOND
+        while condition():
+            if not self.events.step(until):
+                self.events.run_until(until)
+                return not condition()
+            self.look()
+        return True
+
+    def look(self) -> None:
+        """After each event: nobody leads or leases beside another."""
+        holders: list[str] | None = None
+        for store in self.stores.values():
+            if store.process.is_dead or not store.group.leads:
+                continue
+            self.checker.leads(store.name, store.group.term)
+            if store.replica.lease_end > store.clock.elapsed() / SECOND:
+                holders = [store.name] if holders is None else [*holders, store.name]
+        if holders is not None and len(holders) > 1:
+            self.checker.leases(holders)
+
+    def times(self, entry: Entry) -> None:
+        """Of entries that are applied for the first time: region time never goes back."""
+        if entry.kind or not entry.data:
+            return
+        time, _ = decode_header(entry.data)
+        index, latest = self._times
+        if index < entry.index:
+            if time < latest:
+                self.checker.problem(f"entry {entry.index} is of {time} ms, entry {index} before it of {latest} ms")
+            self._times = (entry.index, max(time, latest))
+
+    def leader(self) -> Store | None:
+        """Give the store that leads in the latest term, if one does."""
+        leading = [store for store in self.stores.values() if store.runs and store.group.leads]
+        return max(leading, key=lambda store: store.group.term, default=None)
+
+    def converged(self) -> bool:
+        """Say whether all stores have applied the same, and nothing is under way."""
+        applied = {store.host.applied for store in self.stores.values() if store.runs}
+        lasts = {store.group.last for store in self.stores.values() if store.runs}
+        return all(store.runs for store in self.stores.values()) and len(applied) == 1 and applied == lasts
+
+    # Target
+
+    def crash(self, node: str) -> bool:
+        """Take a machine's power away."""
+        store = self.store(node)
+        if not store.runs:
+            return False
+        store.process.kill()
+        self.streams.lost_power(store.process)
+        store.disk.lost_power()
+        return True
+
+    def kill(self, node: str) -> bool:
+        """Kill a store."""
+        store = self.store(node)
+        if not store.runs:
+            return False
+        store.process.kill()
+        self.streams.killed(store.process)
+        store.disk.killed()
+        return True
+
+    def restart(self, node: str) -> None:
+        """Start a store, unless it runs."""
+        store = self.store(node)
+        if not store.runs:
+            try:
+                store.start()
+            except Damaged as problem:
+                self.checker.problem(f"{node} can't be started: {problem}")
+
+    def pause(self, node: str) -> bool:
+        """Let it stand still."""
+        store = self.store(node)
+        store.process.pause()
+        return store.runs
+
+    def resume(self, node: str) -> None:
+        """Let it go on."""
+        self.store(node).process.resume()
+
+    def cut(self, source: str, target: str) -> None:
+        """Cut a link."""
+        self.network.cut(source, target)
+
+    def heal(self, source: str, target: str) -> None:
+        """Heal it."""
+        self.network.heal(source, target)
+
+    def set_disk(self, node: str, *, slowness: float, stuck: bool, full: bool, failing: bool) -> None:
+        """Spoil a disk, or mend it."""
+        disk = self.store(node).disk
+        disk.slowness = slowness
+        disk.full = full
+        disk.failing = failing
+        disk.stuck = stuck
+
+    def set_clock(self, node: str, *, rate: float | None = None, error_us: int | None = None) -> None:
+        """Set a clock."""
+        clock = self.store(node).clock
+        if rate is not None:
+            clock.set_rate(rate)
+        if error_us is not None:
+            clock.set_error(error_us)
+
+    # Faults of its own
+
+    def transfer(self, node: str) -> bool:
+        """Hand leadership to a store, or ask the leader to."""
+        leader = self.leader()
+        if leader is None or leader.process.life is not leader.process.life.RUNNING:
+            return False
+        leader.process.soon("hands over", self._transfer, leader, self.store(node).id)
+        return True
+
+    @staticmethod
+    def _transfer(leader: Store, target: int) -> None:
+        try:
+            leader.group.transfer_leader(target)
+        except Refused:
+            return  # it leads no more
+        leader.replica.go_on()
+
+    def storm(self, node: str) -> bool:
+        """Let the network be as bad as it gets, for a while."""
+        self._storms += 1
+        self.network.set_quality(STORMY)
+        self.events.after(self.random.randint(SECOND // 5, 3 * SECOND), "the storm is over", self._calm)
+        return True
+
+    def _calm(self) -> None:
+        self._storms -= 1
+        if not self._storms:
+            self.network.set_quality(self.quality)
+
+    def break_link(self, node: str) -> bool:
+        """Let the connections break that a store has dialled."""
+        store = self.store(node)
+        return store.runs and any([store.peering.break_link(other) for other in self.stores if other != store.id])
+
+    def mend(self) -> None:
+        """Let nothing be wrong any more."""
+        self._storms = 0
+        self.network.set_quality(GOOD)
+        self.network.heal_all()
+
+
+class SeekingPort:
+    """A client that goes to another store when the one that it asks doesn't lead; nothing was done there."""
+
+    def __init__(self, port: RespPort, events: Events) -> None:
+        self._port = port
+        self._events = events
+        self._sent = 0
+
+    def send(self, request: Request, done: Done) -> None:
+        """Send a request to one store after another."""
+        self._sent += 1
+        self._try(self._sent, request, done, 20)
+
+    def _try(self, number: int, request: Request, done: Done, tries: int) -> None:
+        if number != self._sent:
+            return
+
+        def answered(answer: Any) -> None:
+            if number != self._sent:
+                return
+            elsewhere = isinstance(answer, Failed) and answer.code == b"CLUSTERDOWN"
+            if elsewhere:
+                self._port.renew()
+            # What was watched has gone with the connection.
+            if elsewhere and tries and not (isinstance(request, Exec) and request.token is not None):
+                self._events.after(20 * MILLISECOND, "client seeks", self._try, number, request, done, tries - 1)
+            else:
+                done(answer)
+
+        self._port.send(request, answered)
+
+    def renew(self) -> None:
+        """Connect anew."""
+        self._sent += 1
+        self._port.renew()
+
+
+class Cluster:
+    """The scenario."""
+
+    name = "cluster"
+    faults = (
+        faults.CRASH,
+        faults.KILL,
+        faults.PAUSE,
+        faults.PARTITION,
+        faults.ISOLATE,
+        faults.ONE_WAY,
+        faults.SLOW_DISK,
+        faults.STUCK_DISK,
+        faults.FULL_DISK,
+        faults.FAILING_DISK,
+        faults.CLOCK_RATE,
+        faults.CLOCK_STEP,
+        TRANSFER,
+        STORM,
+        BREAK_LINK,
+    )
+
+    def __init__(
+        self, variant: Callable[[], Variant] = Variant, *, size: int | None = None, limits: Limits = LIMITS
+    ) -> None:
+        """
+        @param size: How many stores there are; three or five if it isn't said.
+        """
+        self._variant = variant
+        self._size = size
+        self._limits = limits
+
+    def run(self, seed: int, settings: Settings) -> Report:
+        """Run it once."""
+        world = World(seed, self._variant(), size=self._size)
+        events = world.events
+        checker = world.checker
+        end = settings.seconds * SECOND
+        schedule = draw(events, world.nodes, settings.faults, begin_us=2 * SECOND, end_us=end, limits=self._limits)
+        actions = {TRANSFER: world.transfer, STORM: world.storm, BREAK_LINK: world.break_link}
+        nemesis = Nemesis(events, world, actions)
+        nemesis.arm(schedule)
+        ports = [world.client(f"client{number}") for number in range(settings.clients)]
+        workload = Workload(events, ports, Mix(), end_us=end)
+        workload.start()
+        world.run_until(end)
+        world.mend()
+        world.run_while(lambda: workload.busy, 30)
+        # What was acknowledged is there after all have lost their power.
+        for node in world.nodes:
+            world.crash(node)
+        for node in world.nodes:
+            world.restart(node)
+        workload.look_at_all(world.client("auditor"))
+        if not world.run_while(lambda: workload.busy, 30):
+            checker.problem("The stores don't answer, although nothing has been wrong for 30 s")
+        if not world.run_while(lambda: not world.converged(), CONVERGED_US // SECOND):
+            applied = {store.name: store.host.applied for store in world.stores.values()}
+            checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+        for store in world.stores.values():
+            checker.rows(store.name, store.host.applied, store.digest_rows())
+        checker.converged({store.name: store.host.applied for store in world.stores.values()})
+        problems = list(checker.problems)
+        found, steps = judge(workload.history.operations, RedisModel(slack_us=SLACK_US))
+        problems += found
+        figures = {
+            "runs": 1,
+            "stores": len(world.stores),
+            "requests": len(workload.history),
+            "replies": workload.statistics.replies,
+            "requests of unknown outcome": workload.statistics.unknown,
+            "requests refused": workload.statistics.nothing_done,
+            "starts": sum(store.starts for store in world.stores.values()),
+            "terms with a leader": len(checker.leaders),
+            "entries": checker.applied_to,
+            "comparisons of rows": checker.rows_compared,
+            "events": events.happened,
+            "steps of the checker": steps,
+        }
+        figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
+        recent = list(events.recent) if problems else []
+        return Report(events.digest, schedule_text(schedule), problems, figures, recent)
