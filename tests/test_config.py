@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
+from textwrap import dedent
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -351,6 +353,13 @@ class DocumentationTests(SynchronousTestCase):
             self.assertIn(f"\n#{option.name} = {option.default_text}".rstrip() + "\n", self.text)
             self.assertGreater(len(option.meaning), 30, option.name)
             self.assertIn(option.section, SECTIONS)
+
+    def test_the_example_of_three_stores_can_be_read(self) -> None:
+        manual = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        (example,) = re.findall(r"(?:^(?: {4}.*)?\n)*^ {4}initial_stores.*\n(?:^(?: {4}.*)?\n)*", manual, re.MULTILINE)
+        config = parse(dedent(example), "docs/operations.md")
+        self.assertEqual((config.store_id, own_address(config)), (1, f"{config.peer_bind}:{config.peer_port}"))
+        self.assertEqual(len(config.initial_stores), 3)
 
     def test_as_it_stands_it_means_the_defaults(self) -> None:
         self.assertEqual(parse(self.text, "etc/tinykv.ini"), StoreConfig())

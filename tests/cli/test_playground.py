@@ -145,10 +145,10 @@ class PlanTests(SynchronousTestCase):
 
     def kept(self) -> list[StoreConfig]:
         """Make the record of a start, with ports for HTTP that nobody else is given meanwhile."""
-        ports = Random().sample(PEER_PORTS, 3)
-        configs = [
-            replace(config, http_port=port) for config, port in zip(plan(self.folder, 3, 0, 0), ports, strict=True)
-        ]
+        planned = plan(self.folder, 3, 0, 0)
+        others = {config.peer_port for config in planned}
+        ports = Random().sample([port for port in PEER_PORTS if port not in others], 3)
+        configs = [replace(config, http_port=port) for config, port in zip(planned, ports, strict=True)]
         keep(self.folder, configs)
         return configs
 

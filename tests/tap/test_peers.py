@@ -15,6 +15,7 @@ from tinykv.peering.settings import SECRET_BYTES_LEAST as NEEDED
 from tinykv.peering.settings import PeerLimits
 from tinykv.raft.config import RaftConfig
 from tinykv.tap.peers import (
+    known_hosts,
     peer_address,
     peer_addresses,
     peer_identity,
@@ -70,6 +71,12 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(peer_address(joins), "127.0.0.1:20160")
         self.assertEqual(peer_address(replace(joins, peer_bind="::1")), "[::1]:20160")
         self.assertEqual(peer_addresses(joins), {1: "a:20160", 2: "b:20160", 3: "c:20160"})
+
+
+    def test_names_for_operators(self) -> None:
+        self.assertEqual(known_hosts(StoreConfig()), set())
+        config = replace(parse(THREE, "x.ini"), advertise=("Kv.example", 6379), peer_advertise="x:1")
+        self.assertEqual(known_hosts(config), {"a", "b", "c", "kv.example", "x"})
 
 
 class SecretFileTests(SynchronousTestCase):

@@ -44,6 +44,15 @@ def peer_addresses(config: StoreConfig) -> dict[int, str]:
     return {store: address for store, address in config.initial_stores if store != config.store_id}
 
 
+def known_hosts(config: StoreConfig) -> frozenset[str]:
+    """Name the hosts, in lower case, by which operators may ask for the control pages (L{tinykv.server.http_control})."""
+    addresses = [config.peer_advertise, *(store.address for store in config.initial_stores)]
+    named = {address.rpartition(":")[0] for address in addresses}
+    if config.advertise is not None:
+        named.add(config.advertise[0])
+    return frozenset(name.lower() for name in named if name)
+
+
 def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id: int) -> PeerIdentity:
     """
     Say who this store is to others.
