@@ -45,7 +45,7 @@ def peer_addresses(config: StoreConfig) -> dict[int, str]:
 
 
 def known_hosts(config: StoreConfig) -> frozenset[str]:
-    """Name the hosts, in lower case, by which operators may ask for the control pages (L{tinykv.server.http_control})."""
+    """Name the hosts, in lower case, by which operators may ask for the pages of L{tinykv.server.http_control}."""
     addresses = [config.peer_advertise, *(store.address for store in config.initial_stores)]
     named = {address.rpartition(":")[0] for address in addresses}
     if config.advertise is not None:
