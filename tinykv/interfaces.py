@@ -466,7 +466,8 @@ class IClusterControl(Interface):
 
     def members() -> list[MemberView]:
         """
-        @return: All members, by store id, as this store sees them.
+        @return: All members, by store id, as this store sees them. One that has learned of its own removal isn't
+            among them.
         """
 
     def status() -> list[RegionView]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from tests.server.controls import FakeControl
 from tinykv.config_values import STORE_ID_MAX
 from tinykv.errors import ControlRefused, ControlUnknown
+from tinykv.interfaces import IClusterControl, Outcome
 from tinykv.server.control import (
     ACTIONS,
     QUESTION_BYTES_MAX,
@@ -25,6 +28,7 @@ from tinykv.server.control import (
     decode_question,
     encode_question,
     question_of,
+    relay_over,
 )
 
 
@@ -192,3 +196,38 @@ class AskingTests(SynchronousTestCase):
         reply = json.loads(self.successResultOf(answer_relayed(self.leader, b'{"name": "dance", "fields": {}}')))
         self.assertEqual(reply["code"], 400)
         self.assertIn("'dance'", reply["body"]["error"])
+
+
+class Forwards:
+    """As much of the links between stores as a relay uses."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, bytes, Callable[[Outcome, bytes], None]]] = []
+
+    def forward(self, store_id: int, payload: bytes, answered: Callable[[Outcome, bytes], None]) -> None:
+        """Note a batch."""
+        self.sent.append((store_id, payload, answered))
+
+
+class RelayTests(SynchronousTestCase):
+    """A question on a link."""
+
+    def ask(self, outcome: Outcome, answer: bytes) -> Deferred[bytes]:
+        """Send a question, and give what becomes of it."""
+        links: Any = Forwards()
+        answered = relay_over(links, b"?")(3, b"question")
+        self.assertNoResult(answered)
+        ((store, payload, arrived),) = links.sent
+        self.assertEqual((store, payload), (3, b"?question"))
+        arrived(outcome, answer)
+        return answered
+
+    def test_outcomes(self) -> None:
+        self.assertEqual(self.successResultOf(self.ask(Outcome.ANSWERED, b"answer")), b"answer")
+        for answer, why in ((b"", "there is no link to store 3 now"), (b"too busy", "too busy")):
+            failure = self.failureResultOf(self.ask(Outcome.REFUSED, answer), ControlRefused)
+            self.assertEqual(str(failure.value), why)
+        self.failureResultOf(self.ask(Outcome.UNKNOWN, b""), ControlUnknown)
+
+    def test_the_fake_is_whole(self) -> None:
+        self.assertTrue(verifyObject(IClusterControl, FakeControl()))

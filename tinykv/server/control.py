@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from tinykv.config_values import STORE_ID_MAX
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
-from tinykv.interfaces import IClusterControl
+from tinykv.interfaces import IClusterControl, IPeering, Outcome
 from tinykv.peering.settings import is_address
 
 #: Longest question, in bytes.
@@ -179,6 +179,32 @@ async def _relay(relay: Relay, leader: int, question: Question) -> Answer:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass  # told below, like an answer of the wrong form
     return Answer(UNKNOWN, {"error": f"store {leader} answered what this version doesn't understand"})
+
+
+def relay_over(peering: IPeering, mark: bytes) -> Relay:
+    """
+    Pass questions on over the links between stores, as batches of their own.
+
+    @param mark: Stands before each question, so that the other side tells it from a batch of commands and gives what is
+        behind it to L{answer_relayed}.
+    """
+
+    def relay(store: int, question: bytes) -> Deferred[bytes]:
+        answered: Deferred[bytes] = Deferred()
+
+        def arrived(outcome: Outcome, answer: bytes) -> None:
+            if outcome is Outcome.ANSWERED:
+                answered.callback(answer)
+            elif outcome is Outcome.REFUSED:
+                why = answer.decode("utf-8", "backslashreplace") or f"there is no link to store {store} now"
+                answered.errback(ControlRefused(why))
+            else:
+                answered.errback(ControlUnknown(f"the link to store {store} broke before its answer came"))
+
+        peering.forward(store, mark + question, arrived)
+        return answered
+
+    return relay
 
 
 def answer_relayed(control: IClusterControl, payload: bytes) -> Deferred[bytes]:
