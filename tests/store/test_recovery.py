@@ -179,7 +179,7 @@ class RecoverTests(SynchronousTestCase):
 
     def test_changes_of_the_peers_are_applied(self) -> None:
         """The region is found as of what is applied, from the log or from its row."""
-        log = [Entry(1, 1, b""), self.change(2, THREE.adding(7, voter=False)), entry(3, 1, TIME, "INCR a")]
+        log = [Entry(1, 1, b""), self.change(2, THREE.adding(7, "g:1")), entry(3, 1, TIME, "INCR a")]
         state, _, descriptor = self.recover_three(log, 3)
         self.assertEqual(descriptor.membership, Membership((1, 2, 3), (4,)))
         self.assertEqual((descriptor.stores[4], descriptor.conf_ver), (7, 2))
@@ -198,7 +198,8 @@ class RecoverTests(SynchronousTestCase):
 
     def test_who_becomes_one_of_several_voters_decides_no_further(self) -> None:
         """Up to the change it was the only one; behind it the others have a say."""
-        log = [entry(1, 1, TIME, "INCR a"), self.change(2, ALONE.adding(2, voter=True)), entry(3, 1, TIME, "INCR a")]
+        adding = Change((Step(ADD_VOTER, 2),), context=ALONE.adding(2, "b:1").context)
+        log = [entry(1, 1, TIME, "INCR a"), self.change(2, adding), entry(3, 1, TIME, "INCR a")]
         state, hard_state, descriptor = recover(Log(log, term=1, commit=0), self.execution, ALONE, 1)
         self.assertEqual((state.index, hard_state.commit, self.value(b"a")), (2, 2, b"1"))
         self.assertEqual(descriptor.membership.voters, (1, 2))
@@ -215,7 +216,7 @@ class RecoverTests(SynchronousTestCase):
         """The old voters have their say until it's left."""
         two = Descriptor.initial(1, [2, 3])
         steps = (Step(ADD_VOTER, 3), Step(REMOVE, 1), Step(REMOVE, 2))
-        change = Change(steps, context=(1).to_bytes(8, "big"))
+        change = Change(steps, context=two.adding(1, "a:1").context)
         log = [self.change(1, change), entry(2, 1, TIME, "INCR a")]
         state, _, descriptor = recover(Log(log, term=1, commit=1), self.execution, two, 1)
         self.assertEqual((descriptor.membership.voters, descriptor.membership.outgoing), ((3,), (1, 2)))

@@ -8,7 +8,8 @@ each change of the range.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from struct import Struct
 from struct import error as struct_error
 from typing import Final
@@ -18,7 +19,12 @@ from tinykv.errors import Damaged
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, everyone
 
 FORMAT: Final = 1
+#: Stores that were removed and are remembered, so that they don't come back; beyond that the oldest are forgotten. Such
+#: a store's own folder still says that it belongs to the cluster no more.
+REMOVED_MAX: Final = 4096
+
 _HEAD = Struct(">BQQQB")
+_REMOVED = Struct(">H")
 _SETS = Struct(">BBBBB")
 _PEER = Struct(">QQ")
 _ID = Struct(">Q")
@@ -39,6 +45,9 @@ class Descriptor:
     @ivar stores: The store of each peer that belongs to the group, by peer id.
     @ivar membership: Which of the peers vote.
     @ivar next_peer: A peer id that was never used: a store that comes back is a new peer.
+    @ivar addresses: Where others reach the stores that were added, C{host:port}, by store id. Those that the cluster
+        began with are where the configuration says.
+    @ivar removed: The stores that were members and are no more, in the order in which they left.
     """
 
     region: int
@@ -49,6 +58,8 @@ class Descriptor:
     stores: dict[int, int]
     membership: Membership
     next_peer: int
+    addresses: dict[int, str] = field(default_factory=dict)
+    removed: tuple[int, ...] = ()
 
     @classmethod
     def initial(cls, region: int, stores: list[int]) -> Descriptor:
@@ -73,7 +84,15 @@ class Descriptor:
                 *(_PEER.pack(peer, store) for peer, store in sorted(self.stores.items())),
                 _SETS.pack(*map(len, sets), members.auto_leave),
                 *(_ID.pack(peer) for peers in sets for peer in peers),
-                pack_strings([self.start, self.end]),
+                _REMOVED.pack(len(self.removed)),
+                *map(_ID.pack, self.removed),
+                pack_strings(
+                    [
+                        self.start,
+                        self.end,
+                        *(self.addresses.get(store, "").encode() for _, store in sorted(self.stores.items())),
+                    ]
+                ),
             )
         )
 
@@ -100,24 +119,36 @@ class Descriptor:
             for length in lengths:
                 sets.append(tuple(_ID.unpack_from(row, at + 8 * place)[0] for place in range(length)))
                 at += 8 * length
+            (length,) = _REMOVED.unpack_from(row, at)
+            at += _REMOVED.size
+            removed = tuple(_ID.unpack_from(row, at + 8 * place)[0] for place in range(length))
+            at += 8 * length
         except struct_error as problem:
             raise Damaged(f"the descriptor of region {region} is cut off") from problem
         strings, end = unpack_strings(row, at)
-        if len(strings) != 2 or end != len(row):
+        if len(strings) != 2 + len(stores) or end != len(row):
             raise Damaged(f"the descriptor of region {region} doesn't end where it should")
+        told = zip(sorted(stores.items()), strings[2:], strict=True)
+        addresses = {store: address.decode("latin-1") for (_, store), address in told if address}
         voters, learners, outgoing, learners_next = sets
         membership = Membership(voters, learners, outgoing, learners_next, bool(auto_leave))
         if everyone(membership) != set(stores):
             raise Damaged(f"the descriptor of region {region} has peers without a store")
-        return cls(region, strings[0], strings[1], conf_ver, version, stores, membership, next_peer)
+        return cls(
+            region, strings[0], strings[1], conf_ver, version, stores, membership, next_peer, addresses, removed
+        )
 
     # Changes
 
-    def adding(self, store: int, *, voter: bool) -> Change:
-        """Give the change that adds a peer on a store, or promotes the learner there."""
-        known = self.peer_on(store)
-        peer = self.next_peer if known is None else known
-        return Change((Step(ADD_VOTER if voter else ADD_LEARNER, peer),), context=_ID.pack(store))
+    def adding(self, store: int, address: str) -> Change:
+        """Give the change that adds a learner on a store, which others reach at an address."""
+        return Change((Step(ADD_LEARNER, self.next_peer),), context=pack_strings([_ID.pack(store) + address.encode()]))
+
+    def promoting(self, store: int) -> Change:
+        """Give the change that makes the learner on a store, which must be there, a voter."""
+        peer = self.peer_on(store)
+        assert peer is not None, "there is a peer on that store"
+        return Change((Step(ADD_VOTER, peer),))
 
     def removing(self, store: int) -> Change:
         """Give the change that removes the peer on a store, which must be there."""
@@ -130,12 +161,30 @@ class Descriptor:
         Give the descriptor after a change has been applied.
 
         @param membership: What the change made of the membership.
+        @raise Damaged: The change doesn't say on which store a new peer is.
         """
-        stores = dict(self.stores)
-        for (_, peer), place in zip(change.steps, range(0, len(change.context), _ID.size), strict=False):
-            stores.setdefault(peer, _ID.unpack_from(change.context, place)[0])
-        kept = {peer: store for peer, store in stores.items() if peer in everyone(membership)}
-        next_peer = max(self.next_peer, *(peer + 1 for _, peer in change.steps), 0) if change.steps else self.next_peer
+        stores, addresses = dict(self.stores), dict(self.addresses)
+        next_peer = self.next_peer
+        places = unpack_strings(change.context)[0] if change.context else []
+        for (_, peer), place in zip_longest(change.steps, places[: len(change.steps)]):
+            next_peer = max(next_peer, peer + 1)
+            if place and peer not in stores:
+                if len(place) < _ID.size:
+                    raise Damaged(f"a change of region {self.region} has a store that is cut off")
+                (stores[peer],) = _ID.unpack_from(place)
+                if len(place) > _ID.size:
+                    addresses[stores[peer]] = place[_ID.size :].decode("latin-1")
+        members = everyone(membership)
+        if not members <= stores.keys():
+            raise Damaged(f"a change of region {self.region} adds a peer without a store")
+        kept = {peer: store for peer, store in stores.items() if peer in members}
+        left = tuple(store for peer, store in sorted(self.stores.items()) if peer not in kept)
         return replace(
-            self, conf_ver=self.conf_ver + 1, stores=kept, membership=membership, next_peer=next_peer
+            self,
+            conf_ver=self.conf_ver + 1,
+            stores=kept,
+            membership=membership,
+            next_peer=next_peer,
+            addresses={store: address for store, address in addresses.items() if store in kept.values()},
+            removed=(*self.removed, *left)[-REMOVED_MAX:],
         )
