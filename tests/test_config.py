@@ -284,7 +284,7 @@ class ClusterTests(SynchronousTestCase):
         joins = "store_id = 4\njoin = yes\n"
         self.assertTrue(parse(self.three + self.secret + joins, "x.ini").join)
         two = "[cluster]\ninitial_stores = 1@a:1, 2@b:1\n"
-        self.assertTrue(parse(two + self.secret + joins, "x.ini").join)
+        self.assertIn("names 2 stores", self.problem(two + self.secret + joins)[1])
         self.assertIn("which is this one", self.problem(self.three + self.secret + "join = yes\n")[1])
         self.assertEqual(self.problem("[cluster]\njoin = yes\n")[0], "initial_stores")
         everywhere = self.three + self.secret + joins + "peer_bind = 0.0.0.0\n"

@@ -104,8 +104,8 @@ class StoreConfig:
     )
     cluster_name: str = _option(
         "store", kinds.text("name", r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, . - or _"), "tinykv",
-        """Name of the installation, shown in logs, /status and the label of metrics. It has no other
-        effect.""",
+        """Name of the installation, shown in logs, /status and the label of metrics. Stores of one cluster have the
+        same: they refuse others.""",
     )
     log_level: str = _option(
         "store", kinds.choice("debug", "info", "warn", "error", "critical"), "info",
@@ -217,12 +217,13 @@ class StoreConfig:
         """The stores that the cluster begins with, this one among them, each with its address for other
         stores: 1@a.example:20160, 2@b.example:20160, 3@c.example:20160. It must be the same on all of them. 1, 3,
         5 or 7 stores: half of them, rounded down, may fail. Empty means a store on its own, without a port for
-        others. Who belongs to the cluster later is changed by `tinykv ctl`, not here.""",
+        others. Who belongs to the cluster later is changed by `tinykv ctl`; the numbers here stay, also on stores that
+        join, for the cluster is known by them.""",
     )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,
-        """yes: the cluster exists, this store isn't one of initial_stores (any of the cluster's stores, to be
-        found by); with an empty folder it waits until `tinykv ctl add-store` adds it. It may stay so afterwards.""",
+        """yes: this store isn't one of initial_stores, with which the cluster began; with an empty folder it waits
+        until `tinykv ctl add-store` adds it. It stays so afterwards.""",
     )
     cluster_secret: str = _option(
         "cluster", kinds.SECRET, "",
@@ -507,7 +508,7 @@ def _check_cluster(config: StoreConfig, source: str) -> None:
         raise ConfigError(source, "cluster", "cluster_secret_file", "is given beside cluster_secret; give one")
     if not config.initial_stores:
         if config.join:
-            why = "is needed for join = yes: the stores that there are, or some of them"
+            why = "is needed for join = yes: the stores with which the cluster began"
             raise ConfigError(source, "cluster", "initial_stores", why)
         return
     if not config.cluster_secret and config.cluster_secret_file is None:
@@ -523,6 +524,15 @@ def _check_stores(config: StoreConfig, source: str) -> None:
     @raise ConfigError: It can't be right.
     """
     count = len(config.initial_stores)
+    if count % 2 == 0:
+        why = (
+            f"names {count} stores, of which no more may fail than of {count - 1}, and each one more can;"
+            f" begin with {count - 1} or {count + 1}"
+        )
+        raise ConfigError(source, "cluster", "initial_stores", why)
+    if count not in INITIAL_STORES:
+        why = f"names {count} stores, all of which every write would go to; begin with at most {INITIAL_STORES[-1]}"
+        raise ConfigError(source, "cluster", "initial_stores", why)
     own = own_address(config)
     if config.join:
         if own is not None:
@@ -534,15 +544,6 @@ def _check_stores(config: StoreConfig, source: str) -> None:
         return
     if own is None:
         why = f"doesn't name this store, {config.store_id}; see store_id, and join for a store that is added later"
-        raise ConfigError(source, "cluster", "initial_stores", why)
-    if count % 2 == 0:
-        why = (
-            f"names {count} stores, of which no more may fail than of {count - 1}, and each one more can;"
-            f" begin with {count - 1} or {count + 1}"
-        )
-        raise ConfigError(source, "cluster", "initial_stores", why)
-    if count not in INITIAL_STORES:
-        why = f"names {count} stores, all of which every write would go to; begin with at most {INITIAL_STORES[-1]}"
         raise ConfigError(source, "cluster", "initial_stores", why)
     port = own.rpartition(":")[2]
     if not config.peer_advertise and int(port) != config.peer_port:
