@@ -15,6 +15,7 @@ from tests.cli.folders import Scribe, fingerprint, write_sample
 from tests.storage.folders import open_small
 from tinykv.cli.main import tinykv
 from tinykv.keys import META_KEY_OFFSET, meta_key
+from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.storage.checksum import entry_checksum, numbers_checksum, row_checksum
 from tinykv.storage.sums import sums_path
 from tinykv.storage.tables import FAMILIES
@@ -178,6 +179,13 @@ class CheckTests(SynchronousTestCase):
         self.sql("data.db", "INSERT INTO region (key, crc, value) VALUES (?, 0, ?)", b"q", b"x")
         self.sql("data.db", 'INSERT INTO "default" (key, crc, value) VALUES (?, 0, ?)', b"q", b"x")
         self.finds("b'q' lies where nothing may lie", "unknown row b'q'", "b'q' of family default")
+
+    def test_a_regions_descriptor(self) -> None:
+        key, row = descriptor_key(1), Descriptor.initial(1, [1, 2, 3]).encode()
+        self.sql("data.db", "INSERT INTO region (key, value, crc) VALUES (?, ?, 0)", key, row)
+        self.assertEqual(self.check().exit_code, 0)
+        self.sql("data.db", "UPDATE region SET value = ? WHERE key = ?", row[:-1], key)
+        self.finds("descriptor of region 1: ")
 
     def test_a_log_entry_that_is_none(self) -> None:
         self.sql("raft.db", "UPDATE log SET data = x'00' WHERE idx = 4")

@@ -22,6 +22,7 @@ from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.value import STRING, check_row, row_body, row_expires, row_type, row_version
 from tinykv.redis.waiters import Waiters
 from tinykv.redis.zset_value import SortedSet
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.state import ApplyState
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
@@ -111,6 +112,12 @@ class RowsCheck:
                     self._sequence = max(self._sequence, ApplyState.decode(value).sequence)
                 except Damaged as problem:
                     yield f"region {int.from_bytes(key[5:], 'big')}: {problem}"
+            elif key.startswith(b"descriptor") and len(key) == 18:
+                region = int.from_bytes(key[10:], "big")
+                try:
+                    Descriptor.decode(region, value)
+                except Damaged as problem:
+                    yield f"descriptor of region {region}: {problem}"
             elif key not in known and not (key.startswith(b"waiter/") and len(key) == 15):
                 yield f"an unknown row {key!r} among those of regions"
         try:
