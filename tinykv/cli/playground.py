@@ -120,7 +120,7 @@ def _wait_until_ready(stores: list[LocalStore]) -> bool:
         asked += 1
         if not told and asked > 5 / _ASK_SECONDS:
             told = True
-            out.print("Still starting: the log is being replayed ...")
+            out.print("Still starting; a long log takes its time ...")
     return True
 
 
