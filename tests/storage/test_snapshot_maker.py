@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -100,7 +101,7 @@ class SnapshotMakerTests(TestCase):
         state = await target.data.install(1, path)
         self.assertEqual(ApplyState.decode(state), ApplyState(3, 1, 3, 3))
         target.rows.replaced(1, b"", b"")
-        self.assertEqual(image(target.folder.data_path), image(source.folder.data_path))
+        self.assertTrue(image(target.folder.data_path) == image(source.folder.data_path), "the rows differ")
         await target.write(4, 10)
         await source.maker.drop(1)
         self.assertEqual(list(files_of(source.folder.path)), [])
@@ -158,6 +159,30 @@ class SnapshotMakerTests(TestCase):
         await self.assertFailure(making, CancelledError)
         self.assertEqual(list(files_of(store.folder.path)), [])
         open_small(store.folder.path).close()
+
+    async def test_a_store_that_ends_installs_no_further(self) -> None:
+        source, target = Store(self.mktemp()), Store(self.mktemp())
+        await source.write(3, 10_000)
+        await target.write(1, 100)
+        old, new = image(target.folder.data_path), image(source.folder.data_path)
+        made = await source.maker.make(1)
+        folder = os.path.join(target.folder.path, "snapshots")
+        os.mkdir(folder)
+        installing = target.data.install(1, shutil.copy(made.path, os.path.join(folder, "1-arrived")))
+        outcome: list[object] = []
+        installing.addBoth(outcome.append)
+        await target.data.close()
+        # How far it came by then is a matter of luck, but somebody is told.
+        (result,) = outcome
+        if isinstance(result, Failure):
+            result.trap(SnapshotAborted)
+            self.assertIn("the store ends", result.getErrorMessage())
+        await target.close()
+        again = open_small(target.folder.path)
+        again.close()
+        self.assertTrue(image(again.data_path) in (old, new), "neither the old rows nor the new ones")
+        self.assertEqual(list(files_of(again.path)), [])
+        await source.close()
 
     async def test_the_death_of_its_process(self) -> None:
         store = Store(self.mktemp())

@@ -82,6 +82,16 @@ def forget_made(data_folder: str, region: int, *, but: str = "") -> None:
                 os.unlink(os.path.join(path, name))
 
 
+def free_bytes(path: str) -> int:
+    """
+    @return: the room that the file system of a file or folder has for this process.
+    @raise StorageError: The system doesn't say.
+    """
+    with errors_of(path):
+        status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
 def want_room(path: str, needed: int, reusable: int = 0) -> None:
     """
     Refuse early what would fill the disk.
@@ -91,9 +101,7 @@ def want_room(path: str, needed: int, reusable: int = 0) -> None:
     @param reusable: bytes that are free within a file, for what is to be written there.
     @raise DiskFull: There's less room than that.
     """
-    with errors_of(path):
-        status = os.statvfs(path)
-    free = status.f_bavail * status.f_frsize + reusable
+    free = free_bytes(path) + reusable
     if free < needed:
         raise DiskFull(
             f"{path}: a snapshot needs {needed} bytes here, and {free} are free. Free some space on this file system"

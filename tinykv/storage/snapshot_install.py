@@ -21,7 +21,7 @@ from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS,
 from tinykv.storage.errors import BadSnapshot, CorruptFile
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import errors_of
-from tinykv.storage.snapshot_folder import want_room
+from tinykv.storage.snapshot_folder import free_bytes, want_room
 from tinykv.storage.snapshot_format import EXPIRIES as EXPIRY_FRAMES
 from tinykv.storage.snapshot_format import KINDS, SnapshotHead, SnapshotReader, decode_expiry, read_head
 from tinykv.storage.tables import FAMILIES
@@ -29,7 +29,7 @@ from tinykv.storage.tables import FAMILIES
 #: Rows that are deleted in one transaction: some 50 ms at worst.
 DELETE_ROWS: Final = 5000
 #: Bytes of frames that are compared with their checksums, or inserted, at a time.
-STEP_BYTES: Final = 4 * 1024 * 1024
+STEP_BYTES: Final = 2 * 1024 * 1024
 
 _MARKS_MAX: Final = 1_000_000
 
@@ -154,9 +154,8 @@ class Installation:
         rows = Reader(self._store.path, self._store.connection)
         needed = reader.size * 3 // 2 + self._room_bytes
         folder = os.path.dirname(self._store.path) or "."
-        status = os.statvfs(folder)
         reusable = rows.reusable_bytes()
-        if status.f_bavail * status.f_frsize + reusable < needed:
+        if free_bytes(folder) + reusable < needed:
             # What is replaced makes room; it's counted only when it matters, since all of it has to be read.
             reusable += sum(rows.size(*place) for place in self._ranges)
         want_room(folder, needed, reusable)
