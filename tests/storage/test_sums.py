@@ -12,7 +12,7 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.folders import LocalStore
-from tinykv.storage.connection import PAGE_BYTES
+from tinykv.storage.connection import PAGE_BYTES, connect_reader
 from tinykv.storage.errors import CorruptFile
 from tinykv.storage.sums import PageSums, forget_sums, frames, sums_path
 
@@ -64,6 +64,23 @@ class SumsTests(SynchronousTestCase):
         self.sums().verify(self.pending())
         self.store.data_session._store.checkpoint()
         self.sums().verify(set())
+
+    def test_a_write_ahead_log_that_is_read_for_long_is_followed(self) -> None:
+        store = self.store.data_session._store
+        reader = connect_reader(self.path)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM data").fetchall()
+        for turn in range(4):
+            self.fill(100 * turn, 200)
+            store.checkpoint()
+            self.sums().verify(self.pending())
+        reader.close()
+        store.checkpoint()
+        self.sums().verify(set())
+        for turn in range(3):
+            self.fill(50 * turn, 100)
+            store.checkpoint()
+            self.sums().verify(set())
 
     def test_a_restart_after_a_crash_is_followed(self) -> None:
         self.fill(0, 500)

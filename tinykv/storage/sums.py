@@ -51,10 +51,12 @@ def sums_path(path: str) -> str:
     return path.removesuffix(".db") + ".sum"
 
 
-def frames(path: str) -> Iterator[tuple[int, int, bytes]]:
+def frames(path: str, skip: int = 0) -> Iterator[tuple[int, int, bytes]]:
     """
     Yield the frames of a database's write-ahead log that are of its current generation: (page, size of the database in
     pages if the frame ends a transaction, contents of the page). Behind a crash the last of them may be torn.
+
+    @param skip: so many of the first ones are left out.
     """
     try:
         file = open(path + "-wal", "rb")
@@ -63,11 +65,23 @@ def frames(path: str) -> Iterator[tuple[int, int, bytes]]:
     with file:
         head = file.read(_WAL_HEAD_BYTES)
         salts = head[16:24]
+        file.seek(skip * (_FRAME_HEAD_BYTES + PAGE_BYTES), os.SEEK_CUR)
         while len(frame := file.read(_FRAME_HEAD_BYTES + PAGE_BYTES)) == _FRAME_HEAD_BYTES + PAGE_BYTES:
             if frame[8:16] != salts:
                 return
             page, size, _, _ = _FRAME.unpack_from(frame)
             yield page, size, frame[_FRAME_HEAD_BYTES:]
+
+
+def _generation(path: str) -> bytes:
+    """
+    @return: what tells a write-ahead log from those that were in its place before: its salts.
+    """
+    try:
+        with open(path + "-wal", "rb") as file:
+            return file.read(_WAL_HEAD_BYTES)[16:24]
+    except FileNotFoundError:
+        return b""
 
 
 class PageSums:
@@ -80,6 +94,9 @@ class PageSums:
     def __init__(self, path: str, sums: array[int]) -> None:
         self._path = path
         self._sums = sums
+        #: Of which write-ahead log how many frames were taken over. While somebody reads it for long, as the maker of a
+        #: snapshot does, it isn't begun anew, and reading all of it before each checkpoint would take ever longer.
+        self._taken = (b"", 0)
 
     @classmethod
     def load(cls, path: str) -> PageSums | None:
@@ -150,12 +167,15 @@ class PageSums:
         found: dict[int, int] = {}
         committed: dict[int, int] = {}
         pages = len(self._sums)
-        for page, size, content in frames(self._path):
+        generation = _generation(self._path)
+        taken = self._taken[1] if self._taken[0] == generation else 0
+        for number, (page, size, content) in enumerate(frames(self._path, taken), taken + 1):
             found[page] = crc32(content)
             if size:
                 committed.update(found)
                 found.clear()
                 pages = size
+                taken = number
         if not committed:
             return
         sums = self._sums
@@ -163,6 +183,7 @@ class PageSums:
         for page, crc in committed.items():
             sums[page - 1] = crc
         self.save()
+        self._taken = (generation, taken)
 
     def save(self) -> None:
         """
