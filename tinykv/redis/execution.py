@@ -35,6 +35,7 @@ class Execution:
     @ivar calls: How often each command ran, by name; for metrics.
     @ivar keyspace: The data.
     @ivar waiting_client: Gives the client of this store, by its id, that waits with the request of a number.
+    @ivar summing: Told the name of each checksum that an entry asks for, when all that is before it has been done.
     @ivar refused: Told of a command that was answered with an error: its name, and the error's text.
     @ivar waiters: The clients that wait.
     """
@@ -56,6 +57,7 @@ class Execution:
         self.time = 0
         self._defect = defect
         self.refused: Callable[[str, bytes], None] = lambda name, text: None
+        self.summing: Callable[[bytes], None] = lambda name: None
         self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
         self._random = random
         #: Keys for whose waiters there may be something, in the order in which they became ready.
@@ -236,6 +238,8 @@ class Execution:
                 if arguments[4] != b"gone":
                     reply = _UNBLOCKED if arguments[4] == b"error" else waiter.timed_out
                     waiter.client.answer(origin[2], reply)
+        elif name == b"checksum":
+            self.summing(arguments[1])
         else:
             assert name == b"gone", name
             # A store started anew, or is lost: whoever waited there has gone.
@@ -313,9 +317,18 @@ class Execution:
 
     # Start
 
+    def forget(self) -> None:
+        """Forget everything: the rows have been replaced, and L{load} is to follow."""
+        self.keyspace.forget()
+        self.waiters = Waiters(self.keyspace.rows)
+        self._ready.clear()
+
     def load(self, time: int) -> None:
         """Take over the rows, and the region's time as of them."""
         self.keyspace.load()
         self.waiters.load()
+        for waiter in self.waiters:
+            if waiter.origin[0] == self.start_id:
+                waiter.client = self.waiting_client(waiter.origin[1], waiter.origin[2])
         self.time = time
         self.keyspace.region_time = time

@@ -747,6 +747,18 @@ class Keyspace:
 
     # Start
 
+    def forget(self) -> None:
+        """Forget everything: the rows have been replaced, and L{load} is to follow."""
+        for db in self.physical:
+            db.forget()
+        self.databases = list(self.physical)
+        self.drop(self.nodes.young)
+        self.drop(self.nodes.old)
+        self.nodes.young = {}
+        self.nodes.old = {}
+        self.idleness = Idleness()
+        self.used = self._used_old = self.changed_bytes = 0
+
     def load(self) -> None:
         """
         Take over what the rows say: counters, the order of the databases, settings.

@@ -87,10 +87,12 @@ class Settings:
 
     def load(self, rows: _SettingsRows) -> None:
         """
-        Take over the row, if there is one.
+        Take over the row, if there is one; without one they have their defaults.
 
         @raise Damaged: It isn't a settings row.
         """
+        self.values = dict(DEFAULTS)
+        self._take_over()
         row = rows.get("region", SETTINGS_KEY)
         if row is None:
             return

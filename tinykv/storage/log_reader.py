@@ -24,11 +24,18 @@ T = TypeVar("T")
 _ENTRIES: Final = 1024
 
 
+def _none() -> None:
+    """
+    Nobody makes snapshots.
+    """
+
+
 class LogReader:
     """
     The log of one region, as L{tinykv.raft.log.Storage} wants it.
 
     @param path: where raft.db is, for connecting and for messages.
+    @ivar newest: gives the newest snapshot that can be sent, or has one made.
     @param connection: an open connection instead of an own one; tests pass one to a database in memory.
     """
 
@@ -36,6 +43,7 @@ class LogReader:
         self._path = path
         self._region = region
         self._connection = connect_reader(path) if connection is None else connection
+        self.newest: Callable[[], SnapshotMeta | None] = _none
 
     def _asked(self, read: Callable[[], T]) -> T:
         try:
@@ -79,9 +87,15 @@ class LogReader:
 
     def snapshot(self) -> SnapshotMeta | None:
         """
-        @return: None: the group has no one to send a snapshot to.
+        @return: the newest snapshot that can be sent.
         """
-        return None
+        return self.newest()
+
+    def base(self) -> int:
+        """
+        @return: the index before the first entry.
+        """
+        return self._asked(lambda: read_base(self._connection, self._region))[0]
 
     def close(self) -> None:
         """

@@ -5,7 +5,10 @@ The order of a client's commands is kept, and nothing is done twice (R1 and R2 o
 queue, and leave in batches, in order. A batch that was certainly not done, or a part of it, is sent again: for that
 nothing new leaves until all batches under way have an outcome; then what was refused goes first, in its order, under
 the next generation, and whoever refused something of a generation refuses all that comes later of it. What may have
-been done is never sent again: its client is told that the outcome is unknown. Reads may be repeated.
+been done is never sent again: its client is told that the outcome is unknown. Reads may be repeated, unless the same
+client's write behind them may have been done: they might see it.
+
+As long as anything waits here, what comes later waits behind it, also when this store leads by now.
 """
 
 from __future__ import annotations
@@ -23,19 +26,23 @@ from tinykv.redis.forwarded import (
     REFUSED,
     REPLY,
     WAITS,
-    Batch,
+    Result,
     decode_batch,
+    decode_origin,
     decode_results,
     decode_timeout,
     encode_batch,
 )
-from tinykv.redis.operations import EXEC, INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
+from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
 from tinykv.resp import replies
 from tinykv.resp.splitting import elements_of
 from tinykv.store.remote_clients import RemoteBatch, RemoteClient
 
 _NO_LEADER = replies.error(b"CLUSTERDOWN no store leads, so a majority can't be reached; nothing was done")
 _UNKNOWN = replies.error(b"TIMEOUT the link to the store that leads was lost; outcome unknown")
+_STRANGE = replies.error(
+    b"ERR the store that leads runs another version, which can't do this command; nothing was done"
+)
 
 #: How long to wait before what was refused is sent again, in seconds.
 RETRY_SECONDS = 0.02
@@ -43,6 +50,10 @@ RETRY_SECONDS = 0.02
 BATCH_OPERATIONS = 4096
 #: Bytes of operations after which a batch is closed.
 BATCH_BYTES = 1 << 20
+#: How long a store that leads no more may take to say what became of a batch, in seconds.
+GRACE_SECONDS = 1.0
+#: How often it's looked who has waited too long, in seconds.
+LATE_SECONDS = 0.25
 #: Stores and runs of stores of which is remembered what was refused.
 _REMEMBERED = 64
 
@@ -63,6 +74,12 @@ class Here(Protocol):
     def submit(self, operation: Operation) -> None:
         """Take an operation in."""
 
+    def submit_before(self, operations: list[Operation]) -> None:
+        """Take operations in before all that wait there, since they are older."""
+
+    def refusal(self, spec: Any) -> bytes | None:
+        """Say why a command can't be taken now."""
+
     def look(self, operation: Operation) -> bool:
         """Run a step of the front's when all that was decided by now is applied here; say if that could be asked."""
 
@@ -77,15 +94,26 @@ class Forwards(Protocol):
         """Send a batch, once."""
 
 
+#: Since when an operation waits, and the operation.
+_Waiting = tuple[float, Operation]
+
+
 class _Flight:
-    """A batch under way; C{refused} is what of it has to be sent again."""
+    """
+    A batch under way.
 
-    __slots__ = ("done", "operations", "refused")
+    @ivar done: Whether its outcome is known, or was waited for long enough.
+    @ivar refused: What of it certainly did nothing.
+    @ivar unknown: Whether nobody can tell what any of it did.
+    """
 
-    def __init__(self, operations: list[Operation]) -> None:
-        self.operations = operations
+    __slots__ = ("done", "refused", "unknown", "waiting")
+
+    def __init__(self, waiting: list[_Waiting]) -> None:
+        self.waiting = waiting
         self.done = False
-        self.refused: list[Operation] = []
+        self.refused: list[_Waiting] = []
+        self.unknown = False
 
 
 class Forwarder:
@@ -93,7 +121,7 @@ class Forwarder:
     The way of one region's operations to whoever leads it, and back.
 
     @ivar forwarded: How many operations were sent to other stores.
-    @ivar retried: How many of these were sent again.
+    @ivar retried: How many operations that did nothing were sent, or done here, again.
     """
 
     log = Logger()
@@ -122,208 +150,290 @@ class Forwarder:
         self._clock = clock
         self._request_timeout = request_timeout
         self._answered = answered
-        #: What waits: since when, and what.
-        self._queue: deque[tuple[float, Operation]] = deque()
+        self._queue: deque[_Waiting] = deque()
+        #: How many at the head of the queue were given back here since it was last sent from.
+        self._given_back = 0
+        #: Batches under way, all to the same store.
         self._flights: deque[_Flight] = deque()
         self._to = 0
+        #: Since when another store leads than the one that batches are under way to.
+        self._overtaken: float | None = None
         #: Whether something was refused, so that nothing new leaves until all under way have an outcome.
         self._blocked = False
         self._generation = 1
-        #: Whether a step of the front's at the head of the queue waits for this store to know all that was decided.
-        self._looking = False
+        #: The step of the front's that waits for this store to know all that was decided: as it was taken from the
+        #: queue, and as it was handed on.
+        self._looking: tuple[_Waiting, Operation] | None = None
         self._due: IDelayedCall | None = None
+        #: When it was last looked who has waited too long.
+        self._looked = 0.0
+        self._closed = False
 
     # For the region on this store
+
+    @property
+    def holds(self) -> bool:
+        """Whether what comes now has to wait behind something that is here or under way."""
+        return bool(self._queue or self._flights) or self._looking is not None
 
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
         now = self._clock.seconds()
-        for operation in operations:
-            if not _refused(operation):
-                self._queue.append((now, operation))
+        self._queue += [(now, operation) for operation in operations if not _refused(operation)]
         self._try()
 
     def take_back(self, operations: list[Operation]) -> None:
         """Take operations that were given up here, before all that are new, in the order of the calls."""
         now = self._clock.seconds()
-        self._looking = False
-        own = [(now, operation) for operation in operations if not _refused(operation)]
-        if own:
-            self.retried += len(own)
-            place = self._given_back
-            for at, item in enumerate(own):
-                self._queue.insert(place + at, item)
-            self._given_back = place + len(own)
-            self._soon()
-
-    #: How many at the head of the queue were given back here since it was last sent from.
-    _given_back = 0
+        for operation in operations:
+            waiting = (now, operation)
+            if self._looking is not None and operation is self._looking[1]:
+                waiting, self._looking = self._looking[0], None
+            elif _refused(operation):
+                continue
+            self._queue.insert(self._given_back, waiting)
+            self._given_back += 1
+            self.retried += 1
+        self._soon()
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
-        if self._queue:
-            self._soon()
+        self._soon()
 
     def close(self) -> None:
         """Send nothing any more."""
+        self._closed = True
         if self._due is not None and self._due.active():
             self._due.cancel()
 
     # Out
 
     def _soon(self) -> None:
-        if self._due is None or not self._due.active():
+        """Try again a little later, if there's something to be tried."""
+        if (self._queue or self._flights) and not self._closed and (self._due is None or not self._due.active()):
             self._due = self._clock.callLater(RETRY_SECONDS, self._try)
 
     def _try(self) -> None:
         """Send what waits to whoever leads, or do it here; later, if that can't be now."""
-        if not self._queue:
+        if self._closed:
             return
-        self._give_up()
-        if self._queue and not self._send():
+        self._overtake()
+        if self._queue:
+            self._tell_late()
+            self._send()
+        if self._queue or self._overtaken is not None:
             self._soon()
 
-    def _give_up(self) -> None:
-        """Tell clients that have waited too long that there's no leader."""
-        late = self._clock.seconds() - self._request_timeout
-        queue = self._queue
-        told = False
-        while queue and queue[0][0] < late and not self._flights:
-            _, (kind, client, number, _, _, arguments, _) = queue[0]
-            if kind == INTERNAL and client is NOBODY:
-                break
-            queue.popleft()
-            self._given_back = max(self._given_back - 1, 0)
+    def _tell_late(self) -> None:
+        """Tell clients that have waited too long that there's no leader: what waits here did nothing."""
+        now = self._clock.seconds()
+        if now - self._looked < LATE_SECONDS:
+            return
+        self._looked = now
+        kept: deque[_Waiting] = deque()
+        for place, waiting in enumerate(list(self._queue)):
+            since, (kind, client, number, _, _, arguments, _) = waiting
+            if now - since <= self._request_timeout or (kind == INTERNAL and client is NOBODY):
+                kept.append(waiting)
+                continue
+            if place < self._given_back:
+                self._given_back -= 1
             if kind == LOCAL:
+                # It may see an older state, which nobody takes for the latest.
                 arguments()
             else:
                 client.answer(number, _NO_LEADER)
-            told = True
-        if told:
+        if len(kept) < len(self._queue):
+            self._queue = kept
             self._answered()
 
-    def _send(self) -> bool:
-        """
-        @return: Whether nothing is left that has to be tried again.
-        """
+    def _overtake(self) -> None:
+        """Wait no longer than a little for a store that doesn't lead any more: it may be stopped, or cut off."""
+        to = self._leader_store()
+        now = self._clock.seconds()
+        if not self._flights or to is None or to == self._to:
+            self._overtaken = None
+        elif self._overtaken is None:
+            self._overtaken = now
+        elif now - self._overtaken > GRACE_SECONDS:
+            self._overtaken = None
+            for flight in self._flights:
+                if not flight.done:
+                    self._settle(flight, Outcome.UNKNOWN, b"")
+            self._look_at_flights()
+
+    def _send(self) -> None:
+        """Send what waits, as far as that can be now."""
         here = self._here
-        if self._blocked or self._looking or here.unresolved:
-            return False
+        if self._blocked or self._looking is not None or here.unresolved:
+            return
         if here.ready:
-            if self._flights:
-                return False
-            waiting, self._queue = self._queue, deque()
-            self._given_back = 0
-            for _, operation in waiting:
-                here.submit(operation)
-            return True
+            if not self._flights:
+                waiting, self._queue = self._queue, deque()
+                self._given_back = 0
+                here.submit_before([operation for _, operation in waiting])
+            return
         to = self._leader_store()
         if to is None or to == self._own_store or (self._flights and to != self._to):
-            return False
+            return
         self._to = to
         self._given_back = 0
         queue = self._queue
         while queue:
             if queue[0][1][0] == LOCAL:
-                if self._flights:
-                    return True  # the last of them calls again
-                if here.look(self._step(queue[0][1])):
-                    self._looking = True
-                    queue.popleft()
-                return False
-            operations: list[Operation] = []
+                if not self._flights:
+                    self._look()
+                return
+            flight: list[_Waiting] = []
             size = 0
-            while queue and queue[0][1][0] != LOCAL and len(operations) < BATCH_OPERATIONS and size < BATCH_BYTES:
-                operation = queue.popleft()[1]
-                operations.append(operation)
-                size += _size(operation)
-            self._fly(to, operations)
-        return True
+            while queue and queue[0][1][0] != LOCAL and len(flight) < BATCH_OPERATIONS and size < BATCH_BYTES:
+                flight.append(queue.popleft())
+                size += _size(flight[-1][1])
+            self._fly(to, flight)
 
-    def _step(self, operation: Operation) -> Operation:
-        """Let what waits behind a step of the front's go on when it's done."""
-        kind, client, number, db, spec, step, extra = operation
+    def _look(self) -> None:
+        """Let the step of the front's at the head of the queue be run here, as soon as it sees all that was decided."""
+        waiting = self._queue.popleft()
+        kind, client, number, db, spec, step, extra = waiting[1]
 
         def done() -> None:
-            self._looking = False
+            self._looking = None
             step()
-            if self._queue:
-                self._soon()
+            # Not before the step is over: what waits behind it may be of the same client.
+            self._soon()
 
-        return (kind, client, number, db, spec, done, extra)
+        operation = (kind, client, number, db, spec, done, extra)
+        self._looking = (waiting, operation)
+        if not self._here.look(operation):
+            self._looking = None
+            self._queue.appendleft(waiting)
 
-    def _fly(self, to: int, operations: list[Operation]) -> None:
-        flight = _Flight(operations)
+    def _fly(self, to: int, waiting: list[_Waiting]) -> None:
+        flight = _Flight(waiting)
         self._flights.append(flight)
-        self.forwarded += len(operations)
-        payload = encode_batch(self._here.start_id, self._generation, operations)
+        self.forwarded += len(waiting)
+        payload = encode_batch(self._here.start_id, self._generation, [operation for _, operation in waiting])
         self._links.forward(to, payload, lambda outcome, data: self._landed(flight, outcome, data))
 
     # Back
 
     def _landed(self, flight: _Flight, outcome: Outcome, data: bytes) -> None:
         """Learn what became of a batch."""
+        if flight.done:
+            self._land_late(flight, outcome, data)
+        else:
+            self._settle(flight, outcome, data)
+            self._look_at_flights()
+
+    def _settle(self, flight: _Flight, outcome: Outcome, data: bytes) -> None:
+        results: list[Result] = []
         if outcome is Outcome.ANSWERED:
             try:
-                results = decode_results(data, len(flight.operations))
+                results = decode_results(data, len(flight.waiting))
             except Damaged as problem:
                 self.log.error("the answer of the store that leads can't be read: {problem}", problem=problem)
                 outcome = Outcome.UNKNOWN
         flight.done = True
         if outcome is Outcome.ANSWERED:
-            for operation, (status, result) in zip(flight.operations, results, strict=True):
-                self._answer(flight, operation, status, result)
+            for waiting, (status, result) in zip(flight.waiting, results, strict=True):
+                if status == REFUSED:
+                    flight.refused.append(waiting)
+                else:
+                    self._answer(waiting[1], status, result)
         elif outcome is Outcome.REFUSED:
-            flight.refused = flight.operations
+            flight.refused = flight.waiting
         else:
-            for operation in flight.operations:
-                self._unknown(flight, operation)
-        if flight.refused:
+            flight.unknown = True
+            for _, operation in flight.waiting:
+                if not _repeatable(operation):
+                    self._unknown(operation)
+        if flight.refused or flight.unknown:
             self._blocked = True
         self._answered()
-        self._look_at_flights()
 
-    def _answer(self, flight: _Flight, operation: Operation, status: int, result: bytes) -> None:
+    def _answer(self, operation: Operation, status: int, result: bytes) -> None:
         kind, client, number, _, _, arguments, _ = operation
-        if status == REPLY:
-            client.answer(number, _with_locals(arguments, result) if kind in (EXEC, READ_EXEC) else result)
-        elif status == WAITS:
-            client.waits(number, decode_timeout(result))
-        else:
-            assert status == REFUSED
-            flight.refused.append(operation)
+        try:
+            if status == WAITS:
+                if kind != WAITING:
+                    raise Damaged("what doesn't block was made to wait")
+                client.waits(number, decode_timeout(result))
+            else:
+                client.answer(number, _with_locals(arguments, result) if kind in (EXEC, READ_EXEC) else result)
+        except Damaged as problem:
+            self.log.error("a reply of the store that leads can't be read: {problem}", problem=problem)
+            client.answer(number, _UNKNOWN)
 
-    def _unknown(self, flight: _Flight, operation: Operation) -> None:
-        kind, client, number, _, _, _, _ = operation
-        if kind in (READ, READ_EXEC) or (kind == INTERNAL and client is NOBODY):
-            # To do it again changes nothing.
-            flight.refused.append(operation)
+    def _unknown(self, operation: Operation) -> None:
+        """Tell a client that nobody knows what became of its request."""
+        operation[1].answer(operation[2], _UNKNOWN)
+        if operation[0] == WAITING:
+            self._forget_waiter(operation)
+
+    def _forget_waiter(self, operation: Operation) -> None:
+        """Let nobody pop anything for a client that was told otherwise: it may wait there, or be about to."""
+        origin = (self._here.start_id, operation[1].client_id, operation[2])
+        wake = [b"wake", *(b"%d" % part for part in origin), b"gone"]
+        self._queue.append((self._clock.seconds(), (INTERNAL, NOBODY, 0, 0, None, wake, None)))
+
+    def _land_late(self, flight: _Flight, outcome: Outcome, data: bytes) -> None:
+        """Learn what became of a batch whose clients were told that nobody knows: some may wait there since then."""
+        if outcome is not Outcome.ANSWERED:
             return
-        client.answer(number, _UNKNOWN)
-        if kind == WAITING:
-            # It may wait there now; nobody is to pop anything for a client that was told otherwise.
-            wake = [b"wake", *(b"%d" % part for part in (self._here.start_id, client.client_id, number)), b"gone"]
-            self.take([(INTERNAL, NOBODY, 0, 0, None, wake, None)])
+        try:
+            results = decode_results(data, len(flight.waiting))
+        except Damaged as problem:
+            self.log.error("a late answer of the store that led can't be read: {problem}", problem=problem)
+            return
+        for (_, operation), (status, _) in zip(flight.waiting, results, strict=True):
+            if status == WAITS and operation[0] == WAITING:
+                self._forget_waiter(operation)
+        self._try()
 
     def _look_at_flights(self) -> None:
         """Go on when nothing is under way any more that could change the order."""
         if self._blocked:
             if not all(flight.done for flight in self._flights):
                 return
-            again = [operation for flight in self._flights for operation in flight.refused]
+            again = self._once_more()
             self._flights.clear()
             self.retried += len(again)
-            now = self._clock.seconds()
-            # The time that they wait counts from now: each attempt may take its time.
-            self._queue.extendleft((now, operation) for operation in reversed(again))
+            self._queue.extendleft(again)
             self._generation += 1
             self._blocked = False
             self._soon()
             return
         while self._flights and self._flights[0].done:
             self._flights.popleft()
-        if self._queue:
-            self._try()
+        self._try()
+
+    def _once_more(self) -> list[_Waiting]:
+        """Give what is to be sent again, the last first."""
+        again: list[_Waiting] = []
+        #: Clients of whom something that may have been done is behind.
+        uncertain: set[int] = set()
+        told = False
+        for flight in reversed(self._flights):
+            for waiting in reversed(flight.waiting if flight.unknown else flight.refused):
+                operation = waiting[1]
+                client = operation[1]
+                if not flight.unknown:
+                    again.append(waiting)
+                elif not _repeatable(operation):
+                    uncertain.add(id(client))
+                elif id(client) in uncertain and client is not NOBODY:
+                    client.answer(operation[2], _UNKNOWN)
+                    told = True
+                else:
+                    again.append(waiting)
+        if told:
+            self._answered()
+        return again
+
+
+def _repeatable(operation: Operation) -> bool:
+    """Tell whether to do an operation twice is as good as once."""
+    return operation[0] in (READ, READ_EXEC) or (operation[0] == INTERNAL and operation[1] is NOBODY)
 
 
 def _refused(operation: Operation) -> bool:
@@ -345,11 +455,18 @@ def _size(operation: Operation) -> int:
 
 
 def _with_locals(commands: list[Any], reply: bytes) -> bytes:
-    """Put the replies of a transaction's commands that are about the connection between those on data."""
+    """
+    Put the replies of a transaction's commands that are about the connection between those on data.
+
+    @raise Damaged: There aren't as many replies as commands.
+    """
     if not reply.startswith(b"*") or reply.startswith(b"*-1") or all(spec is not None for _, spec, _, _ in commands):
         return reply
-    done = iter(elements_of(reply))
-    return replies.array([next(done) if spec is not None else local() for _, spec, _, local in commands])
+    done = elements_of(reply)
+    if len(done) != sum(spec is not None for _, spec, _, _ in commands):
+        raise Damaged(f"{len(done)} replies to the commands of a transaction")
+    left = iter(done)
+    return replies.array([next(left) if spec is not None else local() for _, spec, _, local in commands])
 
 
 class Receiver:
@@ -365,33 +482,48 @@ class Receiver:
 
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
         """Take a batch of another store's clients."""
-        origin: tuple[int, int] = (store_id, 0)
-        generation = 0
-
-        def refused() -> None:
-            self._refuse_from(origin, generation)
-
-        remote = RemoteBatch(answer, refused)
         try:
-            batch: Batch = decode_batch(payload, self._table, remote.client)
+            start_id, generation = decode_origin(payload)
+            origin = (store_id, start_id)
+            remote = RemoteBatch(answer, lambda: self._refuse_from(origin, generation))
+            batch = decode_batch(payload, self._table, remote.client)
         except Damaged as problem:
             self.log.error("a batch of store {store} can't be read: {problem}", store=store_id, problem=problem)
-            answer.refuse(b"")
+            # If it were refused it would be sent again just as it is.
+            answer.unknown()
             return
-        origin, generation = (store_id, batch.start_id), batch.generation
         here = self._here
-        if not here.ready or self._refused.get(origin, 0) >= generation:
-            refused()
+        if not here.ready or answer.crowded or self._refused.get(origin, 0) >= generation:
+            self._refuse_from(origin, generation)
             answer.refuse(b"")
             return
+        if not batch.operations:
+            answer.answer(b"")
         for place, operation in enumerate(batch.operations):
             _, client, number, db, spec, arguments, _ = operation
-            if place in batch.fresh:
+            if place in batch.strange:
+                client.answer(number, _STRANGE)
+            elif place in batch.fresh:
                 reply = here.read(client, number, db, spec, arguments)
                 if reply is not None:
                     client.answer(number, reply)
             else:
-                here.submit(operation)
+                refusal = self._refusal(operation)
+                if refusal is not None:
+                    client.answer(number, refusal)
+                else:
+                    here.submit(operation)
+
+    def _refusal(self, operation: Operation) -> bytes | None:
+        """Say why an operation can't be taken now; the store that it comes from can't know that."""
+        kind, _, _, _, spec, arguments, _ = operation
+        if kind in (COMMANDS, WAITING):
+            return self._here.refusal(spec)
+        if kind == EXEC:
+            for _, command, _, _ in arguments:
+                if command.writes and (refusal := self._here.refusal(command)) is not None:
+                    return refusal
+        return None
 
     def _refuse_from(self, origin: tuple[int, int], generation: int) -> None:
         refused = self._refused

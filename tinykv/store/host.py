@@ -28,9 +28,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tinykv.errors import Fault, OutOfTime
-from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost
+from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost, ISnapshotInstaller
 from tinykv.raft.log import Compacted
-from tinykv.raft.messages import CHANGE, Entry
+from tinykv.raft.messages import CHANGE, Entry, SnapshotMeta
 from tinykv.raft.refusals import NotLeader, Refused
 from tinykv.raft.wire import decode_change
 from tinykv.redis.command_keys import keys_of
@@ -87,6 +87,14 @@ OPERATIONS_A_LOOK = 32
 LAG_MS = 10
 
 
+def _nothing() -> None:
+    """Nothing is to be done, or there's nothing."""
+
+
+def _no_snapshots(snapshot: SnapshotMeta) -> str:
+    raise AssertionError("no snapshot can have arrived")
+
+
 class Batch:
     """
     A turn's operations on their way.
@@ -94,10 +102,12 @@ class Batch:
     @ivar index: The entry that has to be decided first.
     @ivar logged: Whether they have an entry of their own, which is the one at C{index}.
     @ivar since: When it was proposed, by the clock.
-    @ivar reading: Whether cold rows that they need are still being read ahead.
+    @ivar reading: Whether cold rows that they need are still being read ahead, or the others are asked whether reads
+        may be done.
+    @ivar asked: Whether the others have said that they may.
     """
 
-    __slots__ = ("index", "logged", "operations", "reading", "seed", "since", "term", "time")
+    __slots__ = ("asked", "index", "logged", "operations", "reading", "seed", "since", "term", "time")
 
     def __init__(
         self, index: int, logged: bool, operations: list[Operation], time: int, seed: int, term: int, since: float
@@ -106,6 +116,7 @@ class Batch:
         self.logged = logged
         self.operations = operations
         self.reading = False
+        self.asked = False
         self.since = since
         self.time = time
         self.seed = seed
@@ -114,6 +125,10 @@ class Batch:
 
 class Elsewhere(Protocol):
     """Where operations go that can't be done here, since another peer leads, or none; nothing of them was done."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether what comes now has to wait behind operations that were taken."""
 
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
@@ -150,6 +165,7 @@ class RegionHost:
         rows: RowStore,
         log_writer: ILogWriter,
         data_writer: IDataWriter,
+        installer: ISnapshotInstaller | None = None,
         reader: IReadAhead,
         clock: IReactorTime,
         now_ms: Callable[[], int],
@@ -182,6 +198,8 @@ class RegionHost:
         self.group = replica.group
         self.descriptor = descriptor
         self.elsewhere: Elsewhere | None = None
+        #: Called when C{descriptor} has changed.
+        self.described: Callable[[], None] = lambda: None
         self.applied = applied.index
         self.applied_term = applied.term
         self.ready = False
@@ -192,6 +210,18 @@ class RegionHost:
         self._region = region
         self._log_writer = log_writer
         self._data_writer = data_writer
+        self._installer = installer
+        #: Gives the file of a snapshot that has arrived.
+        self.arrived: Callable[[SnapshotMeta], str] = _no_snapshots
+        #: Called when a snapshot was installed, so that waiters may have gone without a word.
+        self.replaced: Callable[[], None] = _nothing
+        #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
+        self.log_needed: Callable[[], int | None] = _nothing
+        #: The snapshot that is to take the place of all that there is, and whom to tell when it has.
+        self._installing: tuple[SnapshotMeta, Callable[[], None]] | None = None
+        #: Who wants a flush to begin, and who waits for how many of them to be done.
+        self._flush_wanted: list[Callable[[], None]] = []
+        self._flush_waiting: list[tuple[int, Callable[[], None]]] = []
         self._reader = reader
         self._clock = clock
         self._now_ms = now_ms
@@ -296,6 +326,12 @@ class RegionHost:
             self._turn_due = True
             self._clock.callLater(0, self._end_turn)
 
+    def submit_before(self, operations: list[Operation]) -> None:
+        """Take operations in that came before all those which wait to be proposed."""
+        if operations and not self._closed:
+            self._pending[:0] = operations
+            self._propose_waiting()
+
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
@@ -364,11 +400,13 @@ class RegionHost:
                 self._busy_since = self._clock.seconds()
             return
         self._busy_since = None
-        if not self.ready:
-            # Where no one else could lead, it's so soon after the start that this one doesn't yet.
-            if self.elsewhere is not None and self._pending:
+        elsewhere = self.elsewhere
+        if not self.ready or (elsewhere is not None and elsewhere.holds):
+            # Where no one else could lead, it's so soon after the start that this one doesn't yet. And what is there
+            # since this one didn't lead goes before what came later (R1).
+            if elsewhere is not None and self._pending:
                 operations, self._pending = self._pending, []
-                self.elsewhere.take(operations)
+                elsewhere.take(operations)
             return
         operations = self._pending
         self._pending = []
@@ -487,17 +525,28 @@ class RegionHost:
 
     def readable(self, context: object, index: int) -> None:
         """Learn that reads may be answered when what is at an index has been applied."""
-        self._readable.append((index, context))  # type: ignore[arg-type]  # it's what read_index was given
+        if isinstance(context, Batch):
+            # It led when it asked and does still, so what it knew when they came is all that they have to see.
+            context.reading = False
+            context.asked = True
+        else:
+            self._readable.append((index, context))  # type: ignore[arg-type]  # it's what read_index was given
         self._apply()
 
     def unreadable(self, context: object) -> None:
         """Learn that reads have to be asked for anew."""
-        self._give_back(context)  # type: ignore[arg-type]  # as above
+        if not isinstance(context, Batch):
+            self._give_back(context)  # type: ignore[arg-type]  # as above
+        elif self._batches and self._batches[0] is context:
+            self._give_back(self._batches.popleft().operations)
+            self._apply()
 
     def _give_back(self, operations: list[Operation]) -> None:
         """Let operations, of which nothing was done, be done elsewhere; nobody waits for what was given up."""
         operations = [
-            operation for operation in operations if operation[1] is not NOBODY or operation[0] in (INTERNAL, WAITING)
+            operation
+            for operation in operations
+            if operation[1] is not NOBODY or operation[0] in (INTERNAL, WAITING, LOCAL)
         ]
         if not operations:
             return
@@ -517,7 +566,7 @@ class RegionHost:
 
     def _apply(self) -> None:
         """Begin to apply what is decided, unless that is under way."""
-        if self._failed or self._pacer.running or not self._decided():
+        if self._failed or self._pacer.running or self._installing is not None or not self._decided():
             return
         self._pacer.run(self._apply_decided, self._applied)
 
@@ -536,12 +585,12 @@ class RegionHost:
     def _apply_decided(self) -> None:
         """Apply what is decided, and what is decided meanwhile."""
         try:
-            while self._decided():
+            while self._installing is None and self._decided():
                 batches = self._batches
                 if self._readable and self._readable[0][0] <= self.applied:
                     self._run_all(self._readable.popleft()[1])
                 elif batches and not batches[0].logged and batches[0].index <= self.applied:
-                    self._run_reads(batches.popleft().operations)
+                    self._run_reads(batches[0])
                 else:
                     self._apply_entry(self._entries.popleft())
                 # Here, not only at the end: under load there may always be one more that is decided.
@@ -556,6 +605,11 @@ class RegionHost:
             return
         self._answered()
         self._keep_cache()
+        if self._installing is not None:
+            self._install()
+            return
+        if self._flush_wanted:
+            self._flush_now()
         if self._flush_due is None and self.rows.active:
             self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
         self._maybe_closed()
@@ -592,6 +646,7 @@ class RegionHost:
         if membership != before:
             self.descriptor = self.descriptor.changed(change, membership)
             self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
+            self.described()
 
     def look(self, operation: Operation) -> bool:
         """Run a step of the front's when all that was decided by now is applied here; say if that could be asked."""
@@ -602,17 +657,22 @@ class RegionHost:
         self._clock.callLater(0, self.replica.go_on)
         return True
 
-    def _run_reads(self, operations: list[Operation]) -> None:
-        """Run reads whose place has come, if this peer still leads; else ask who does what they have to see."""
-        if self.ready and self._holds_lease():
-            self._run_all(operations)
-            return
-        try:
-            self.group.read_index(operations)
-        except NotLeader:
-            self._give_back(operations)
-            return
-        self._clock.callLater(0, self.replica.go_on)
+    def _run_reads(self, batch: Batch) -> None:
+        """
+        Run reads whose place has come; without a lease ask first whether this peer still leads.
+
+        Until the answer comes nothing behind them is applied, or they would see what their clients wrote after them.
+        """
+        if self.ready and (batch.asked or self._holds_lease()):
+            self._batches.popleft()
+            self._run_all(batch.operations)
+        elif not self.ready:
+            self._batches.popleft()
+            self._give_back(batch.operations)
+        else:
+            batch.reading = True
+            self.group.read_index(batch)
+            self._clock.callLater(0, self.replica.go_on)
 
     def _run_all(self, operations: list[Operation]) -> None:
         run = self.execution.run
@@ -785,14 +845,16 @@ class RegionHost:
 
     def _freeze_grown(self) -> None:
         """Between two entries: begin a flush if the active table has grown enough, and another one may wait."""
-        if self._grown and not self.busy:
+        if self._flush_wanted:
+            self._flush_now()
+        elif self._grown and not self.busy:
             self._freeze()
 
     def _flush_old(self) -> None:
         self._flush_due = None
         if not self.rows.active or self._failed:
             return
-        if self.busy or self._pacer.running:
+        if self.busy or self._pacer.running or self._installing is not None:
             self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush_old)
         else:
             self._freeze()
@@ -805,6 +867,9 @@ class RegionHost:
             self._flush_due = None
         state = ApplyState(self.applied, self.applied_term, self.execution.time, self.keyspace.sequence)
         self.rows.put("region", apply_key(self._region), state.encode())
+        if self.rows.get("region", descriptor_key(self._region)) is None:
+            # As it was from the beginning; a snapshot carries it.
+            self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
         table = self.rows.freeze()
         assert table is not None
         self.keyspace.changed_bytes = 0
@@ -830,13 +895,103 @@ class RegionHost:
         """Learn that a table is in data.db: let go of it, cut the log behind it, and go on with what waited."""
         self.rows.retire(table)
         self.flushes += 1
-        self._cut_log(state)
+        if self._installing is None:
+            self._cut_log(state)
         self._flushed()
+        while self._flush_waiting and self._flush_waiting[0][0] <= self.flushes:
+            self._flush_waiting.pop(0)[1]()
+        if self._flush_wanted and not self._pacer.running:
+            self._flush_now()
         if not self.busy:
             self._busy_since = None
         self._propose_waiting()
         self._maybe_closed()
 
+
+    def flush_all(self, done: Callable[[], None]) -> None:
+        """Write all that is applied into data.db, and call back then."""
+        self._flush_wanted.append(done)
+        if not self._pacer.running:
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        """Begin the flush that somebody waits for, if that can be now; else whatever hinders calls again."""
+        if self.busy:
+            return
+        wanted, self._flush_wanted = self._flush_wanted, []
+        self._freeze()
+        target = self.flushes + len(self.rows.frozen)
+        self._flush_waiting += [(target, done) for done in wanted]
+
+    def snapshot_sent(self, peer: int, arrived: bool) -> None:
+        """Learn whether a snapshot that the group sent has arrived."""
+        self.group.snapshot_done(peer, arrived)
+        self._clock.callLater(0, self.replica.go_on)
+
+    # Snapshots that arrive
+
+    def install(self, snapshot: SnapshotMeta, installed: Callable[[], None]) -> None:
+        """Replace all that is applied by a snapshot that has arrived, and call back when that is durable."""
+        what = "region {region} is replaced by a snapshot as of entry {index}"
+        self.log.info(what, region=self._region, index=snapshot.index)
+        self._entries.clear()
+        self._installing = (snapshot, installed)
+        if not self._pacer.running:
+            self._install()
+
+    def _install(self) -> None:
+        """Begin, now that nothing is being applied: what is older goes to data.db before (R10)."""
+        for batch in self._batches:
+            # It may be contained in the snapshot, or replaced: nobody can tell any more (R2).
+            for operation in batch.operations:
+                self._give_up(operation, _UNDECIDED)
+        self._batches.clear()
+        self._readable.clear()
+        self._answered()
+        self.flush_all(self._install_file)
+
+    def _install_file(self) -> None:
+        assert self._installing is not None and self._installer is not None
+        snapshot, _ = self._installing
+        installing = self._installer.install(self._region, self.arrived(snapshot))
+        installing.addCallback(self._file_installed)
+        installing.addErrback(self._not_installed)
+
+    def _not_installed(self, failure: Failure) -> None:
+        assert failure.value is not None
+        self.fail(failure.value)
+
+    def _file_installed(self, row: bytes) -> None:
+        """Take over the new rows, in slices: finding out what there is takes a while."""
+        self.rows.replaced(self._region, b"", b"")
+        self._pacer.run(lambda: self._load(ApplyState.decode(row)), self._loaded)
+
+    def _load(self, state: ApplyState) -> None:
+        execution = self.execution
+        try:
+            execution.forget()
+            execution.keyspace.sequence = state.sequence
+            execution.load(state.time)
+            described = self.rows.get("region", descriptor_key(self._region))
+            assert isinstance(described, bytes), "every region has a descriptor"
+            self.descriptor = Descriptor.decode(self._region, described)
+        except Exception as problem:  # noqa: BLE001 - rows that can't be read stop the store, whatever it is
+            self.fail(problem)
+            return
+        self.applied = state.index
+        self.applied_term = state.term
+
+    def _loaded(self) -> None:
+        if self._failed or self._installing is None:
+            return
+        _, installed = self._installing
+        self._installing = None
+        self.replaced()
+        self.described()
+        installed()
+        self._answered()
+        self._apply()
+        self._maybe_closed()
 
     def _cut_log(self, state: ApplyState) -> None:
         """
@@ -850,6 +1005,9 @@ class RegionHost:
         if group.membership.voters != (group.peer,):
             behind = min(others) if group.leads else index - KEPT_ENTRIES
             index = min(index, max(behind, index - self._log_entries_max))
+        needed = self.log_needed()
+        if needed is not None:
+            index = min(index, needed)
         batch = LogBatch()
         if index == state.index:
             batch.cut(self._region, index, state.term)

@@ -4,14 +4,23 @@ What other stores say to this one, and where it goes.
 
 from __future__ import annotations
 
+import os
+
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from tinykv.errors import Fault
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering
-from tinykv.raft.messages import SNAPSHOT, Message
+from tinykv.raft.membership import MAX_MEMBERS
+from tinykv.raft.messages import APPEND, HEARTBEAT, SNAPSHOT, Message, SnapshotMeta
+from tinykv.raft.wire import Malformed, decode_message
+from tinykv.store.control import MARK, Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
+from tinykv.store.snapshots import Snapshots
+
+#: Messages that only the leader of a group sends.
+_OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
 
 
 @implementer(IPeerHandler)
@@ -20,7 +29,10 @@ class Peers:
     The other stores, for the one region that there is.
 
     @ivar strays: Messages of regions or peers that aren't known here.
+    @ivar control: Who takes what isn't about data; once there is one.
     """
+
+    control: Control
 
     log = Logger()
 
@@ -30,22 +42,36 @@ class Peers:
         self._peering = peering
         self._host: RegionHost | None = None
         self._receiver: Receiver | None = None
+        self._snapshots: Snapshots | None = None
+        #: The snapshot that has arrived and wasn't taken: what it stands for, and its file.
+        self._arrived: tuple[SnapshotMeta, str] | None = None
+        #: Where peers are that the descriptor doesn't know, by whence they spoke: it's older than theirs.
+        self._heard: dict[int, int] = {}
 
-    def serve(self, host: RegionHost, receiver: Receiver) -> None:
+    def serve(self, host: RegionHost, receiver: Receiver, snapshots: Snapshots) -> None:
         """Say who takes what comes in; before anything does."""
         self._host = host
         self._receiver = receiver
+        self._snapshots = snapshots
+        host.arrived = self._take
+
+    def store_of(self, peer: int) -> int | None:
+        """Name the store of a peer, as far as it's known."""
+        assert self._host is not None
+        store = self._host.descriptor.stores.get(peer)
+        return self._heard.get(peer) if store is None else store
 
     # Out
 
     def send(self, message: Message) -> None:
         """Send a message to the peer that it's for."""
         assert self._host is not None
-        store = self._host.descriptor.stores.get(message.to)
+        store = self.store_of(message.to)
         if store is None:
             self.strays += 1
         elif message.kind == SNAPSHOT:
-            self._host.group.snapshot_done(message.to, False)
+            assert self._snapshots is not None
+            self._snapshots.send(store, message)
         else:
             self._peering.send(store, self._region, message)
 
@@ -60,13 +86,37 @@ class Peers:
         """Take a Raft message."""
         host = self._host
         assert host is not None
-        if region_id != self._region or message.to != host.group.peer:
+        if not self._is_for_here(region_id, message):
             self.strays += 1
             return
+        if message.sender not in host.descriptor.stores:
+            self._hear(store_id, message)
         try:
             host.replica.received(message)
         except Fault as problem:
             host.fail(problem)
+
+    def _is_for_here(self, region_id: int, message: Message) -> bool:
+        """
+        Say if a message is for the peer here.
+
+        Where there's none yet, since this store is about to join, the leader's first word says which it is. No one else
+        is believed that: who only asks for a vote may be mistaken about the members.
+        """
+        assert self._host is not None
+        group = self._host.group
+        if region_id == self._region and not group.peer and message.kind in _OF_LEADERS:
+            group.become(message.to)
+            self.log.info("this store has been added to the cluster: it's peer {peer}", peer=message.to)
+        return region_id == self._region and message.to == group.peer
+
+    def _hear(self, store_id: int, message: Message) -> None:
+        """Note where a peer is that isn't known here: not yet, or not any more."""
+        self._heard.pop(message.sender, None)
+        self._heard[message.sender] = store_id
+        if len(self._heard) > MAX_MEMBERS:
+            del self._heard[next(iter(self._heard))]
+        self.control.stray(store_id)
 
     def unreachable(self, store_id: int, region_id: int) -> None:
         """Learn that messages were lost."""
@@ -79,7 +129,10 @@ class Peers:
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
         """Take a batch of commands."""
         assert self._receiver is not None
-        self._receiver.forwarded(store_id, payload, answer)
+        if payload.startswith(MARK):
+            self.control.forwarded(store_id, payload[len(MARK) :], answer)
+        else:
+            self._receiver.forwarded(store_id, payload, answer)
 
     def pushed(self, store_id: int, payload: bytes) -> None:
         """Nothing is pushed yet."""
@@ -94,9 +147,44 @@ class Peers:
         self.log.warn("store {store} isn't reached any more", store=store_id)
 
     def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
-        """Take none yet."""
-        return "this version takes no snapshots"
+        """Say why a snapshot isn't wanted, or nothing."""
+        host = self._host
+        assert host is not None
+        message = self._read(region_id, meta)
+        if message is None or message.snapshot is None:
+            return "it's for a region or a peer that isn't here"
+        if message.snapshot.index <= host.applied:
+            return f"entry {host.applied} is applied here already"
+        return None
 
     def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
-        """None was taken."""
-        raise AssertionError("no snapshot was taken")
+        """Take over a snapshot that has arrived."""
+        message = self._read(region_id, meta)
+        self._forget_arrived()
+        if message is None or message.snapshot is None:
+            os.unlink(path)
+            return
+        self._arrived = (message.snapshot, path)
+        self.received(store_id, region_id, message)
+
+    def _read(self, region_id: int, meta: bytes) -> Message | None:
+        """Read the message that came with a snapshot; None if it isn't for a peer here."""
+        assert self._host is not None
+        try:
+            message = decode_message(meta)
+        except Malformed:
+            return None
+        return message if self._is_for_here(region_id, message) else None
+
+    def _take(self, snapshot: SnapshotMeta) -> str:
+        """Hand out the file of a snapshot."""
+        assert self._arrived is not None and self._arrived[0] == snapshot, "what the group takes is what came last"
+        _, path = self._arrived
+        self._arrived = None
+        return path
+
+    def _forget_arrived(self) -> None:
+        """Delete a snapshot that the group didn't want."""
+        if self._arrived is not None:
+            os.unlink(self._arrived[1])
+            self._arrived = None

@@ -23,6 +23,7 @@ from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
+from tinykv.storage.log import HardState as StoredState
 
 
 class Recoverable(Protocol):
@@ -102,6 +103,22 @@ def recover(
     commit = max(index, found.commit)
     hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
     return Recovered(applied, hard_state, descriptor)
+
+
+def peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -> int | None:
+    """
+    Name the peer of a store.
+
+    @param promised: What the log file has of a peer, if there is one: it knows its number before the descriptor does,
+        where the entry that added it hasn't been applied.
+    @return: None if the store doesn't belong to the region any more; 0 if it isn't known, since it was never there.
+    """
+    if store in descriptor.removed:
+        return None
+    found = descriptor.peer_on(store)
+    if found is None and promised is not None:
+        return promised.peer
+    return found or 0
 
 
 def _decides_alone(descriptor: Descriptor, store: int) -> bool:

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tinykv.interfaces import ILogWriter
 from tinykv.raft.group import Group, Ready
-from tinykv.raft.messages import Entry, Message
+from tinykv.raft.messages import Entry, Message, SnapshotMeta
 from tinykv.raft.stored import stored_data
 from tinykv.storage.writers import LogBatch
 from tinykv.store.durations import Durations
@@ -40,6 +40,9 @@ class ReplicaUser(Protocol):
 
     def persisted(self) -> None:
         """Learn that something has become durable."""
+
+    def install(self, snapshot: SnapshotMeta, installed: Callable[[], None]) -> None:
+        """Replace all that is applied by the snapshot that has arrived, and call back when that is durable."""
 
 
 class Replica:
@@ -83,6 +86,8 @@ class Replica:
         self._ticking: IDelayedCall | None = None
         self._due = False
         self._stopped = False
+        #: While a snapshot is installed: what is to be written behind it.
+        self._held: deque[Ready] | None = None
 
     # Begin and end
 
@@ -165,10 +170,48 @@ class Replica:
         self.lease_end = self.group.lease_end
 
     def _write(self, ready: Ready) -> None:
-        batch = LogBatch()
+        """Write what a Ready says; a snapshot holds up all that comes behind it."""
+        if self._held is not None:
+            self._held.append(ready)
+        elif ready.snapshot is not None:
+            self._held = deque()
+            self._install(ready, ready.snapshot)
+        else:
+            self._write_log(ready, LogBatch())
+
+    def _install(self, ready: Ready, snapshot: SnapshotMeta) -> None:
+        """Install a snapshot: the promises, then the rows, then the log's new base, then the answer (R5 b)."""
+        user = self._user
+        assert user is not None
+
+        def promised() -> None:
+            if not self._stopped:
+                user.install(snapshot, installed)
+
+        def installed() -> None:
+            if self._stopped:
+                return
+            held, self._held = self._held, None
+            batch = LogBatch()
+            batch.reset(self._region, snapshot.index, snapshot.term)
+            self._write_log(ready, batch)
+            for later in held or ():
+                self._write(later)
+
+        first = LogBatch()
+        self._add_state(first, ready)
+        if first:
+            self._log_writer.write(first, promised)
+        else:
+            self._clock.callLater(0, promised)
+
+    def _add_state(self, batch: LogBatch, ready: Ready) -> None:
         state = ready.hard_state
         if state is not None:
             batch.hard_state(self._region, self.group.peer, state.term, state.vote, state.commit)
+
+    def _write_log(self, ready: Ready, batch: LogBatch) -> None:
+        self._add_state(batch, ready)
         entries = ready.entries
         if entries:
             batch.append(self._region, entries[0].index, [(entry.term, stored_data(entry)) for entry in entries])

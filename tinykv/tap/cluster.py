@@ -5,6 +5,7 @@ A store's part in a cluster, put together: its links to the others, and what goe
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from tinykv.config import StoreConfig
+from tinykv.interfaces import ISnapshotMaker
 from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.snapshot_files import SnapshotFolder
@@ -23,6 +25,7 @@ from tinykv.storage.folder_ids import FolderIds
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
+from tinykv.store.snapshots import Snapshots
 from tinykv.tap.peers import peer_addresses, peer_identity, peer_limits, peer_tls
 
 
@@ -38,12 +41,13 @@ class Cluster:
     """
     The others, as this store sees them.
 
-    @ivar peering: The links.
+    @ivar peering: The links; C{addresses} is where they lead.
     @ivar peers: What comes over them.
     @ivar forwarder: What clients want that another store has to do; once there's a host.
     """
 
     forwarder: Forwarder
+    snapshots: Snapshots
 
     def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
         """
@@ -55,12 +59,13 @@ class Cluster:
         self.tls = peer_tls(config)
         snapshots = Path(config.data_dir) / "snapshots"
         snapshots.mkdir(exist_ok=True)
+        self.addresses = AddressBook(self._dial, peer_addresses(config))
         self.peering = Peering(
             clock=reactor,
             identity=peer_identity(config, cluster_id_of(config), folder_id, start_id),
             limits=peer_limits(config),
             folder_ids=FolderIds(Path(config.data_dir)),
-            addresses=AddressBook(self._dial, peer_addresses(config)),
+            addresses=self.addresses,
             files=SnapshotFolder(
                 snapshots, lambda function: deferToThreadPool(reactor, reactor.getThreadPool(), function)
             ),
@@ -75,19 +80,31 @@ class Cluster:
         endpoint = HostnameEndpoint(self._reactor, host.strip("[]"), int(port), timeout=5)
         return endpoint if self.tls is None else self.tls.dialling(endpoint, self._reactor)
 
-    def serve(self, host: RegionHost, table: Any, answered: Any) -> None:
-        """Say whose region it is about."""
+    def serve(
+        self, host: RegionHost, table: Any, answered: Any, maker: ISnapshotMaker, log_begins: Callable[[], int]
+    ) -> Snapshots:
+        """Say whose region it is about, and give what makes and sends its snapshots."""
         self.forwarder = Forwarder(
             here=host,
             links=self.peering,
-            leader_store=lambda: host.descriptor.stores.get(host.group.leader_id),
+            leader_store=lambda: self.peers.store_of(host.group.leader_id),
             own_store=self._config.store_id,
             clock=self._reactor,
             request_timeout=self._config.request_timeout,
             answered=answered,
         )
         host.elsewhere = self.forwarder
-        self.peers.serve(host, Receiver(here=host, table=table))
+        self.snapshots = snapshots = Snapshots(
+            region=host.descriptor.region,
+            maker=maker,
+            sends=self.peering,
+            flush=host.flush_all,
+            log_begins=log_begins,
+            sent=lambda peer, arrived: host.snapshot_sent(peer, arrived),
+        )
+        host.log_needed = lambda: snapshots.needed
+        self.peers.serve(host, Receiver(here=host, table=table), snapshots)
+        return snapshots
 
     @property
     def factory(self) -> Any:
@@ -98,4 +115,4 @@ class Cluster:
     def close(self) -> Deferred[None]:
         """End all links; fires when they're closed."""
         self.forwarder.close()
-        return self.peering.close()
+        return self.snapshots.close().addCallback(lambda _: self.peering.close())

@@ -18,7 +18,7 @@ def measure(store: StoreService) -> None:
     """Name a store's figures to its registry; called when all parts but the ports are there."""
     metrics = store.metrics
     front, host, rows = store.front, store.host, store.rows
-    keyspace, execution = store.keyspace, store.execution
+    keyspace, execution, control = store.keyspace, store.execution, store.control
     counter, gauge = metrics.counter, metrics.gauge
     metrics.info(tinykv.__version__, store.config.cluster_name)
 
@@ -43,4 +43,5 @@ def measure(store: StoreService) -> None:
     gauge("frozen_bytes", "Memory of changes on their way to disk.", lambda: rows.frozen_bytes)
     gauge("frozen_tables", "Tables of changes on their way to disk.", lambda: len(rows.frozen))
     counter("flushes_total", "Tables written to data.db.", lambda: host.flushes)
+    counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))

@@ -21,6 +21,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -46,9 +47,10 @@ from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import recover
+from tinykv.store.recovery import peer_of, recover
 from tinykv.store.replica import Replica
 from tinykv.tap.cluster import Cluster, cluster_id_of
+from tinykv.tap.control import control_pages, make_control
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
@@ -182,10 +184,14 @@ class StoreService(Service):
             defect=self._defect,
         )
         stores = [store.store_id for store in config.initial_stores] or [config.store_id]
+        promised = folder.recover(REGION).hard_state
         recovered = recover(folder, execution, Descriptor.initial(REGION, stores), config.store_id)
-        peer = recovered.descriptor.peer_on(config.store_id)
+        peer = peer_of(recovered.descriptor, promised, config.store_id)
         if peer is None:
-            refuse(f"store {config.store_id} isn't in the cluster (any more); it may come back under a new number")
+            refuse(
+                f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder, a "
+                "new store_id, and join = yes"
+            )
         cluster: Cluster | None = None
         if config.initial_stores:
             if not folder.identity.cluster_id:
@@ -224,6 +230,7 @@ class StoreService(Service):
             rows=self.rows,
             log_writer=self.log_writer,
             data_writer=self.data_writer,
+            installer=self.data_writer,
             reader=self.read_ahead,
             clock=self._reactor,
             now_ms=_now_ms,
@@ -243,7 +250,11 @@ class StoreService(Service):
             durations=self.metrics,
         )
         if cluster is not None:
-            cluster.serve(self.host, table, lambda: self.front.flush())
+            pool = self._reactor.getThreadPool()
+            maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
+            snapshots = cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader.base)
+            self.log_reader.newest = snapshots.newest
+        self.control = make_control(config, self._reactor, self.host, cluster, self._reactor.stop)
         self.front = Front(
             self.host,
             table,
@@ -255,6 +266,7 @@ class StoreService(Service):
         )
         measure(self)
         self.host.start()
+        self.control.start()
         self.front.start()
 
     # Ports
@@ -280,6 +292,7 @@ class StoreService(Service):
                 self._reactor, "http", [config.http_bind], config.http_port or 0, config.backlog, passed
             ):
                 pages = status_resource(self.status, self.health, self.metrics.registry)
+                pages.putChild(b"control", control_pages(config, self.control, self.cluster))
                 wanted.append(("http", endpoint, status_site(pages, self._reactor)))
         return [*wanted, *self._wanted_by_stores()]
 
@@ -384,6 +397,7 @@ class StoreService(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self.front.quiesce()
+        self.control.stop()
         try:
             if self._failed is None:
                 await self.host.close()

@@ -1,0 +1,673 @@
+"""
+What operators see of the cluster and change: its stores, who leads, whether the replicas are alike.
+
+A store is added as a learner, and whoever leads makes it a voter as soon as it has caught up. That it's a learner is
+all that has to be known for it, so it survives any change of the leader.
+
+What only concerns two stores goes over the links as a batch of its own, which L{MARK} tells from one of commands: its
+next byte says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.interfaces import (
+    IClusterControl,
+    IForwardAnswer,
+    MemberView,
+    Outcome,
+    RegionChecksums,
+    RegionView,
+    ReplicaChecksum,
+    ReplicaView,
+)
+from tinykv.raft.log import Compacted
+from tinykv.raft.membership import Change
+from tinykv.raft.progress import REPLICATE
+from tinykv.raft.refusals import Refused
+from tinykv.redis.operations import INTERNAL, NOBODY
+from tinykv.store.checksums import Checksums, Sum
+from tinykv.store.host import RegionHost
+
+T = TypeVar("T")
+
+#: What a batch begins with that isn't one of commands: those begin with a number of less than 64 bits.
+MARK: Final = b"\xff"
+#: A question of operators, which another store has passed on.
+QUESTION: Final = b"Q"
+#: Which peer is there; the answer is its number, 0 if the store waits to be added.
+_GREETING: Final = b"G"
+#: What the rows summed up to; the name of the sum follows.
+_CHECKSUM: Final = b"C"
+#: The store that hears this was removed from the cluster.
+_REMOVED: Final = b"R"
+
+#: How often is looked whether a learner has caught up, or what is waited for has happened, in seconds.
+LOOK_SECONDS: Final = 0.2
+#: How long an operator waits for a majority, or for another leader, in seconds.
+CHANGE_SECONDS: Final = 10.0
+#: How long for the sums of all replicas.
+CHECKSUM_SECONDS: Final = 25.0
+#: By how many entries a learner may be behind when it becomes a voter: what is under way all the time.
+LAG_MAX: Final = 256
+#: How long the link to a store that was removed stays, so that it hears of it, in seconds.
+FAREWELL_SECONDS: Final = 5.0
+#: Least time between two words to a store that it was removed, in seconds.
+REMINDER_SECONDS: Final = 60.0
+
+
+class Links(Protocol):
+    """What it needs of L{tinykv.interfaces.IPeering}."""
+
+    def is_up(self, store_id: int) -> bool:
+        """Tell whether the link to a store is up."""
+
+    def forward(self, store_id: int, payload: bytes, answered: Callable[[Outcome, bytes], None]) -> None:
+        """Send a batch, once."""
+
+    def forget(self, store_id: int) -> None:
+        """Close the link to a store, and dial it no more."""
+
+
+class Addresses(Protocol):
+    """What it needs of L{tinykv.peering.address_book.AddressBook}."""
+
+    def has_room(self, store_id: int) -> bool:
+        """Tell whether a store's address can be noted."""
+
+    def note(self, store_id: int, address: str) -> None:
+        """Note where a store is."""
+
+    def address(self, store_id: int) -> str | None:
+        """Give a store's address, or None when it isn't known."""
+
+
+@implementer(IClusterControl)
+class Control:
+    """
+    The cluster in the hands of operators, as long as there's one region.
+
+    @ivar mismatches: How often replicas were compared that weren't alike.
+    @ivar relayed: Answers a question of operators that another store passes on.
+    @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store_id: int,
+        address: str,
+        host: RegionHost,
+        clock: IReactorTime,
+        links: Links | None,
+        addresses: Addresses,
+        removed: Callable[[], None],
+    ) -> None:
+        """
+        @param address: Where others find this store, C{host:port}; empty if nobody does.
+        @param links: To the other stores; None if this one is on its own for good.
+        @param removed: Called when this store has been removed from the cluster.
+        """
+        self.store_id = store_id
+        self.mismatches = 0
+        self.relayed: Callable[[bytes], Deferred[bytes]] = lambda payload: fail(ControlRefused("nobody is asked here"))
+        self.removing_elsewhere: Callable[[int, int], Deferred[None]] = lambda leader, store: fail(NotLeading(leader))
+        self._address = address
+        self._host = host
+        self._clock = clock
+        self._links = links
+        self._addresses = addresses
+        self._removed = removed
+        self._checksums = Checksums(host)
+        self._asked = 0
+        self._left = False
+        self._descriptor = host.descriptor
+        #: What is looked at, until it's true or too late.
+        self._waits: list[_Wait] = []
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+        #: When each store was last told that it was removed.
+        self._reminded: dict[int, float] = {}
+        host.described = self._described
+
+    def start(self) -> None:
+        """Begin to look after learners."""
+        for store, address in self._host.descriptor.addresses.items():
+            self._note(store, address)
+        self._loop.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+
+    def stop(self) -> None:
+        """End; who still waits is told that nobody knows."""
+        if self._loop.running:
+            self._loop.stop()
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.give_up("this store stops")
+
+    def _broken(self, failure: object) -> None:
+        """Learn of a defect; the store serves on without looking after learners, so it had better stop."""
+        self._host.fail(getattr(failure, "value", RuntimeError("the control's loop has ended")))
+
+    # What is seen
+
+    def leader(self) -> int | None:
+        """Name the store that leads."""
+        return self._store_of(self._host.group.leader_id)
+
+    def _store_of(self, peer: int) -> int | None:
+        if peer and peer == self._host.group.peer:
+            return self.store_id
+        return self._host.descriptor.stores.get(peer)
+
+    def members(self) -> list[MemberView]:
+        """List the members."""
+        descriptor = self._host.descriptor
+        leader = self.leader()
+        return [
+            MemberView(
+                store=store,
+                address=self._address_of(store),
+                role=self._role(peer),
+                leads=store == leader,
+                up=self._is_up(store),
+            )
+            for store, peer in sorted((store, peer) for peer, store in descriptor.stores.items())
+        ]
+
+    def _role(self, peer: int) -> str:
+        """Name a peer's part."""
+        members = self._host.descriptor.membership
+        if peer in members.voters:
+            return "voter"
+        return "outgoing" if peer in members.outgoing else "learner"
+
+    def _address_of(self, store: int) -> str:
+        if store == self.store_id:
+            return self._address
+        return self._addresses.address(store) or self._host.descriptor.addresses.get(store, "")
+
+    def _is_up(self, store: int) -> bool:
+        return store == self.store_id or (self._links is not None and self._links.is_up(store))
+
+    def status(self) -> list[RegionView]:
+        """Describe the region."""
+        host = self._host
+        group = host.group
+        if not group.peer:
+            return []
+        known = group.progress()
+        members: list[ReplicaView] = []
+        for store, peer in sorted((store, peer) for peer, store in host.descriptor.stores.items()):
+            match = known[peer].match if peer in known else None
+            lag = None if match is None else max(group.last - match, 0)
+            members.append(ReplicaView(store=store, role=self._role(peer), match=match, lag=lag))
+        return [
+            RegionView(
+                region=host.descriptor.region,
+                term=group.term,
+                leader=self.leader(),
+                commit=group.committed,
+                applied=host.applied,
+                members=members,
+            )
+        ]
+
+    # What is changed
+
+    def add_store(self, store_id: int, address: str) -> Deferred[None]:
+        """Make a store a learner."""
+        return Deferred.fromCoroutine(self._add(store_id, address))
+
+    async def _add(self, store: int, address: str) -> None:
+        if self._is_member_at(store, address):
+            return
+        if self._links is None:
+            raise ControlRefused(
+                "this store is on its own and serves no others; begin a cluster with initial_stores, even of one store"
+            )
+        self._check_address(store, address)
+        await self._greet(store, address)
+        # Meanwhile anything may have happened.
+        if self._is_member_at(store, address):
+            return
+        await self._change(self._host.descriptor.adding(store, address))
+
+    def _is_member_at(self, store: int, address: str) -> bool:
+        """
+        Say whether a store is a member at an address; if it isn't, then it could be added.
+
+        @raise ControlRefused: It couldn't.
+        """
+        self._check_leads()
+        descriptor = self._host.descriptor
+        if store in descriptor.stores.values():
+            if address in (self._address_of(store), descriptor.addresses.get(store)):
+                return True
+            raise ControlRefused(
+                f"store {store} is a member already, at {self._address_of(store)}; it tells the others itself when it "
+                "has moved, if its peer_advertise is right"
+            )
+        if store in descriptor.removed:
+            raise ControlRefused(
+                f"store {store} was removed, and doesn't come back: give it an empty folder and a new store_id"
+            )
+        self._check_calm()
+        if descriptor.membership.learners:
+            learner = descriptor.stores[descriptor.membership.learners[0]]
+            raise ControlRefused(f"store {learner} is still catching up; one store is added at a time")
+        return False
+
+    def _check_address(self, store: int, address: str) -> None:
+        """
+        See whether a new store can be where it's said to be.
+
+        @raise ControlRefused: It can't.
+        """
+        for other in self._host.descriptor.stores.values():
+            if self._address_of(other) == address:
+                raise ControlRefused(f"store {other} is at {address}")
+        if not self._addresses.has_room(store):
+            raise ControlRefused("too many stores have been here; start this one anew, and ask again")
+
+    async def _greet(self, store: int, address: str) -> None:
+        """
+        See whether a new store is there and fit to be added.
+
+        @raise ControlRefused: It isn't.
+        """
+        assert self._links is not None
+        self._addresses.note(store, address)
+        outcome, answer = await self._ask(store, _GREETING)
+        if outcome is Outcome.ANSWERED and answer == b"0":
+            return
+        self._links.forget(store)
+        if outcome is Outcome.ANSWERED:
+            raise ControlRefused(
+                f"store {store} has data of a cluster already: give it an empty folder and join = yes. If it was a "
+                "member before, give it a new store_id too"
+            )
+        raise ControlRefused(
+            f"store {store} can't be reached at {address}. Is it running there, with join = yes, the same initial_stores "
+            "and the same secret? Its log, and the one of this store, say more"
+        )
+
+    def _ask(self, store: int, payload: bytes) -> Deferred[tuple[Outcome, bytes]]:
+        """Ask another store."""
+        assert self._links is not None
+        answered: Deferred[tuple[Outcome, bytes]] = Deferred()
+        late = self._clock.callLater(CHANGE_SECONDS, answered.callback, (Outcome.UNKNOWN, b""))
+
+        def arrived(outcome: Outcome, answer: bytes) -> None:
+            if late.active():
+                late.cancel()
+                answered.callback((outcome, answer))
+
+        self._links.forward(store, MARK + payload, arrived)
+        return answered
+
+    def remove_store(self, store_id: int) -> Deferred[None]:
+        """Make a store leave."""
+        return Deferred.fromCoroutine(self._remove(store_id))
+
+    async def _remove(self, store: int) -> None:
+        self._check_leads()
+        self._check_calm()
+        self._check_majority_without(store)
+        if store != self.store_id:
+            await self._change(self._host.descriptor.removing(store))
+            return
+        deadline = self._clock.seconds() + CHANGE_SECONDS
+        leader = await self.transfer_leader(None)
+        while True:
+            try:
+                await self.removing_elsewhere(leader, store)
+                return
+            except NotLeading as problem:
+                if self._clock.seconds() >= deadline:
+                    raise
+                # It has been elected, and has to learn what was decided before.
+                leader = problem.leader or self.leader() or leader
+            await deferLater(self._clock, LOOK_SECONDS)
+
+    def _check_majority_without(self, store: int) -> None:
+        """
+        See whether the cluster could go on without a store.
+
+        @raise ControlRefused: It couldn't.
+        """
+        descriptor = self._host.descriptor
+        peer = descriptor.peer_on(store)
+        if peer is None:
+            before = " any more: it was removed" if store in descriptor.removed else ""
+            raise ControlRefused(f"store {store} isn't a member{before}")
+        voters = descriptor.membership.voters
+        if peer not in voters:
+            return
+        left = sorted(descriptor.stores[voter] for voter in voters if voter != peer)
+        if not left:
+            raise ControlRefused(f"store {store} is the only one that votes: without it nothing would be left")
+        there = [other for other in left if self._is_up(other)]
+        if 2 * len(there) <= len(left):
+            which = f"only {', '.join(map(str, there))}" if there else "none"
+            raise ControlRefused(
+                f"the cluster would lose its majority: of stores {', '.join(map(str, left))}, which would be left, {which}"
+                " can be reached"
+            )
+
+    def transfer_leader(self, store_id: int | None) -> Deferred[int]:
+        """Hand leadership over."""
+        host = self._host
+        group = host.group
+        try:
+            self._check_leads()
+            target = self._best() if store_id is None else self._target(store_id)
+            if target == group.peer:
+                return self._until(lambda: self.store_id, "")
+            if group.transferring not in (0, target):
+                raise ControlRefused(f"leadership goes to store {self._store_of(group.transferring)} already")
+            group.transfer_leader(target)
+        except (ControlRefused, Refused) as problem:
+            return fail(problem if isinstance(problem, ControlRefused) else ControlRefused(str(problem)))
+        host.replica.go_on()
+        name = self._store_of(target)
+
+        def taken_over() -> int | None:
+            if not group.leads:
+                return self.leader()
+            if not group.transferring:
+                raise ControlRefused(f"store {name} didn't take over in time; this one leads on")
+            return None
+
+        return self._until(taken_over, f"leadership was handed to store {name}, and no store has said that it leads")
+
+    def _best(self) -> int:
+        """
+        Choose who leads next.
+
+        @raise ControlRefused: Nobody can.
+        """
+        group = self._host.group
+        known = group.progress()
+        fit = [
+            (known[voter].match, -voter)
+            for voter in group.membership.voters
+            if voter != group.peer and self._is_up(self._host.descriptor.stores[voter])
+        ]
+        if not fit:
+            raise ControlRefused("no other store that votes can be reached")
+        return -max(fit)[1]
+
+    def _target(self, store: int) -> int:
+        """
+        Find the peer that is to lead.
+
+        @raise ControlRefused: It can't.
+        """
+        peer = self._host.descriptor.peer_on(store)
+        if peer is None:
+            raise ControlRefused(f"store {store} isn't a member")
+        if peer not in self._host.group.membership.voters:
+            raise ControlRefused(f"store {store} doesn't vote, so it can't lead")
+        if not self._is_up(store):
+            raise ControlRefused(f"store {store} can't be reached")
+        return peer
+
+    def _check_leads(self) -> None:
+        """
+        See whether this store leads, and knows all that was decided.
+
+        @raise NotLeading: It doesn't.
+        """
+        leader = self.leader()
+        if not self._host.ready:
+            raise NotLeading(None if leader == self.store_id else leader)
+
+    def _check_calm(self) -> None:
+        """
+        See whether a change of the members could begin.
+
+        @raise ControlRefused: Another one is under way.
+        """
+        group = self._host.group
+        if group.membership.outgoing:
+            raise ControlRefused("the change of members before isn't done; ask again")
+        if group.transferring:
+            raise ControlRefused(f"leadership is being handed to store {self._store_of(group.transferring)}; ask again")
+
+    def _change(self, change: Change) -> Deferred[None]:
+        """Propose a change of the members; fires when it's applied here."""
+        host = self._host
+        group = host.group
+        try:
+            index = group.propose_change(change)
+        except Refused as problem:
+            return fail(ControlRefused(f"{problem}; ask again"))
+        term = group.term
+        host.replica.go_on()
+
+        def applied() -> bool | None:
+            if host.applied < index:
+                return None
+            try:
+                found = group.term_of(index)
+            except Compacted:
+                raise ControlUnknown("another store leads now; see whether the change was made") from None
+            if found != term:
+                raise ControlRefused("another store took over before a majority had the change; ask again")
+            return True
+
+        return self._until(
+            applied, "no majority has confirmed the change in time; it may be made yet"
+        ).addCallback(lambda _: None)
+
+    # What is waited for
+
+    def _until(self, look: Callable[[], T | None], late: str) -> Deferred[T]:
+        """
+        Wait until something is so.
+
+        @param look: Gives what is waited for, or None; may raise what it fails with.
+        @param late: What an operator is told when it wasn't so in time.
+        """
+        wait = _Wait(look, self._clock.seconds() + CHANGE_SECONDS, late)
+        self._waits.append(wait)
+        self._look_at_waits()
+        return wait.deferred
+
+    def _look_at_waits(self) -> None:
+        now = self._clock.seconds()
+        # Whoever is told may wait for something else at once.
+        waits, self._waits = self._waits, []
+        self._waits[:0] = [wait for wait in waits if not wait.over(now)]
+
+    def _look(self) -> None:
+        self._look_at_waits()
+        self._promote()
+
+    def _promote(self) -> None:
+        """Make a learner a voter that has caught up."""
+        host = self._host
+        group = host.group
+        members = group.membership
+        if not host.ready or not members.learners or members.outgoing or group.transferring:
+            return
+        known = group.progress()
+        for peer in members.learners:
+            progress = known[peer]
+            store = host.descriptor.stores[peer]
+            if progress.state == REPLICATE and progress.match + LAG_MAX >= group.last and self._is_up(store):
+                try:
+                    group.propose_change(host.descriptor.promoting(store))
+                except Refused:
+                    return  # the change before isn't applied yet; the next look tries again
+                self.log.info("store {store} has caught up and becomes a voter", store=store)
+                host.replica.go_on()
+                return
+
+    def _described(self) -> None:
+        """Learn that the members are others than before."""
+        before, self._descriptor = self._descriptor, self._host.descriptor
+        now = self._descriptor
+        for store, address in now.addresses.items():
+            if before.addresses.get(store) != address:
+                self._note(store, address)
+        for store in sorted(set(now.removed) - set(before.removed)):
+            self.log.info("store {store} was removed from the cluster", store=store)
+            if store == self.store_id:
+                self._leave()
+            elif self._links is not None:
+                # It stays removed, so its link can't be needed by then.
+                self._clock.callLater(FAREWELL_SECONDS, self._links.forget, store)
+        self._clock.callLater(0, self._look_at_waits)
+
+    def _note(self, store: int, address: str) -> None:
+        if store != self.store_id and self._addresses.has_room(store):
+            self._addresses.note(store, address)
+
+    def _leave(self) -> None:
+        """Learn that this store isn't a member any more."""
+        if self._left:
+            return
+        self._left = True
+        self.log.critical(
+            "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder and a "
+            "new store_id",
+            store=self.store_id,
+        )
+        self._removed()
+
+    # What other stores ask
+
+    def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
+        """Take a batch that isn't one of commands, without its L{MARK}."""
+        kind, rest = payload[:1], payload[1:]
+        if kind == QUESTION:
+            self.relayed(rest).addCallbacks(answer.answer, lambda failure: answer.unknown())
+        elif kind == _GREETING:
+            answer.answer(b"%d" % self._host.group.peer)
+        elif kind == _CHECKSUM:
+            self._checksums.tell(rest, lambda found: _tell_sum(found, answer))
+        elif kind == _REMOVED:
+            answer.answer(b"")
+            if rest == b"%d" % self.store_id and self._host.group.peer:
+                self._leave()
+        else:
+            answer.refuse(b"this version doesn't know that question")
+
+    def stray(self, store_id: int) -> None:
+        """Learn that a store talks as if it were a member; if it was one, it should know that it isn't any more."""
+        if store_id not in self._host.descriptor.removed or self._links is None:
+            return
+        now = self._clock.seconds()
+        if now - self._reminded.get(store_id, -REMINDER_SECONDS) < REMINDER_SECONDS:
+            return
+        self._reminded[store_id] = now
+        self._links.forward(store_id, MARK + _REMOVED + b"%d" % store_id, lambda outcome, reply: None)
+        self._clock.callLater(FAREWELL_SECONDS, self._links.forget, store_id)
+
+    # Checksums
+
+    def checksum(self) -> Deferred[list[RegionChecksums]]:
+        """Have all replicas sum up their rows."""
+        return Deferred.fromCoroutine(self._compare())
+
+    async def _compare(self) -> list[RegionChecksums]:
+        self._check_leads()
+        host = self._host
+        self._asked += 1
+        name = b"%d-%d" % (host.start_id, self._asked)
+        stores = sorted(host.descriptor.stores.values())
+        asked = [self._sum_on(store, name) for store in stores]
+        host.submit((INTERNAL, NOBODY, 0, 0, None, [b"checksum", name], None))
+        found = [result for _, result in await DeferredList(asked)]
+        sums: dict[int, Sum | None] = dict(zip(stores, found, strict=True))
+        own = sums.get(self.store_id)
+        if own is None:
+            raise ControlRefused(f"this store hasn't summed up its rows within {CHECKSUM_SECONDS:.0f} s")
+        told = [found for found in sums.values() if found is not None]
+        if any(other != own for other in told):
+            self.mismatches += 1
+            self.log.critical(
+                "the replicas of region {region} differ as of entry {index}: {sums}",
+                region=host.descriptor.region,
+                index=own.index,
+                sums={store: found.digest if found is not None else None for store, found in sums.items()},
+            )
+        replicas: list[ReplicaChecksum] = []
+        for store, summed in sums.items():
+            replicas.append(ReplicaChecksum(store=store, checksum=None if summed is None else summed.digest))
+        return [RegionChecksums(region=host.descriptor.region, index=own.index, replicas=replicas)]
+
+    def _sum_on(self, store: int, name: bytes) -> Deferred[Sum | None]:
+        """Learn what a store's replica sums up to; None if it doesn't say in time."""
+        summed: Deferred[Sum | None] = Deferred()
+        late = self._clock.callLater(CHECKSUM_SECONDS, summed.callback, None)
+
+        def told(found: Sum | None) -> None:
+            if late.active():
+                late.cancel()
+                summed.callback(found)
+
+        if store == self.store_id:
+            self._checksums.tell(name, told)
+        else:
+            assert self._links is not None, "there's another store"
+            self._links.forward(
+                store, MARK + _CHECKSUM + name, lambda outcome, reply: told(_read_sum(outcome, reply))
+            )
+        return summed
+
+
+class _Wait:
+    """Something that is waited for."""
+
+    __slots__ = ("_deadline", "_late", "_look", "deferred")
+
+    def __init__(self, look: Callable[[], object], deadline: float, late: str) -> None:
+        self.deferred: Deferred[object] = Deferred()
+        self._look = look
+        self._deadline = deadline
+        self._late = late
+
+    def over(self, now: float) -> bool:
+        """Look, and say if there's nothing to wait for any more."""
+        try:
+            found = self._look()
+        except (ControlRefused, ControlUnknown) as problem:
+            self.deferred.errback(problem)
+            return True
+        if found is not None:
+            self.deferred.callback(found)
+        elif now >= self._deadline:
+            self.give_up(self._late)
+        return self.deferred.called
+
+    def give_up(self, why: str) -> None:
+        """Say that nobody knows."""
+        self.deferred.errback(ControlUnknown(why))
+
+
+def _tell_sum(found: Sum | None, answer: IForwardAnswer) -> None:
+    if found is None:
+        answer.refuse(b"too many wait for checksums")
+    else:
+        answer.answer(b"%d %b" % (found.index, found.digest.encode()))
+
+
+def _read_sum(outcome: Outcome, reply: bytes) -> Sum | None:
+    """Read another store's sum; None if that's none."""
+    index, _, digest = reply.partition(b" ")
+    if outcome is not Outcome.ANSWERED or not index.isdigit() or not digest.isalnum():
+        return None
+    return Sum(int(index), digest.decode("ascii", "replace"))

@@ -1,0 +1,136 @@
+"""
+Snapshots that this store sends, when it leads and another's log ends before its own begins.
+
+One is made when the group first asks for it: what is in memory is flushed, then a process of its own copies the region
+into a file from one read transaction (R4 of the design), and the file goes over a connection of its own. Meanwhile
+nobody waits. The file serves all who need it, until the log has been cut past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tinykv.interfaces import ISnapshotMaker
+from tinykv.raft.messages import Message, SnapshotMeta
+from tinykv.raft.wire import encode_message
+from tinykv.region.descriptor import Descriptor, descriptor_key
+
+
+class Sends(Protocol):
+    """What it needs of L{tinykv.interfaces.IPeering}."""
+
+    def send_snapshot(self, store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
+        """Send a file."""
+
+
+class Snapshots:
+    """
+    The snapshots of one region.
+
+    @ivar sent: How many were sent whole.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        region: int,
+        maker: ISnapshotMaker,
+        sends: Sends,
+        flush: Callable[[Callable[[], None]], None],
+        log_begins: Callable[[], int],
+        sent: Callable[[int, bool], None],
+    ) -> None:
+        """
+        @param flush: Writes all that is applied into data.db, and calls back then.
+        @param log_begins: Gives the index before the first entry of the log.
+        @param sent: Told, by the peer that it was for, whether a snapshot has arrived.
+        """
+        self.sent = 0
+        self._region = region
+        self._maker = maker
+        self._sends = sends
+        self._flush = flush
+        self._log_begins = log_begins
+        self._told = sent
+        self._meta: SnapshotMeta | None = None
+        self._path = ""
+        self._making = False
+        self._under_way: set[Deferred[None]] = set()
+        self._closed = False
+
+    @property
+    def needed(self) -> int | None:
+        """Say behind which index the log mustn't be cut, since a snapshot as of it is on its way."""
+        return self._meta.index if self._meta is not None and (self._under_way or self._making) else None
+
+    def newest(self) -> SnapshotMeta | None:
+        """Give what can be sent; if there's nothing, it's being made from now on."""
+        meta = self._meta
+        if meta is not None and (self._under_way or meta.index >= self._log_begins()):
+            return meta
+        if not self._making and not self._closed:
+            self._making = True
+            self._flush(self._make)
+        return None
+
+    def _make(self) -> None:
+        if self._closed:
+            return
+        key = descriptor_key(self._region)
+        making: Deferred[Any] = self._maker.make(self._region, start=b"", end=b"", labels=[key])
+        making.addCallbacks(self._made, self._not_made, callbackArgs=(key,))
+
+    def _made(self, made: Any, key: bytes) -> None:
+        self._making = False
+        row = made.labels[key]
+        assert row is not None, "every region has a descriptor"
+        descriptor = Descriptor.decode(self._region, row)
+        self._meta = SnapshotMeta(made.index, made.term, descriptor.membership)
+        self._path = made.path
+        self.log.info(
+            "made a snapshot of region {region} as of entry {index}: {size} bytes",
+            region=self._region,
+            index=made.index,
+            size=made.size,
+        )
+
+    def _not_made(self, failure: Failure) -> None:
+        self._making = False
+        if not failure.check(CancelledError):
+            self.log.error("no snapshot of region {region}: {why}", region=self._region, why=failure.value)
+
+    def send(self, store: int, message: Message) -> None:
+        """Send the snapshot that a message is about to the store of the peer that it's for."""
+        meta = message.snapshot
+        if meta is None or self._meta is None or meta.index != self._meta.index:
+            self._told(message.to, False)
+            return
+        sending = self._sends.send_snapshot(store, self._region, self._path, encode_message(message))
+        self._under_way.add(sending)
+
+        def ended(result: Any) -> None:
+            self._under_way.discard(sending)
+            failed = isinstance(result, Failure)
+            if failed:
+                why = result.value
+                self.log.warn("store {store} didn't get the snapshot: {why}", store=store, why=why)
+            else:
+                self.sent += 1
+            if not self._closed:
+                self._told(message.to, not failed)
+
+        sending.addBoth(ended)
+
+    def close(self) -> Deferred[None]:
+        """Give up all that is under way; fires when that is so."""
+        self._closed = True
+        for sending in list(self._under_way):
+            sending.cancel()
+        return self._maker.close()

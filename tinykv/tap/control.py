@@ -1,0 +1,81 @@
+"""
+What operators ask, put together: the pages on the HTTP port, the links by which the leader is asked, and the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.web.resource import Resource
+
+from tinykv.config import StoreConfig
+from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.peering.address_book import AddressBook
+from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, answer_relayed, ask_there, relay_over
+from tinykv.server.http_control import control_resource
+from tinykv.store.control import MARK, QUESTION, Control
+from tinykv.store.host import RegionHost
+from tinykv.tap.cluster import Cluster
+from tinykv.tap.peers import peer_address
+
+
+def make_control(
+    config: StoreConfig, reactor: Any, host: RegionHost, cluster: Cluster | None, removed: Callable[[], None]
+) -> Control:
+    """
+    Make what operators' questions are answered by.
+
+    @param removed: Called when this store has been removed from the cluster.
+    """
+    control = Control(
+        store_id=config.store_id,
+        address=peer_address(config) if cluster is not None else "",
+        host=host,
+        clock=reactor,
+        links=cluster.peering if cluster is not None else None,
+        addresses=cluster.addresses if cluster is not None else AddressBook(_nowhere, {}),
+        removed=removed,
+    )
+    relay = _relay(cluster)
+    control.relayed = lambda payload: answer_relayed(control, payload)
+    control.removing_elsewhere = lambda leader, store: Deferred.fromCoroutine(_remove_there(relay, leader, store))
+    if cluster is not None:
+        cluster.peers.control = control
+    return control
+
+
+def control_pages(config: StoreConfig, control: Control, cluster: Cluster | None) -> Resource:
+    """Make the pages."""
+    name = peer_address(config).rpartition(":")[0].lower()
+    return control_resource(control, _relay(cluster), {name})
+
+
+def _nowhere(address: str) -> IStreamClientEndpoint:
+    raise AssertionError("a store on its own dials nobody")
+
+
+def _relay(cluster: Cluster | None) -> Relay:
+    """Give what passes questions on."""
+    if cluster is not None:
+        return relay_over(cluster.peering, MARK + QUESTION)
+    return lambda store, payload: fail(ControlRefused("this store has no links to others"))
+
+
+async def _remove_there(relay: Relay, leader: int, store: int) -> None:
+    """
+    Have the store that leads remove a store.
+
+    @raise ControlRefused: It doesn't; NotLeading, if it doesn't lead (yet).
+    @raise ControlUnknown: Nobody can tell whether it does.
+    """
+    answer = await ask_there(relay, leader, Question("remove-store", store))
+    error = str(answer.body.get("error", ""))
+    if answer.code == NO_LEADER:
+        raise NotLeading(answer.body.get("leader"))
+    if answer.code == UNKNOWN:
+        raise ControlUnknown(error)
+    if answer.code != BEGUN:
+        raise ControlRefused(error)
