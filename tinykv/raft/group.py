@@ -187,6 +187,14 @@ class Group:
         """
         return self._log.term(index)
 
+    def become(self, peer: int) -> None:
+        """
+        Learn which peer this is, before it has said anything: one that was made as 0, where the group is yet to get a
+        peer, is named by the first message that comes for it.
+        """
+        assert not self._core.peer and peer, "a peer has one name"
+        self._core.peer = peer
+
     # What comes in
 
     def step(self, message: Message, now: float) -> None:

@@ -154,18 +154,18 @@ async def ask(control: IClusterControl, relay: Relay, question: Question) -> Ans
     if question.name in VIEWS:
         leader = control.leader()
         if leader not in (None, control.store_id):
-            answer = await _relay(relay, leader, question)
+            answer = await ask_there(relay, leader, question)
             if answer.code == DONE:
                 return answer
         return await answer_here(control, question)
     answer = await answer_here(control, question)
     leader = answer.body.get("leader")
     if answer.code == NO_LEADER and leader not in (None, control.store_id):
-        return await _relay(relay, leader, question)
+        return await ask_there(relay, leader, question)
     return answer
 
 
-async def _relay(relay: Relay, leader: int, question: Question) -> Answer:
+async def ask_there(relay: Relay, leader: int, question: Question) -> Answer:
     """Have another store answer."""
     try:
         reply = json.loads(await relay(leader, encode_question(question)))

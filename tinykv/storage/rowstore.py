@@ -290,6 +290,12 @@ class RowStore:
             self.active.discards.append((family, start, end))
             self.active.bytes += ROW_BYTES + len(start) + len(end)
 
+    def discarded(self) -> list[tuple[str, bytes, bytes]]:
+        """
+        @return: the ranges (family, start, end) that were discarded, and whose rows may still be read.
+        """
+        return [piece for table in (*self.frozen, self.active) for piece in table.discards]
+
     def note_expiry(self, at_ms: int, row_key: bytes) -> None:
         """
         The row expires at this time: an entry for the derived index.

@@ -11,7 +11,7 @@ next byte says what it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IReactorTime
@@ -134,7 +134,7 @@ class Control:
         self._left = False
         self._descriptor = host.descriptor
         #: What is looked at, until it's true or too late.
-        self._waits: list[_Wait] = []
+        self._waits: list[_Wait[Any]] = []
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
         #: When each store was last told that it was removed.
@@ -298,8 +298,8 @@ class Control:
                 "member before, give it a new store_id too"
             )
         raise ControlRefused(
-            f"store {store} can't be reached at {address}. Is it running there, with join = yes, the same initial_stores "
-            "and the same secret? Its log, and the one of this store, say more"
+            f"store {store} can't be reached at {address}. Is it running there, with join = yes, the same "
+            "initial_stores and the same secret? Its log, and the one of this store, say more"
         )
 
     def _ask(self, store: int, payload: bytes) -> Deferred[tuple[Outcome, bytes]]:
@@ -361,8 +361,8 @@ class Control:
         if 2 * len(there) <= len(left):
             which = f"only {', '.join(map(str, there))}" if there else "none"
             raise ControlRefused(
-                f"the cluster would lose its majority: of stores {', '.join(map(str, left))}, which would be left, {which}"
-                " can be reached"
+                f"the cluster would lose its majority: of stores {', '.join(map(str, left))}, which would be left,"
+                f" {which} can be reached"
             )
 
     def transfer_leader(self, store_id: int | None) -> Deferred[int]:
@@ -480,7 +480,7 @@ class Control:
         @param look: Gives what is waited for, or None; may raise what it fails with.
         @param late: What an operator is told when it wasn't so in time.
         """
-        wait = _Wait(look, self._clock.seconds() + CHANGE_SECONDS, late)
+        wait: _Wait[T] = _Wait(look, self._clock.seconds() + CHANGE_SECONDS, late)
         self._waits.append(wait)
         self._look_at_waits()
         return wait.deferred
@@ -541,8 +541,8 @@ class Control:
             return
         self._left = True
         self.log.critical(
-            "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder and a "
-            "new store_id",
+            "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder and "
+            "a new store_id",
             store=self.store_id,
         )
         self._removed()
@@ -629,13 +629,13 @@ class Control:
         return summed
 
 
-class _Wait:
+class _Wait(Generic[T]):
     """Something that is waited for."""
 
     __slots__ = ("_deadline", "_late", "_look", "deferred")
 
-    def __init__(self, look: Callable[[], object], deadline: float, late: str) -> None:
-        self.deferred: Deferred[object] = Deferred()
+    def __init__(self, look: Callable[[], T | None], deadline: float, late: str) -> None:
+        self.deferred: Deferred[T] = Deferred()
         self._look = look
         self._deadline = deadline
         self._late = late

@@ -189,8 +189,8 @@ class StoreService(Service):
         peer = peer_of(recovered.descriptor, promised, config.store_id)
         if peer is None:
             refuse(
-                f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder, a "
-                "new store_id, and join = yes"
+                f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder,"
+                " a new store_id, and join = yes"
             )
         cluster: Cluster | None = None
         if config.initial_stores:
