@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Final
 
 from tinykv.errors import Damaged
+from tinykv.keys import DATABASES
 from tinykv.redis.operations import (
     COMMANDS,
     EXEC,
@@ -48,7 +49,9 @@ WAITS: Final = 1
 #: it certainly did nothing, and may be sent again.
 REFUSED: Final = 2
 
-_KINDS = frozenset((COMMANDS, WAITING, EXEC, INTERNAL, READ, READ_EXEC))
+#: As many digits as the largest number has that an id can be.
+_DIGITS: Final = 20
+_KINDS: Final = frozenset((COMMANDS, WAITING, EXEC, INTERNAL, READ, READ_EXEC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,13 @@ class Batch:
     """
     Operations from another store.
 
-    @ivar start_id: Names the run of that store.
-    @ivar generation: Rises there when something was refused and is sent again.
     @ivar fresh: Places of the reads that may be done at once.
+    @ivar strange: Places of the operations that this version can't do: there's no such command, or not in this form.
     """
 
-    start_id: int
-    generation: int
     operations: list[Operation]
     fresh: frozenset[int]
+    strange: frozenset[int]
 
 
 def encode_batch(start_id: int, generation: int, operations: list[Operation]) -> bytes:
@@ -83,21 +84,34 @@ def encode_batch(start_id: int, generation: int, operations: list[Operation]) ->
     return b"".join(pieces)
 
 
-def decode_batch(
-    data: bytes, table: Mapping[str, CommandSpec], client: Callable[[int, int, int], Client]
-) -> Batch:
+def decode_origin(data: bytes) -> tuple[int, int]:
     """
-    Decode what L{encode_batch} gave.
+    Decode where a batch comes from: (the start id of that store's run, its generation, which rises there when
+    something was refused and is sent again).
 
-    @param client: Makes the client of an operation from its place in the batch, its protocol, and its client's id.
-    @raise Damaged: It's no batch, or names a command that this version doesn't know.
+    @raise Damaged: It's no batch.
     """
     if len(data) < _BATCH.size:
         raise Damaged("a forwarded batch is cut off")
     start_id, generation = _BATCH.unpack_from(data)
+    return start_id, generation
+
+
+def decode_batch(data: bytes, table: Mapping[str, CommandSpec], client: Callable[[int, int, int], Client]) -> Batch:
+    """
+    Decode what L{encode_batch} gave.
+
+    What would fail when it's applied, and so on every replica, is found here: whoever sent it may be of another
+    version, or broken.
+
+    @param client: Makes the client of an operation from its place in the batch, its protocol, and its client's id.
+    @raise Damaged: It's no batch.
+    """
+    start_id, _ = decode_origin(data)
     at = _BATCH.size
     operations: list[Operation] = []
     fresh: list[int] = []
+    strange: list[int] = []
     while at < len(data):
         if len(data) - at < _OPERATION.size:
             raise Damaged("a forwarded operation is cut off")
@@ -105,28 +119,84 @@ def decode_batch(
         at += _OPERATION.size
         body = data[at : at + length]
         at += length
-        if len(body) != length or kind not in _KINDS or proto not in (2, 3) or db >= 16:
+        if len(body) != length or kind not in _KINDS or proto not in (2, 3) or db >= DATABASES:
             raise Damaged("a forwarded operation is none")
         place = len(operations)
         sender = client(place, proto, client_id)
-        if kind in (EXEC, READ_EXEC):
-            commands, watched = decode_transaction(body, table)
-            operations.append((kind, sender, place, 0, None, commands, watched if kind == EXEC else None))
-            continue
-        arguments = decode_request(body)
-        if kind == INTERNAL:
-            operations.append((INTERNAL, sender, place, db, None, arguments, None))
-            continue
-        spec = lookup(arguments, table)
-        extra: object = None
-        if kind == COMMANDS:
-            extra = body
-        elif kind == WAITING:
-            extra = (start_id, client_id, number)
-        elif flags & FRESH:
-            fresh.append(place)
-        operations.append((kind, sender, place, db, spec, arguments, extra))
-    return Batch(start_id, generation, operations, frozenset(fresh))
+        try:
+            operation = _operation(kind, sender, place, db, body, table, (start_id, client_id, number))
+        except Damaged:
+            operation = (kind, sender, place, db, None, [], None)
+            strange.append(place)
+        else:
+            if kind == READ and flags & FRESH:
+                fresh.append(place)
+        operations.append(operation)
+    return Batch(operations, frozenset(fresh), frozenset(strange))
+
+
+def _operation(
+    kind: int,
+    sender: Client,
+    place: int,
+    db: int,
+    body: bytes,
+    table: Mapping[str, CommandSpec],
+    origin: tuple[int, int, int],
+) -> Operation:
+    """
+    Decode one operation.
+
+    @raise Damaged: It can't be done here.
+    """
+    if kind in (EXEC, READ_EXEC):
+        commands, watched = decode_transaction(body, table)
+        for number, spec, arguments, _ in commands:
+            _check(spec, arguments, number)
+            if kind == READ_EXEC and spec is not None and spec.writes:
+                raise Damaged("a transaction that reads would write")
+        for number, _, _ in watched:
+            _check(None, [], number)
+        return (kind, sender, place, 0, None, commands, watched if kind == EXEC else None)
+    arguments = decode_request(body)
+    if kind == INTERNAL:
+        _check_internal(arguments)
+        return (INTERNAL, sender, place, db, None, arguments, None)
+    spec = lookup(arguments, table)
+    _check(spec, arguments, db)
+    if kind != (READ if not spec.writes else WAITING if spec.blocks else COMMANDS):
+        raise Damaged("a command is of another kind here")
+    extra = body if kind == COMMANDS else origin if kind == WAITING else None
+    return (kind, sender, place, db, spec, arguments, extra)
+
+
+def _check(spec: CommandSpec | None, arguments: list[bytes], db: int) -> None:
+    """
+    Check what the front has checked where a command came from.
+
+    @raise Damaged: There's no such database, or the command doesn't take so many arguments.
+    """
+    if db >= DATABASES:
+        raise Damaged("there's no such database")
+    if spec is not None and (
+        len(arguments) != spec.arity if spec.arity > 0 else len(arguments) < -spec.arity
+    ):
+        raise Damaged("a command has the wrong number of arguments")
+
+
+def _check_internal(arguments: list[bytes]) -> None:
+    """
+    Check that something which a leader decides itself can be applied.
+
+    @raise Damaged: It can't.
+    """
+    name, *rest = arguments
+    numbers = {b"expire": rest[:1], b"wake": rest[:3], b"gone": rest}.get(name, [])
+    count = {b"expire": len(rest) >= 1, b"wake": len(rest) == 4, b"gone": len(rest) == 1}.get(name, False)
+    if not count or not all(number.isdigit() and len(number) <= _DIGITS for number in numbers):
+        raise Damaged("there's no such decision of a leader")
+    if name == b"expire" and int(rest[0]) >= DATABASES:
+        raise Damaged("there's no such database")
 
 
 Result = tuple[int, bytes]
@@ -150,7 +220,7 @@ def decode_results(data: bytes, count: int) -> list[Result]:
             raise Damaged("an answer is cut off")
         status, length = _RESULT.unpack_from(data, at)
         at += _RESULT.size
-        if status > REFUSED or at + length > len(data):
+        if status > REFUSED or at + length > len(data) or (status == WAITS and length != _TIMEOUT.size):
             raise Damaged("an answer is none")
         results.append((status, data[at : at + length]))
         at += length

@@ -206,6 +206,8 @@ def _transaction(
         offset += _WATCHED.size
         watched.append((db, body[offset : offset + length], version))
         offset += length
+        if offset > len(body):
+            raise Damaged("a record ends within a watched key")
     commands: list[tuple[int, CommandSpec | None, list[bytes], Any]] = []
     while offset < len(body):
         db, length = _COMMAND.unpack_from(body, offset)

@@ -52,7 +52,7 @@ def _end(reply: bytes, at: int) -> int:
         if kind in _AGGREGATES:
             left += max(number, 0)
         elif kind in b"%|":
-            left += 2 * number + (kind == ord("|"))
+            left += 2 * max(number, 0) + (kind == ord("|"))
         elif kind in _LONG and number >= 0:
             at += number + 2
     if at > len(reply):

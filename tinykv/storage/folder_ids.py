@@ -32,14 +32,14 @@ class FolderIds:
         self._path = folder / NAME
         self._known: dict[int, str] = {}
         try:
-            text = self._path.read_text("utf-8")
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
             raise from_os(error, str(self._path)) from error
         try:
-            self._known = {int(store): str(folder_id) for store, folder_id in json.loads(text).items()}
-        except (ValueError, AttributeError) as error:
+            self._known = _read(data)
+        except ValueError as error:
             raise CorruptFile(
                 f"{self._path}: this isn't the list of the other stores' folders. Put it back from a copy, or delete "
                 "it if none of the other stores has lost its folder since it was written"
@@ -70,3 +70,15 @@ class FolderIds:
             return fail(from_os(error, str(self._path)))
         self._known = known
         return succeed(None)
+
+
+def _read(data: bytes) -> dict[int, str]:
+    """
+    Read the file.
+
+    @raise ValueError: It holds something else.
+    """
+    known = json.loads(data)
+    if not isinstance(known, dict) or not all(isinstance(folder_id, str) for folder_id in known.values()):
+        raise ValueError("no folder ids by store id")
+    return {int(store): folder_id for store, folder_id in known.items()}

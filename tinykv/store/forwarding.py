@@ -24,7 +24,6 @@ from tinykv.errors import Damaged
 from tinykv.interfaces import IForwardAnswer, Outcome
 from tinykv.redis.forwarded import (
     REFUSED,
-    REPLY,
     WAITS,
     Result,
     decode_batch,
