@@ -18,10 +18,10 @@ from tinykv.region.snapshot import InstallMark, install_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.check import check_folder
 from tinykv.storage.checksum import row_checksum
-from tinykv.storage.connection import connect_writer
+from tinykv.storage.connection import PAGE_BYTES, connect_writer
 from tinykv.storage.data import DataStore
 from tinykv.storage.errors import BadSnapshot, CorruptFile, DiskFull, StorageError
-from tinykv.storage.snapshot_install import Installation, marks
+from tinykv.storage.snapshot_install import Installation, marks, room_of
 from tinykv.storage.writers import LogBatch
 
 
@@ -203,6 +203,27 @@ class InstallTests(InstallCase):
             change()
             self.assertRaises(AssertionError, self.store.rows.replaced, 1, b"r", b"s")
             self.store.lose_memory()
+
+
+class RoomTests(SynchronousTestCase):
+    """
+    What rows take on disk is known before.
+    """
+
+    def test_it_is_enough(self) -> None:
+        for length in (20, 200, 900, 990, 1010, 2000, 4000, 9000):
+            store = LocalStore(self.mktemp())
+            store.hurry()
+            before = os.stat(store.folder.data_path).st_size
+            for number in range(400):
+                store.rows.put("data", b"%06d" % number, bytes(length))
+            flush(store, 1)
+            store.close()
+            taken = os.stat(store.folder.data_path).st_size - before
+            room = room_of([b"%06d" % number if part else bytes(length) for number in range(400) for part in (1, 0)])
+            # Some pages are for the tables themselves.
+            self.assertLess(taken, room + 20 * PAGE_BYTES, length)
+            self.assertLess(room, 3 * taken + 20 * PAGE_BYTES, length)
 
 
 class RefusalTests(InstallCase):

@@ -17,6 +17,7 @@ from typing import Any, Final
 from tinykv.errors import Damaged
 from tinykv.region.snapshot import MARKS, InstallMark, install_key, marked_region, own_ranges
 from tinykv.region.state import apply_key
+from tinykv.storage.connection import PAGE_BYTES
 from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS, DataStore
 from tinykv.storage.errors import BadSnapshot, CorruptFile
 from tinykv.storage.reader import Reader
@@ -32,6 +33,8 @@ DELETE_ROWS: Final = 5000
 STEP_BYTES: Final = 2 * 1024 * 1024
 
 _MARKS_MAX: Final = 1_000_000
+#: Bytes of a row from which on SQLite gives it pages of its own: a quarter of a page, less what it writes beside.
+_SHARED_BYTES: Final = PAGE_BYTES // 4 - 32
 
 
 class Installation:
@@ -99,9 +102,11 @@ class Installation:
             raise BadSnapshot(f"{self._path}: this is a snapshot of region {head.region}, not of region {self.region}")
         rows = [(family, head.start, head.end) for family in FAMILIES if family != "region"]
         self._ranges = [*rows, *(("region", start, end) for start, end in own_ranges())]
-        for _ in self._portions(reader):
+        needed = self._room_bytes
+        for portion in self._portions(reader):
+            needed += sum(room_of(items) for _, items in portion)
             yield
-        self._want_room(reader)
+        self._want_room(needed)
         yield
         self._mark()
         yield
@@ -148,11 +153,9 @@ class Installation:
     def _owns(self, family: str, key: bytes) -> bool:
         return any(family == name and start <= key < end for name, start, end in self._ranges)
 
-    def _want_room(self, reader: SnapshotReader) -> None:
-        """See that the rows will find room: for a page in four kept free, and for the write-ahead log."""
-        assert self.head is not None
+    def _want_room(self, needed: int) -> None:
+        """See that the rows will find room."""
         rows = Reader(self._store.path, self._store.connection)
-        needed = reader.size * 3 // 2 + self._room_bytes
         folder = os.path.dirname(self._store.path) or "."
         reusable = rows.reusable_bytes()
         if free_bytes(folder) + reusable < needed:
@@ -226,6 +229,16 @@ class Installation:
             for family, start, end in ranges
             for name, first, last in self._ranges
         )
+
+
+def room_of(items: list[bytes]) -> int:
+    """
+    @return: about the bytes of data.db that rows will take, at most, from the strings of their frame.
+    """
+    strings = iter(items)
+    sizes = (len(first) + len(second) for first, second in zip(strings, strings, strict=False))
+    # What fits within a page shares it with others, but pages may be a third empty; the rest has pages of its own.
+    return sum(size * 3 // 2 if size < _SHARED_BYTES else size + PAGE_BYTES for size in sizes)
 
 
 def marks(connection: sqlite3.Connection, data_path: str) -> list[tuple[int, InstallMark]]:
