@@ -287,11 +287,6 @@ class StoreConfig:
         """By how much two hosts' clocks may differ in how long they take a lease to be, some election_ticks
         long. If they run apart faster, a read under read_mode = lease can miss the newest write.""",
     )
-    max_clock_offset: float = _option(
-        "replication", kinds.duration(0.001, 3600), 0.5,
-        """A leader whose clock is further than this from the middle of the stores' clocks hands over. Expiries
-        are off by up to this much after a change of the leader; nothing else depends on it.""",
-    )
     read_mode: str = _option(
         "replication", kinds.choice("lease", "readindex", "local"), "lease",
         """How reads know that they see every write answered before. lease: the leader answers by itself while its

@@ -111,6 +111,7 @@ class IRegionHost(Interface):
     start_id: int = Attribute("Names this run of the store.")
     execution: Execution = Attribute("The commands at work on the data.")
     table_bytes: int = Attribute("Memory of changes that aren't in data.db yet.")
+    replaced: Callable[[], None] = Attribute("Called when a snapshot has taken the place of all data.")
 
     def submit(operation: Operation) -> None:
         """

@@ -226,7 +226,7 @@ class Hosted:
             family: [
                 (key, row if isinstance(row, bytes) else row.encode())
                 for key, row in rows.scan(family, b"", b"\xff" * 8)
-                if not key.startswith(b"apply")
+                if not key.startswith((b"apply", b"descriptor"))
             ]
             for family in ("data", "region")
         }

@@ -236,8 +236,9 @@ class Execution:
             if waiter is not None:
                 self.waiters.remove(waiter)
                 if arguments[4] != b"gone":
-                    reply = _UNBLOCKED if arguments[4] == b"error" else waiter.timed_out
-                    waiter.client.answer(origin[2], reply)
+                    # Of one that came with a snapshot the reply isn't known; no value is what it comes down to.
+                    nothing = waiter.timed_out or replies.nil_array(waiter.client.proto)
+                    waiter.client.answer(origin[2], _UNBLOCKED if arguments[4] == b"error" else nothing)
         elif name == b"checksum":
             self.summing(arguments[1])
         else:

@@ -34,6 +34,7 @@ from tinykv.server.routes import CONNECTION, READS_MANY, TIMED_OF, Route, Routes
 from tinykv.server.session import Session
 
 _TOO_MANY = replies.error(b"ERR max number of clients reached")
+_REPLACED = replies.error(b"TIMEOUT the store was behind and took over a snapshot; outcome unknown")
 _INTERNAL_ERROR = replies.error(b"ERR internal error: the log of the store has the details")
 
 #: How often the front looks at the clock: for idle clients, and for rates.
@@ -132,6 +133,7 @@ class Front:
         self.errors = ErrorCounts()
         host.execution.refused = self.refused
         host.execution.waiting_client = self._waiting_client
+        host.replaced = self.look_at_waiters
         self.accepted = 0
         self.rejected = 0
         self.failed_auths = 0
@@ -281,6 +283,16 @@ class Front:
         """Give the client that waits with a request, or nobody."""
         session = self.sessions.get(client_id)
         return NOBODY if session is None or session.waiting != number else _Waiting(session)
+
+    def look_at_waiters(self) -> None:
+        """After the data was replaced: tell clients that don't wait in it any more that nobody knows what they got."""
+        waiters = self.host.execution.waiters
+        for session in list(self.sessions.values()):
+            number = session.waiting
+            if number is not None and waiters.find((self.host.start_id, session.client_id, number)) is None:
+                # Should it become a waiter after all, nothing is to be popped for it.
+                self.wake(session, b"gone")
+                session.answer(number, _REPLACED)
 
     def waits_no_more(self, session: Outbound) -> None:
         """Learn that a client was answered or has left."""

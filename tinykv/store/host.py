@@ -15,7 +15,7 @@ together with the apply state as of that moment, and written to data.db in one t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import chain
 from math import inf
 from random import Random
@@ -75,6 +75,8 @@ _TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing w
 FLUSH_SECONDS = 30.0
 #: Expired keys whose deletion is proposed at a time.
 EXPIRY_BATCH = 200
+#: Random bits in the name of a run.
+START_BITS = 47
 #: Entries that a follower keeps behind what is in its data.db, for a follower that it may have to lead.
 KEPT_ENTRIES = 10_000
 #: What a READ operation carries whose client has nothing else under way.
@@ -89,6 +91,16 @@ LAG_MS = 10
 
 def _nothing() -> None:
     """Nothing is to be done, or there's nothing."""
+
+
+def new_start_id(store: int, random: Random) -> int:
+    """Give a name to a run of a store, by which it's known whose it is."""
+    return store << START_BITS | random.getrandbits(START_BITS)
+
+
+def store_of(start_id: int) -> int:
+    """Say which store's run has this name."""
+    return start_id >> START_BITS
 
 
 def _no_snapshots(snapshot: SnapshotMeta) -> str:
@@ -183,6 +195,8 @@ class RegionHost:
         hz: int = 10,
         durations: Durations,
         log_entries_max: int = 1_000_000,
+        log_bytes_max: int = 1 << 30,
+        read_mode: str = "lease",
         command_bytes_max: int = COMMAND_BYTES_MAX,
     ) -> None:
         """
@@ -215,6 +229,8 @@ class RegionHost:
         self.arrived: Callable[[SnapshotMeta], str] = _no_snapshots
         #: Called when a snapshot was installed, so that waiters may have gone without a word.
         self.replaced: Callable[[], None] = _nothing
+        #: Names the stores that haven't been reached for so long that whoever waits there is taken for gone.
+        self.lost_stores: Callable[[], Collection[int]] = tuple
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
         self.log_needed: Callable[[], int | None] = _nothing
         #: The snapshot that is to take the place of all that there is, and whom to tell when it has.
@@ -237,6 +253,12 @@ class RegionHost:
         self._hz = hz
         self._durations = durations
         self._log_entries_max = log_entries_max
+        self._log_bytes_max = log_bytes_max
+        self._log_bytes = 0
+        #: At each flush: the index that it covers, and how many bytes of entries had been applied.
+        self._log_marks: deque[tuple[int, int]] = deque()
+        self._local_reads = read_mode == "local"
+        self._trusts_lease = read_mode == "lease"
         self._command_bytes_max = command_bytes_max
         self._pending: list[Operation] = []
         self._batches: deque[Batch] = deque()
@@ -266,10 +288,14 @@ class RegionHost:
     def start(self) -> None:
         """Take part in the group; clients are answered from when it's known who leads."""
         self.replica.start(self)
-        gone = {waiter.origin[0] for waiter in self.execution.waiters}
-        for start_id in sorted(gone):
-            self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
+        self._let_waiters_go(frozenset((store_of(self.start_id),)))
         self._tick()
+
+    def _let_waiters_go(self, stores: Collection[int]) -> None:
+        """Propose that whoever waited at earlier runs of some stores has gone."""
+        gone = {waiter.origin[0] for waiter in self.execution.waiters if store_of(waiter.origin[0]) in stores}
+        for start_id in sorted(gone - {self.start_id}):
+            self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
 
     def close(self) -> Deferred[None]:
         """
@@ -335,6 +361,8 @@ class RegionHost:
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
+        if self._local_reads and not pacer.paused and self._installing is None:
+            return self._read_locally(client, number, db, spec, arguments)
         if not self.ready or pacer.paused or self._entries or not self._holds_lease():
             self.submit((READ, client, number, db, spec, arguments, FRESH))
             return None
@@ -356,6 +384,18 @@ class RegionHost:
         self._expire(reply)
         self.submit((READ, client, number, db, spec, arguments, FRESH))
         return None
+
+    def _read_locally(
+        self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]
+    ) -> bytes | None:
+        """Run a read on what is applied here, which may be old; what has expired by region time is absent."""
+        try:
+            reply = self.execution.read(client, db, spec, arguments, self.execution.time)
+        except (Fault, MemoryError, OSError) as problem:
+            self.fail(problem)
+            return None
+        assert isinstance(reply, bytes), "by region time nothing is left to be decided"
+        return reply
 
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Say why a command can't be taken now; where another store leads, that one says it."""
@@ -521,7 +561,7 @@ class RegionHost:
     def _holds_lease(self) -> bool:
         """Say if reads may be answered now from what is applied; the clock is looked at after they came (R18)."""
         end = self.replica.lease_end
-        return end == inf or self._uptime() < end
+        return end == inf or (self._trusts_lease and self._uptime() < end)
 
     def readable(self, context: object, index: int) -> None:
         """Learn that reads may be answered when what is at an index has been applied."""
@@ -632,6 +672,7 @@ class RegionHost:
             elif entry.data:
                 execution.begin_entry(*decode_header(entry.data))
                 self._run_all(decode_records(entry.data, HEADER_BYTES, execution.table))
+        self._log_bytes += len(entry.data)
         self.applied = entry.index
         self.applied_term = entry.term
         self.replica.applied_to(entry.index)
@@ -731,6 +772,10 @@ class RegionHost:
         self._ticking = self._clock.callLater(1 / self._hz, self._tick)
         self._look_for_stall()
         self._look_for_busy()
+        if self.ready and self.execution.waiters:
+            lost = self.lost_stores()
+            if lost:
+                self._let_waiters_go(lost)
         self._keep_cache()
         if not self._expiring:
             self._look_for_due()
@@ -866,6 +911,7 @@ class RegionHost:
                 self._flush_due.cancel()
             self._flush_due = None
         state = ApplyState(self.applied, self.applied_term, self.execution.time, self.keyspace.sequence)
+        self._log_marks.append((self.applied, self._log_bytes))
         self.rows.put("region", apply_key(self._region), state.encode())
         if self.rows.get("region", descriptor_key(self._region)) is None:
             # As it was from the beginning; a snapshot carries it.
@@ -941,12 +987,21 @@ class RegionHost:
 
     def _install(self) -> None:
         """Begin, now that nothing is being applied: what is older goes to data.db before (R10)."""
+        again: list[Operation] = []
         for batch in self._batches:
             # It may be contained in the snapshot, or replaced: nobody can tell any more (R2).
             for operation in batch.operations:
-                self._give_up(operation, _UNDECIDED)
+                kind, client, *_ = operation
+                if kind >= READ or (kind == INTERNAL and client is NOBODY):
+                    # To do it again changes nothing, and a step of the front's was never begun.
+                    again.append(operation)
+                else:
+                    self._give_up(operation, _UNDECIDED)
+        for _, operations in self._readable:
+            again += operations
         self._batches.clear()
         self._readable.clear()
+        self._give_back(again)
         self._answered()
         self.flush_all(self._install_file)
 
@@ -993,6 +1048,14 @@ class RegionHost:
         self._apply()
         self._maybe_closed()
 
+    def _log_bytes_begin(self) -> int:
+        """Name the last index at a flush before which entries lie that are too many bytes to be kept."""
+        marks = self._log_marks
+        begin = 0
+        while marks and self._log_bytes - marks[0][1] > self._log_bytes_max:
+            begin = marks.popleft()[0]
+        return begin
+
     def _cut_log(self, state: ApplyState) -> None:
         """
         Cut the log behind what is in data.db; what a slow follower still needs stays, within the limit.
@@ -1004,7 +1067,7 @@ class RegionHost:
         others = [progress.match for peer, progress in group.progress().items() if peer != group.peer]
         if group.membership.voters != (group.peer,):
             behind = min(others) if group.leads else index - KEPT_ENTRIES
-            index = min(index, max(behind, index - self._log_entries_max))
+            index = min(index, max(behind, index - self._log_entries_max, self._log_bytes_begin()))
         needed = self.log_needed()
         if needed is not None:
             index = min(index, needed)

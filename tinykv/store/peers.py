@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -23,6 +24,10 @@ from tinykv.store.snapshots import Snapshots
 _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
 
 
+#: Clients that wait at a store which hasn't been reached for so long are taken for gone, in seconds.
+LOST_SECONDS = 20.0
+
+
 @implementer(IPeerHandler)
 class Peers:
     """
@@ -36,10 +41,13 @@ class Peers:
 
     log = Logger()
 
-    def __init__(self, region: int, peering: IPeering) -> None:
+    def __init__(self, region: int, peering: IPeering, clock: IReactorTime) -> None:
         self.strays = 0
         self._region = region
         self._peering = peering
+        self._clock = clock
+        #: Since when each store that isn't reached isn't.
+        self._down: dict[int, float] = {}
         self._host: RegionHost | None = None
         self._receiver: Receiver | None = None
         self._snapshots: Snapshots | None = None
@@ -54,6 +62,7 @@ class Peers:
         self._receiver = receiver
         self._snapshots = snapshots
         host.arrived = self._take
+        host.lost_stores = self.lost
 
     def store_of(self, peer: int) -> int | None:
         """Name the store of a peer, as far as it's known."""
@@ -138,12 +147,19 @@ class Peers:
         """Nothing is pushed yet."""
         self.strays += 1
 
+    def lost(self) -> list[int]:
+        """Name the stores that haven't been reached for long."""
+        late = self._clock.seconds() - LOST_SECONDS
+        return [store for store, since in self._down.items() if since < late]
+
     def link_up(self, store_id: int) -> None:
         """Learn that a store is there."""
+        self._down.pop(store_id, None)
         self.log.info("store {store} is reached", store=store_id)
 
     def link_down(self, store_id: int) -> None:
         """Learn that a store isn't there."""
+        self._down.setdefault(store_id, self._clock.seconds())
         self.log.warn("store {store} isn't reached any more", store=store_id)
 
     def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:

@@ -72,7 +72,7 @@ class Cluster:
             entropy=os.urandom,
             random=Random(),
         )
-        self.peers = Peers(region, self.peering)
+        self.peers = Peers(region, self.peering, reactor)
         self.peering.handle(self.peers)
 
     def _dial(self, address: str) -> IStreamClientEndpoint:

@@ -46,7 +46,7 @@ from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
-from tinykv.store.host import RegionHost
+from tinykv.store.host import RegionHost, new_start_id
 from tinykv.store.recovery import peer_of, recover
 from tinykv.store.replica import Replica
 from tinykv.tap.cluster import Cluster, cluster_id_of
@@ -179,7 +179,7 @@ class StoreService(Service):
         self.execution = execution = Execution(
             keyspace,
             table,
-            start_id=random.getrandbits(63),
+            start_id=new_start_id(config.store_id, random),
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
@@ -247,6 +247,8 @@ class StoreService(Service):
             expiry_effort=config.active_expire_effort,
             hz=config.hz,
             log_entries_max=config.log_entries_max,
+            log_bytes_max=config.log_bytes_max,
+            read_mode=config.read_mode,
             durations=self.metrics,
         )
         if cluster is not None:
@@ -424,8 +426,8 @@ class StoreService(Service):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
-        if not self.host.ready:
-            return "starting"
+        if not self.host.group.leader_id:
+            return "starting" if self.cluster is None else "no store leads: a majority isn't reached"
         if self.host.stalled:
             return "the disk does not answer: writes are refused"
         return "disk nearly full: growing writes are refused" if self.host.growing_refused else None
