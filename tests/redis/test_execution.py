@@ -347,6 +347,7 @@ class ServingTests(SynchronousTestCase):
         self.assertTrue(self.first.blocked)
         self.assertEqual(self.region.image()["data"], before)
         self.assertEqual(self.region.keyspace.databases[0].keys, 2)
+        self.assertEqual(self.region.keyspace.expired_keys, 0)
 
     def test_gone(self) -> None:
         """Who has gone isn't served, and isn't answered."""

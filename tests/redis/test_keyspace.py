@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 from hypothesis import given
@@ -34,6 +36,35 @@ MANY = 300
 
 #: key -> (what it holds, expiry).
 Model = dict[bytes, tuple[bytes | dict[bytes, bytes] | list[bytes], int]]
+
+
+class Told:
+    """Chance that goes by a list."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = iter(numbers)
+
+    def random(self) -> float:
+        """Give the next number."""
+        return next(self.numbers)
+
+
+class CountingRows:
+    """
+    Rows to be scanned only.
+
+    @ivar given: How many were given.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+        self.given = 0
+
+    def scan(self, family: str, start: bytes, end: bytes) -> Iterator[tuple[bytes, Any]]:
+        """Give rows, and count them."""
+        for row in self._rows.scan(family, start, end):
+            self.given += 1
+            yield row
 
 
 class InMemory:
@@ -586,7 +617,7 @@ class DatabaseTests(SynchronousTestCase):
         self.keyspace.commit()
         self.assertFalse(entries & self.stack.expiries())
 
-    def test_key_at(self) -> None:
+    def test_random_key(self) -> None:
         """Every rank has its key, in row order."""
         names = [b"k%d" % number for number in range(200)] + [b"{x}%d" % number for number in range(30)]
         self.begin()
@@ -595,8 +626,28 @@ class DatabaseTests(SynchronousTestCase):
         self.keyspace.commit()
         ordered = [key for _, _, key, _ in self.db.rows_from(0, 0)]
         self.assertEqual(sorted(ordered), sorted(names))
-        self.assertEqual([self.db.key_at(rank) for rank in range(len(names))], ordered)
-        self.assertIsNone(self.db.key_at(len(names)))
+        count = len(names)
+        self.assertEqual([self.db.random_key(Told((rank + 0.5) / count)) for rank in range(count)], ordered)
+
+    def test_random_key_of_a_full_slot(self) -> None:
+        """With many keys in a slot few rows are read, round its end too, and each key has its chance."""
+        count = 1001
+        self.begin()
+        for number in range(count):
+            self.db.set_string(b"{x}%d" % number, b"")
+        self.db.set_string(b"other", b"")
+        self.keyspace.commit()
+        counting = CountingRows(self.stack.rows)
+        self.keyspace.rows = counting
+        random = Random(1)
+        found = Counter(self.db.random_key(random) for _ in range(20 * count))
+        self.assertLessEqual(counting.given, 20 * count * 17)
+        self.assertEqual(len(found), count + 1)
+        self.assertLess(max(found.values()), 20 * 5)
+        ordered = [key for _, _, key, _ in self.db.rows_from(0, 0) if key != b"other"]
+        # In the middle of the slot's keys; from its last place on, whence it goes on at the first one.
+        last = [self.db.random_key(Told(0.5, 1 - 2**-40, place / 16)) for place in range(16)]
+        self.assertEqual(last, ordered[:16])
 
 
 class KeyspaceTests(SynchronousTestCase):

@@ -13,7 +13,6 @@ from tinykv.redis.context import Context
 from tinykv.redis.glob import Glob
 from tinykv.redis.keyspace import Database, Live
 from tinykv.redis.numbers import parse_int64
-from tinykv.redis.sampling import pick
 from tinykv.redis.spec import READ, WRITE, command
 from tinykv.redis.value import Encodable, Value, row_expires, row_type, string_body
 from tinykv.resp import replies
@@ -279,7 +278,7 @@ def flushall(ctx: Context, args: list[bytes]) -> bytes:
 @command("randomkey", READ)
 def randomkey(ctx: Context, args: list[bytes]) -> bytes:
     """
-    Give a key by chance: a rank in row order.
+    Give a key by chance.
 
     @see: U{https://redis.io/commands/randomkey/}
     """
@@ -287,8 +286,8 @@ def randomkey(ctx: Context, args: list[bytes]) -> bytes:
     for _ in range(_PICKS):
         if not db.keys:
             return replies.nil(ctx.proto)
-        key = db.key_at(pick(ctx.random, db.keys))
-        if key is not None and db.get(key) is not None:
+        key = db.random_key(ctx.random)
+        if db.get(key) is not None:
             return replies.bulk(key)
     # Nearly all have expired and wait to be deleted; one may still be alive.
     for _, _, key, row in db.rows_from(0, 0):

@@ -15,7 +15,7 @@ its commit, as Redis never keeps an empty collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from struct import Struct
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +36,7 @@ from tinykv.keys import (
     slot_of,
 )
 from tinykv.redis.idleness import Idleness
+from tinykv.redis.sampling import Chance, pick
 from tinykv.redis.settings import Settings
 from tinykv.redis.tree import Node, decode_node
 from tinykv.redis.value import (
@@ -61,6 +62,10 @@ _COUNTS = Struct(">QQ")
 _DROP_SLICE = 4000
 #: How many slots are counted together.
 _BLOCK = 128
+#: Up to so many keys of a slot are counted through to find one by its rank.
+_RANKED = 1000
+#: How many keys behind a place by chance are chosen from, so that one behind a wide gap isn't chosen much more often.
+_PICKED_FROM = 16
 
 
 class Rows(Protocol):
@@ -255,7 +260,8 @@ class Database:
         keyspace = self.keyspace
         if keyspace.writing:
             self.delete(key)
-            keyspace.expired_keys += 1
+            keyspace.count_expired(1)
+            keyspace.undo.append((keyspace.count_expired, (-1,)))
         elif expires > keyspace.region_time:
             keyspace.noticed.append((self, key))
         else:
@@ -454,22 +460,35 @@ class Database:
                     if slot in counters:
                         yield slot
 
-    def key_at(self, rank: int) -> bytes | None:
-        """Give the key with this rank in row order (0 is the first); None past the end."""
+    def random_key(self, random: Chance) -> bytes:
+        """
+        Give a key by chance, one that has expired maybe; there has to be one.
+
+        It's a rank in row order; but in a slot with many keys, where finding a rank would mean to read half of them,
+        it's one of the first rows from a place by chance: so each has about the same chance, though not exactly.
+        """
+        rank = pick(random, self.keys)
         first = 0
         for held in self._blocks:
             if rank < held:
                 break
             rank -= held
             first += _BLOCK
+        scan = self.keyspace.rows.scan
         for slot in self._slots(first):
             held = self.counters[slot].keys
-            if rank < held:
-                start, end = meta_range(slot, self.number)
-                for row_key, _ in islice(self.keyspace.rows.scan("data", start, end), rank, rank + 1):
-                    return row_key[META_KEY_OFFSET:]
-            rank -= held
-        return None
+            if rank >= held:
+                rank -= held
+                continue
+            start, end = meta_range(slot, self.number)
+            if held > _RANKED:
+                middle, _ = meta_range(slot, self.number, pick(random, 1 << 32))
+                rows = list(islice(chain(scan("data", middle, end), scan("data", start, middle)), _PICKED_FROM))
+                rank = pick(random, len(rows))
+            else:
+                rows = list(islice(scan("data", start, end), rank + 1))
+            return rows[rank][0][META_KEY_OFFSET:]
+        raise AssertionError("as many keys as the counters say")
 
 
 class NodeCache:
@@ -662,6 +681,10 @@ class Keyspace:
         self.touched.clear()
         self.dead.clear()
         self.swapped.clear()
+
+    def count_expired(self, keys: int) -> None:
+        """Count keys that were deleted because their time was over."""
+        self.expired_keys += keys
 
     def cold(self, index: int, keys: Iterable[bytes]) -> list[bytes]:
         """Give the row keys of those keys whose values aren't in memory, or don't exist, as far as one look tells."""
