@@ -99,16 +99,16 @@ class BlockingClient:
     (as a list: members may be of any type), L{ReplyError}.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(_TIMEOUT_SECONDS)
+    def __init__(self, connection: socket.socket, timeout: float = _TIMEOUT_SECONDS) -> None:
+        connection.settimeout(timeout)
         self._socket = connection
         self._stream: IO[bytes] = connection.makefile("rb")
         self._read: list[bytes] = []
 
     @classmethod
-    def tcp(cls, host: str, port: int) -> BlockingClient:
+    def tcp(cls, host: str, port: int, timeout: float = _TIMEOUT_SECONDS) -> BlockingClient:
         """Connect to a port."""
-        return cls(socket.create_connection((host, port), _TIMEOUT_SECONDS))
+        return cls(socket.create_connection((host, port), timeout), timeout)
 
     @classmethod
     def unix(cls, path: str) -> BlockingClient:

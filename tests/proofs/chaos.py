@@ -1,0 +1,429 @@
+"""
+C{make proof-chaos}: three real stores keep their promise while they're killed, stopped and cut off.
+
+Twenty clients, each at any of three daemons (C{twistd tinykv}) and at another one when its connection breaks, do what
+clients do for 60 s, one request after another: strings, counters, lists, sets, hashes, expiries, MULTI, WATCH and
+blocking pops, on a few groups of keys. Every two seconds something happens to a store: kill -9 and another start,
+SIGSTOP for 3 s, and, where the system lets each store have a network namespace of its own, a network that is cut, in
+both directions or one, or slow. Then all is well again, and
+
+- the history of all that clients asked for and were told is linearizable (L{tinykv.testing.linearizability}): there is
+  one order of all requests, in which each reply is what a single copy of the data would have said. What was
+  acknowledged is in it, and was read again at the end; what was answered with an error that says so isn't; of what
+  nobody knows, each may be in it, once;
+- no store has ended by itself;
+- the leader is killed some more times, with nothing else going on and default settings: how long until a write is
+  acknowledged that was asked for after that?
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from threading import Event, Lock, Thread
+from typing import Any
+
+from tests.proofs.report import Figures, Run, options, prose
+from tests.redis_server import BlockingClient, ReplyError
+from tests.system.stores import Loopback, Namespaces, Stores, namespaces_work
+from tinykv.testing.history import History
+from tinykv.testing.redis_model import Exec, RedisModel, Watch
+from tinykv.testing.redis_space import Failed
+from tinykv.testing.simulation.scenario import judge
+from tinykv.testing.simulation.workload import NOTHING_DONE, UNKNOWN, Mix, Requests
+
+CLIENTS = 20
+STORES = 3
+#: Of one unit, in seconds.
+LOAD_SECONDS = 60.0
+FAULT_SECONDS = 2.0
+#: Kills of the leader with nothing else going on, in each unit, and the time for each, in seconds.
+KILLS = 4
+KILL_SECONDS = 6.0
+#: How long a client waits for a reply, in seconds.
+PATIENCE = 8.0
+#: The mean time between a reply and the next request, in seconds.
+PAUSE = 0.04
+#: The clocks of the stores are one, but a request is timed by threads that wait for one another.
+SLACK_US = 50_000
+#: Steps of the search for an order, for keys that belong together.
+STEPS_MAX = 20_000_000
+UNITS = 5
+SECONDS = 900.0
+
+WRITES = frozenset((b"SET", b"INCR", b"APPEND", b"LPUSH", b"RPUSH", b"SADD", b"HSET", b"MSET", b"GETSET"))
+MIX = Mix(
+    groups=24,
+    weights={
+        "read": 20,
+        "write": 20,
+        "increment": 12,
+        "append": 8,
+        "delete": 4,
+        "expire": 4,
+        "lists": 14,
+        "sets": 5,
+        "hashes": 5,
+        "many": 4,
+        "transaction": 6,
+        "watch": 6,
+        "block": 6,
+    },
+)
+
+
+class Book:
+    """
+    The history, as threads write it.
+
+    @ivar written: When a write was acknowledged: (called, returned), in seconds of the monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.written: list[tuple[float, float]] = []
+        self.unknown = 0
+        self.nothing_done = 0
+        self.replies = 0
+        self._lock = Lock()
+        self._names = CLIENTS
+
+    def call(self, client: int, request: Any) -> int:
+        """Note a request that is about to leave."""
+        with self._lock:
+            return self.history.call(client, time.monotonic_ns() // 1000, request)
+
+    def reply(self, number: int, output: Any, called: float | None) -> None:
+        """Note a reply; C{called} is when the request left, if it's a write."""
+        now = time.monotonic_ns()
+        with self._lock:
+            self.replies += 1
+            self.history.reply(number, now // 1000, output)
+            if called is not None:
+                self.written.append((called, now / 1e9))
+
+    def drop(self, number: int) -> None:
+        """Note that a request did nothing."""
+        with self._lock:
+            self.nothing_done += 1
+            self.history.drop(number)
+
+    def lost(self) -> int:
+        """Note that nobody knows what became of a request, and give the client that follows its name."""
+        with self._lock:
+            self.unknown += 1
+            self._names += 1
+            return self._names
+
+
+class Client:
+    """
+    One client: it asks for one thing after another, at one store after another.
+
+    A watch is asked for on its own; everything of a transaction leaves together.
+    """
+
+    def __init__(self, number: int, stores: Stores, book: Book, random: Random) -> None:
+        self._name = number
+        self._stores = stores
+        self._book = book
+        self._random = random
+        self._requests = Requests(random, MIX, number)
+        self._connection: BlockingClient | None = None
+        self._watch: Watch | None = None
+
+    def work(self, end: Event) -> None:
+        """Ask until the end."""
+        while not end.is_set():
+            if self._connection is None and not self._connect():
+                time.sleep(0.05)
+                continue
+            request = self._requests.next() if self._watch is None else self._requests.watched(self._watch)
+            self.ask(request)
+            time.sleep(self._random.expovariate(1 / PAUSE))
+        self.leave()
+
+    def _connect(self) -> bool:
+        self._watch = None
+        try:
+            self._connection = self._stores.connect(self._random.randrange(STORES), PATIENCE)
+        except OSError:
+            return False
+        return True
+
+    def read_all(self) -> None:
+        """Read every key there may be, in the end."""
+        for key in (b"g%d%b" % (group, name) for group in range(MIX.groups) for name in (b"s", b"t", b"n")):
+            self._insist((b"GET", key))
+        for key in (b"g%d%b" % (group, name) for group in range(MIX.groups) for name in (b"l", b"m")):
+            self._insist((b"LRANGE", key, b"0", b"-1"))
+        for group in range(MIX.groups):
+            self._insist((b"SMEMBERS", b"g%dz" % group))
+            self._insist((b"HGET", b"g%dh" % group, b"f"))
+
+    def _insist(self, request: Any) -> None:
+        deadline = time.monotonic() + 30
+        while not ((self._connection is not None or self._connect()) and self.ask(request)):
+            assert time.monotonic() < deadline, "the stores don't answer although all is well"
+            time.sleep(0.1)
+
+    def ask(self, request: Any) -> bool:
+        """Ask for something; say if there was a reply."""
+        book = self._book
+        self._watch = None
+        connection = self._connection
+        assert connection is not None
+        number = book.call(self._name, request)
+        called = time.monotonic() if _writes(request) else None
+        try:
+            output = _send(connection, request)
+        except (OSError, ConnectionError):
+            self._name = book.lost()
+            self.leave()
+            return False
+        code = output.code if isinstance(output, Failed) else b""
+        if code in UNKNOWN:
+            self._name = book.lost()
+            self.leave()
+            return False
+        if code in NOTHING_DONE:
+            book.drop(number)
+            return False
+        book.reply(number, output, called if not isinstance(output, Failed) and output is not None else None)
+        if isinstance(request, Watch):
+            self._watch = request
+        return True
+
+    def leave(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _writes(request: Any) -> bool:
+    return isinstance(request, tuple) and request[0] in WRITES
+
+
+def _send(connection: BlockingClient, request: Any) -> Any:
+    """Send a request of the model's, and give its reply as the model understands it."""
+    if isinstance(request, Watch):
+        return _output(connection.attempt("WATCH", *request.keys))
+    if isinstance(request, Exec):
+        return _output(connection.pipeline([[b"MULTI"], *request.commands, [b"EXEC"]])[-1])
+    return _output(connection.attempt(*request))
+
+
+def _output(reply: Any) -> Any:
+    if isinstance(reply, ReplyError):
+        return Failed(reply.wire.split(b" ", 1)[0])
+    return tuple(map(_output, reply)) if isinstance(reply, list) else reply
+
+
+class Chaos:
+    """
+    Does to the stores what can happen to them.
+
+    @ivar figures: What was done, how often.
+    @ivar events: The same with the time, for whoever has to find out.
+    """
+
+    def __init__(self, stores: Stores, random: Random) -> None:
+        self.figures: Figures = {}
+        self.events: list[tuple[float, str]] = []
+        self._stores = stores
+        self._random = random
+        #: What is the matter now: until when, and how it ends.
+        self._faults: list[tuple[float, ExitStack]] = []
+        self._sick: set[int] = set()
+
+    def go_on(self, until: float) -> None:
+        """Do something every now and then, until it's time to stop."""
+        following = time.monotonic() + FAULT_SECONDS
+        while time.monotonic() < until:
+            time.sleep(0.05)
+            self._mend(time.monotonic())
+            if time.monotonic() >= following:
+                following += FAULT_SECONDS
+                self._hurt()
+        self.mend_all()
+
+    def mend_all(self) -> None:
+        """Let all be well."""
+        self._mend(float("inf"))
+        for place in range(STORES):
+            self._stores.wait_for(place)
+
+    def _mend(self, now: float) -> None:
+        for fault in [fault for fault in self._faults if fault[0] <= now]:
+            self._faults.remove(fault)
+            fault[1].close()
+
+    def _hurt(self) -> None:
+        random = self._random
+        place = self._stores.leader if random.random() < 0.6 else random.randrange(STORES)
+        well = [place for place in range(STORES) if place not in self._sick]
+        if place not in well:
+            if not well:
+                return
+            place = random.choice(well)
+        kinds: list[tuple[str, float, Callable[[int], AbstractContextManager[None]]]] = [
+            ("kill -9", random.choice((0.0, 0.5, 1.5)), self._killed),
+            ("kill -9", random.choice((0.0, 0.5, 1.5)), self._killed),
+            ("SIGSTOP", 3.0, self._stopped),
+        ]
+        network = self._stores.network
+        if isinstance(network, Namespaces):
+            other = random.choice([other for other in range(STORES) if other != place])
+            kinds += [
+                ("two stores parted", random.choice((1.0, 3.0)), lambda place: network.parted([place, other])),
+                ("all stores parted", random.choice((1.0, 3.0)), lambda place: network.parted(range(STORES))),
+                ("a store unheard", random.choice((1.0, 3.0)), network.unheard),
+                ("a store unplugged", random.choice((1.0, 3.0)), network.unplugged),
+                ("a slow line", 2.5, network.slow),
+            ]
+        name, lasts, begin = random.choice(kinds)
+        self.figures[name] = self.figures.get(name, 0) + 1
+        self.events.append((time.monotonic(), f"{name} {place} for {lasts} s, leader {self._stores.leader}"))
+        stack = ExitStack()
+        stack.enter_context(self._marked(place))
+        stack.enter_context(begin(place))
+        self._faults.append((time.monotonic() + lasts, stack))
+
+    @contextmanager
+    def _marked(self, place: int) -> Iterator[None]:
+        self._sick.add(place)
+        yield
+        self._sick.discard(place)
+        self.events.append((time.monotonic(), f"{place} is well"))
+
+    @contextmanager
+    def _killed(self, place: int) -> Iterator[None]:
+        self._stores.kill(place)
+        yield
+        self._stores.start(place)
+
+    @contextmanager
+    def _stopped(self, place: int) -> Iterator[None]:
+        self._stores.signal(place, signal.SIGSTOP)
+        yield
+        self._stores.signal(place, signal.SIGCONT)
+
+
+class Unit:
+    """
+    One run: a load with faults, a load with kills of the leader alone, and what came of it.
+    """
+
+    def __init__(self, folder: Path, seed: int, *, load_seconds: float = LOAD_SECONDS, kills: int = KILLS) -> None:
+        self.folder = folder
+        self.book = Book()
+        self.chaos: Chaos | None = None
+        self._random = Random(seed)
+        self._load_seconds = load_seconds
+        self._kills = kills
+
+    def run(self) -> Figures:
+        """
+        Do it.
+
+        @raise AssertionError: A promise was broken; what there is to be looked at is in the folder.
+        """
+        network = Namespaces(STORES) if namespaces_work() else Loopback(STORES)
+        try:
+            with Stores(self.folder, network) as stores:
+                self.chaos = chaos = Chaos(stores, Random(self._random.getrandbits(32)))
+                gaps = self._load(stores, chaos)
+                auditor = Client(self.book.lost(), stores, self.book, self._random)
+                auditor.read_all()
+                auditor.leave()
+                ended = stores.ended()
+        finally:
+            network.close()
+        assert not ended, ended
+        book = self.book
+        self._keep()
+        began = time.monotonic()
+        problems, steps = judge(
+            book.history.operations, RedisModel(slack_us=SLACK_US, spurious_aborts=True), steps_max=STEPS_MAX
+        )
+        assert not problems, "\n".join(problems)
+        return {
+            "requests": len(book.history),
+            "acknowledged": book.replies,
+            "acknowledged writes of one key": len(book.written),
+            "refused with nothing done": book.nothing_done,
+            "of unknown outcome": book.unknown - 1,
+            **{f"fault: {name}": count for name, count in chaos.figures.items()},
+            "kills of the leader alone": len(gaps),
+            "longest ms without a write after them, summed over units": int(max(gaps, default=0) * 1000),
+            "ms without a write after them, sum": int(sum(gaps) * 1000),
+            "steps of the search for an order": steps,
+            "s of the search": int(time.monotonic() - began),
+        }
+
+    def _load(self, stores: Stores, chaos: Chaos) -> list[float]:
+        """Let clients ask while things happen; give how long there was no write after each kill of a leader."""
+        end = Event()
+        clients = [Client(number, stores, self.book, Random(self._random.getrandbits(32))) for number in range(CLIENTS)]
+        threads = [Thread(target=client.work, args=(end,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            chaos.go_on(time.monotonic() + self._load_seconds)
+            killed: list[float] = []
+            for _ in range(self._kills):
+                time.sleep(KILL_SECONDS / 2)
+                place = stores.leader
+                killed.append(time.monotonic())
+                chaos.events.append((killed[-1], f"leader {place} killed alone"))
+                stores.kill(place)
+                time.sleep(KILL_SECONDS / 2)
+                stores.start(place)
+                stores.wait_for(place)
+        finally:
+            end.set()
+            for thread in threads:
+                thread.join()
+        written = self.book.written
+        return [min(returned for called, returned in written if called > at) - at for at in killed]
+
+    def _keep(self) -> None:
+        """Keep the history, so that it can be looked at if it can't be explained."""
+        with (self.folder / "history.pickle").open("wb") as file:
+            pickle.dump(self.book.history.operations, file)
+        if self.chaos is not None:
+            (self.folder / "events.json").write_text(json.dumps(self.chaos.events, indent=0))
+
+
+def main(arguments: list[str]) -> None:
+    """Run the long form."""
+    units, seconds = options(arguments, units=UNITS, seconds=SECONDS)
+    proof = Run("chaos", units=units, seconds=seconds)
+
+    def unit(number: int) -> Figures:
+        folder = Path(tempfile.mkdtemp(prefix="tinykv-chaos-"))
+        try:
+            figures = Unit(folder, number).run()
+        except BaseException:
+            print(f"what is left is in {folder}", file=sys.stderr)
+            raise
+        shutil.rmtree(folder)
+        return figures
+
+    complete = proof.work(unit)
+    print(f"figures are in {proof.write('Chaos', prose(__doc__))}")
+    sys.exit(0 if complete else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
