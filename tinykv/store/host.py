@@ -291,6 +291,19 @@ class RegionHost:
         self._let_waiters_go(frozenset((store_of(self.start_id),)))
         self._tick()
 
+    def hand_over(self) -> None:
+        """Ask the voter with the longest log to lead, if this peer leads and there is another."""
+        group = self.group
+        voters = group.membership.voters
+        others = [(seen.match, peer) for peer, seen in group.progress().items() if peer != group.peer and peer in voters]
+        if not others or group.transferring:
+            return
+        try:
+            group.transfer_leader(max(others)[1])
+        except Refused as problem:
+            self.log.warn("leadership isn't handed over: {why}", why=problem)
+        self.replica.go_on()
+
     def _let_waiters_go(self, stores: Collection[int]) -> None:
         """Propose that whoever waited at earlier runs of some stores has gone."""
         gone = {waiter.origin[0] for waiter in self.execution.waiters if store_of(waiter.origin[0]) in stores}
@@ -772,6 +785,9 @@ class RegionHost:
         self._ticking = self._clock.callLater(1 / self._hz, self._tick)
         self._look_for_stall()
         self._look_for_busy()
+        if self._pending:
+            # What could not be proposed waits for what nobody tells of, such as the end of a transfer that failed.
+            self._propose_waiting()
         if self.ready and self.execution.waiters:
             lost = self.lost_stores()
             if lost:
@@ -792,6 +808,7 @@ class RegionHost:
             self.stalled = stalled
             if stalled:
                 self.log.error("the log writer has not answered for {seconds} s", seconds=self._request_timeout)
+                self.hand_over()
             else:
                 self.log.info("the log writer answers again")
         late = self._clock.seconds() - self._request_timeout

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
@@ -67,6 +67,10 @@ _UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 #: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
 EXIT_FAILED = 70
+
+#: How long a store that ends waits for another to lead, in seconds, and how often it looks meanwhile.
+_HAND_OVER_SECONDS = 1.0
+_HAND_OVER_LOOKS = 50
 
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
 #: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
@@ -354,6 +358,7 @@ class StoreService(Service):
                     mark=self.config.disk_low_mark,
                     released=released,
                 )
+                self.host.hand_over()
             elif not low and self.host.growing_refused:
                 ballast.restore()
                 self.log.info("the disk of {folder} has room again", folder=self.folder.path)
@@ -402,6 +407,7 @@ class StoreService(Service):
         self.control.stop()
         try:
             if self._failed is None:
+                await self._hand_over()
                 await self.host.close()
                 if self.cluster is not None:
                     await self.cluster.close()
@@ -414,6 +420,14 @@ class StoreService(Service):
             self.log_reader.close()
             self.folder.close()
         self.log.info("TinyKV has stopped")
+
+    async def _hand_over(self) -> None:
+        """Let another store lead before this one ends, so that clients needn't wait for an election."""
+        self.host.hand_over()
+        for _ in range(_HAND_OVER_LOOKS):
+            if not self.host.group.transferring:
+                return
+            await deferLater(self._reactor, _HAND_OVER_SECONDS / _HAND_OVER_LOOKS)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, finish what was taken, flush it, and close the folder."""
