@@ -10,6 +10,7 @@ Broken on purpose (L{tests.testing.cluster_mutants}) it shows that the checks se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import Any, Final
@@ -60,8 +61,15 @@ from tinykv.testing.simulation.workload import Done, Mix, Port, Request, Workloa
 
 REGION: Final = 1
 RAFT: Final = RaftConfig()
+#: Sizes from which each run takes one: with small ones entries travel one by one.
+APPEND_BYTES: Final = (1, 300, RAFT.max_append_bytes)
+INFLIGHT: Final = (1, RAFT.max_inflight_messages)
+APPLY_BYTES: Final = (1, RAFT.max_apply_bytes)
 #: Kinds of faults beside those that the nemesis knows.
 TRANSFER: Final = "transfer"
+BLIND_TRANSFER: Final = "blind-transfer"
+BOUNCE: Final = "bounce"
+DEAF: Final = "deaf"
 STORM: Final = "storm"
 BREAK_LINK: Final = "break-link"
 
@@ -91,6 +99,7 @@ class Variant:
 
     host = RegionHost
     execution = Execution
+    append_bytes = 0
 
     def writer(self, writer: ILogWriter, store: Store) -> ILogWriter:
         """Give the log writer that a store uses."""
@@ -359,7 +368,7 @@ class Store:
         watched = WatchedWriter(variant.writer(log_writer, self), self)
         self.group = WatchedGroup(
             self.id,
-            RAFT,
+            world.raft,
             Random(random.getrandbits(64)),
             DiskLog(disk),
             hard_state,
@@ -501,6 +510,12 @@ class World(faults.Target):
             duplication=choose((0.0, 0.02)),
             straying=choose((0.0, 0.02)),
             fifo=choose((True, False)),
+        )
+        self.raft = replace(
+            RAFT,
+            max_append_bytes=variant.append_bytes or choose(APPEND_BYTES),
+            max_inflight_messages=choose(INFLIGHT),
+            max_apply_bytes=choose(APPLY_BYTES),
         )
         self.network = Network(self.events, self.quality)
         self.streams = Streams(self.events, self.network)
@@ -665,6 +680,35 @@ class World(faults.Target):
             return  # it leads no more
         leader.replica.go_on()
 
+    def blind_transfer(self, node: str) -> bool:
+        """Hand leadership over, and let the old leader hear nothing of what the new one does with it."""
+        leader = self.leader()
+        if leader is None or leader.name == node or not self.transfer(node):
+            return False
+        self.events.after(1, f"{leader.name} doesn't hear {node}", self._cut_for_a_while, node, leader.name)
+        return True
+
+    def deaf(self, node: str) -> bool:
+        """Let a store not hear the leader, which may hear it, and whom the others hear."""
+        leader = self.leader()
+        if leader is None or leader.name == node:
+            return False
+        self._cut_for_a_while(leader.name, node)
+        if self.random.random() < 0.5:
+            self._cut_for_a_while(node, leader.name)
+        return True
+
+    def _cut_for_a_while(self, source: str, target: str) -> None:
+        self.cut(source, target)
+        self.events.after(self.random.randint(SECOND, 4 * SECOND), f"{target} hears {source}", self.heal, source, target)
+
+    def bounce(self, node: str) -> bool:
+        """Let a store end, and be there again within a lease."""
+        if not self.kill(node):
+            return False
+        self.events.after(self.random.randint(0, SECOND // 4), f"{node} is there again", self.restart, node)
+        return True
+
     def storm(self, node: str) -> bool:
         """Let the network be as bad as it gets, for a while."""
         self._storms += 1
@@ -744,6 +788,9 @@ class Cluster:
         faults.CLOCK_RATE,
         faults.CLOCK_STEP,
         TRANSFER,
+        BLIND_TRANSFER,
+        BOUNCE,
+        DEAF,
         STORM,
         BREAK_LINK,
     )
@@ -765,11 +812,18 @@ class Cluster:
         checker = world.checker
         end = settings.seconds * SECOND
         schedule = draw(events, world.nodes, settings.faults, begin_us=2 * SECOND, end_us=end, limits=self._limits)
-        actions = {TRANSFER: world.transfer, STORM: world.storm, BREAK_LINK: world.break_link}
+        actions = {
+            TRANSFER: world.transfer,
+            BLIND_TRANSFER: world.blind_transfer,
+            BOUNCE: world.bounce,
+            DEAF: world.deaf,
+            STORM: world.storm,
+            BREAK_LINK: world.break_link,
+        }
         nemesis = Nemesis(events, world, actions)
         nemesis.arm(schedule)
         ports = [world.client(f"client{number}") for number in range(settings.clients)]
-        workload = Workload(events, ports, Mix(), end_us=end)
+        workload = Workload(events, ports, Mix(pause_us=SECOND // 10), end_us=end)
         workload.start()
         world.run_until(end)
         world.mend()

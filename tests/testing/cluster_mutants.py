@@ -1,0 +1,315 @@
+"""
+Stores broken on purpose, each in one place: what a careless change would do, and what the checks must see.
+
+They're composed of the real parts with one of them replaced; the parts of a Raft group, which it makes by itself, get
+another class after they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
+
+from zope.interface import implementer
+
+from tests.testing.cluster import Store, Variant
+from tests.testing.one_store import Retries as RetriesAlone
+from tinykv.interfaces import ILogWriter
+from tinykv.raft.core import Core
+from tinykv.raft.group import Group
+from tinykv.raft.leader import Leader
+from tinykv.raft.log import RaftLog
+from tinykv.raft.messages import TIMEOUT_NOW, Message
+from tinykv.raft.quorum import agreed
+from tinykv.redis.execution import Execution
+from tinykv.redis.operations import Operation
+from tinykv.storage.folder import Recovery
+from tinykv.storage.log import STATE
+from tinykv.storage.log import Entry as StoredEntry
+from tinykv.storage.writers import LogBatch
+from tinykv.store.host import RegionHost
+from tinykv.store.replica import Replica
+from tinykv.testing.simulation.clock import Process
+from tinykv.testing.simulation.disk import Disk, DiskQuality
+from tinykv.testing.simulation.events import MILLISECOND, SECOND
+from tinykv.testing.simulation.workload import Port
+
+SLOW = DiskQuality(commit_us=30 * MILLISECOND, jitter_us=30 * MILLISECOND)
+
+
+# What is written
+
+
+class VoteNotSynced(Variant):
+    """A vote leaves before it's on disk."""
+
+    def disk(self, disk: Disk) -> None:
+        """Let the disk take its time, for votes to be lost."""
+        disk.quality = DiskQuality(commit_us=SECOND)
+
+    def writer(self, writer: ILogWriter, store: Store) -> ILogWriter:
+        """Say too early that votes are written."""
+        return _EarlyVotes(writer, store.process)
+
+
+@implementer(ILogWriter)
+class _EarlyVotes:
+    def __init__(self, writer: ILogWriter, process: Process) -> None:
+        self._writer = writer
+        self._process = process
+        self._under_way = 0
+        self.failed = writer.failed
+        self.close = writer.close
+
+    def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
+        """Write; what is nothing but a vote, with no entries before it, is said to be there at once."""
+        if not self._under_way and all(operation[0] == STATE for operation in batch.operations):
+            self._writer.write(batch, lambda: None)
+            self._process.callLater(0, done)
+            return
+        self._under_way += 1
+
+        def written() -> None:
+            self._under_way -= 1
+            done()
+
+        self._writer.write(batch, written)
+
+
+class EntriesNotSynced(Variant):
+    """Entries are acknowledged before they're on disk."""
+
+    def disk(self, disk: Disk) -> None:
+        """Let the disk take its time."""
+        disk.quality = SLOW
+
+    def writer(self, writer: ILogWriter, store: Store) -> ILogWriter:
+        """Say too early that anything is written."""
+        return _EarlyWriter(writer, store.process)
+
+
+@implementer(ILogWriter)
+class _EarlyWriter:
+    def __init__(self, writer: ILogWriter, process: Process) -> None:
+        self._writer = writer
+        self._process = process
+        self.failed = writer.failed
+        self.close = writer.close
+
+    def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
+        """Write, and say at once that it's done."""
+        self._writer.write(batch, lambda: None)
+        self._process.callLater(0, done)
+
+
+class LateWriteCounts(Variant):
+    """The end of a write counts for whatever the log has at its index by then."""
+
+    def disk(self, disk: Disk) -> None:
+        """Let the disk take its time."""
+        disk.quality = SLOW
+
+    def group(self, group: Group) -> None:
+        """Break the log."""
+        group._log.__class__ = _ForgetfulLog
+
+
+class _ForgetfulLog(RaftLog):
+    __slots__ = ()
+
+    def _replace(self, entries: Any) -> None:
+        before = [list(write) for write in self._writes]
+        super()._replace(entries)
+        for write, (_, index) in zip(self._writes, before, strict=True):
+            write[1] = index
+
+
+# What is decided
+
+
+class OldTermCounts(Variant):
+    """Entries of older terms are taken for committed when a majority has them."""
+
+    append_bytes = 1
+
+    def group(self, group: Group) -> None:
+        """Break the leader."""
+        group._core.__class__ = _core_with(_HastyLeader)
+
+
+class _HastyLeader(Leader):
+    __slots__ = ()
+
+    def _commit(self) -> None:
+        index = agreed(self._membership, lambda voter: self.progress[voter].match)
+        if index > self._log.committed:
+            self._log.commit_to(index)
+
+
+def _core_with(leader: type[Leader]) -> type[Core]:
+    class Broken(Core):
+        __slots__ = ()
+
+        def _lead(self) -> None:
+            super()._lead()
+            assert self.leader is not None
+            self.leader.__class__ = leader
+
+    return Broken
+
+
+class NoVotePause(Variant):
+    """A store votes as soon as it has started, though it may have promised its silence before."""
+
+    def quiet_until(self, now: float) -> float:
+        """Not at all."""
+        return 0.0
+
+
+# What is read
+
+
+class ReadsAfterLease(Variant):
+    """Whoever believes to lead answers reads, lease or not."""
+
+    def lease_end(self, replica: Replica, end: float) -> float:
+        """For ever."""
+        return inf if replica.group.leads else end
+
+
+class LeasesAfterTimeoutNow(Variant):
+    """A leader that has told another one to campaign still answers reads."""
+
+    def group(self, group: Group) -> None:
+        """Break the leader."""
+        group._core.__class__ = _core_with(_ClingingLeader)
+
+
+class _ClingingLeader(Leader):
+    __slots__ = ()
+
+    def _let_campaign(self) -> None:
+        self._out.append(Message(TIMEOUT_NOW, self.target, self._peer, self._term))
+
+
+class ReadsBeforeOwnEntry(Variant):
+    """A new leader answers reads before it knows what was committed before."""
+
+    class host(RegionHost):  # noqa: N801 - it stands for the attribute
+        """Is ready as soon as it leads."""
+
+        def _look_at_role(self) -> None:
+            super()._look_at_role()
+            self.ready = self.group.leads
+
+    def disk(self, disk: Disk) -> None:
+        """Let the disk take its time, so that its own entry does."""
+        disk.quality = SLOW
+
+    def group(self, group: Group) -> None:
+        """Break the leader."""
+        group._core.__class__ = _core_with(_EagerLeader)
+
+
+class _EagerLeader(Leader):
+    __slots__ = ()
+
+    @property
+    def lease_end(self) -> float:
+        return self.lease.end
+
+
+# What is applied
+
+
+class AppliesTwice(Variant):
+    """A restart applies each entry twice."""
+
+    def folder(self, disk: Disk) -> Any:
+        """Give the entries twice."""
+        return _Doubled(disk)
+
+
+class _Doubled:
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def recover(self, region: int) -> Recovery:
+        """Find where it stands."""
+        return self._disk.recover(region)
+
+    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
+        """Yield each twice."""
+        for entry in self._disk.entries(region, after):
+            yield entry
+            yield entry
+
+
+class ReplaysAll(Variant):
+    """A restart applies the whole log, as if nobody else had a say."""
+
+    def folder(self, disk: Disk) -> Any:
+        """Take all of it for committed."""
+        return _AllCommitted(disk)
+
+
+class _AllCommitted(_Doubled):
+    def recover(self, region: int) -> Recovery:
+        """Find where it stands."""
+        found = super().recover(region)
+        return Recovery(
+            region, found.hard_state, found.base, found.applied, found.apply_state, found.last, found.last[0]
+        )
+
+    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
+        """Yield them."""
+        return self._disk.entries(region, after)
+
+
+class TimeGoesBack(Variant):
+    """A new leader takes its own clock for the region's time."""
+
+    class execution(Execution):  # noqa: N801 - it stands for the attribute
+        """Takes any time."""
+
+        def begin_entry(self, time: int, seed: int) -> None:
+            """Begin an entry."""
+            self.time = time
+            super().begin_entry(time, seed)
+
+    class host(RegionHost):  # noqa: N801 - it stands for the attribute
+        """Forgets what time it was."""
+
+        def _propose(self, operations: list[Operation]) -> None:
+            time, self.execution.time = self.execution.time, 0
+            proposed, self._proposed_time = self._proposed_time, 0
+            try:
+                super()._propose(operations)
+            finally:
+                self.execution.time = time
+                self._proposed_time = self._proposed_time or proposed
+
+
+class RedoesReplaced(Variant):
+    """What was proposed is proposed again when leadership is lost, although it may yet be committed."""
+
+    class host(RegionHost):  # noqa: N801 - it stands for the attribute
+        """Gives back what is under way, too early."""
+
+        def _look_at_role(self) -> None:
+            if self.ready and not self.group.leads:
+                while self._batches:
+                    self._pending += self._batches.popleft().operations
+            super()._look_at_role()
+
+
+# What clients do
+
+
+class Retries(Variant):
+    """Clients send a request again when the connection breaks, as careless ones do."""
+
+    def port(self, port: Port) -> Port:
+        """Give a careless one."""
+        return RetriesAlone().port(port)  # type: ignore[arg-type]
