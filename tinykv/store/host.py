@@ -294,8 +294,8 @@ class RegionHost:
     def hand_over(self) -> None:
         """Ask the voter with the longest log to lead, if this peer leads and there is another."""
         group = self.group
-        voters = group.membership.voters
-        others = [(seen.match, peer) for peer, seen in group.progress().items() if peer != group.peer and peer in voters]
+        candidates = {*group.membership.voters} - {group.peer}
+        others = [(seen.match, peer) for peer, seen in group.progress().items() if peer in candidates]
         if not others or group.transferring:
             return
         try:
