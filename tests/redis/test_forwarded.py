@@ -223,9 +223,8 @@ class BatchTests(SynchronousTestCase):
 
     @given(st.data())
     def test_damage(self, data: Any) -> None:
-        good = encode_batch(
-            3, 9, [one("SET a 1"), one("BLPOP q 0"), transaction("INCR b", watched=[(0, b"k", 1)]), internal(b"gone", b"1")]
-        )
+        exec_ = transaction("INCR b", watched=[(0, b"k", 1)])
+        good = encode_batch(3, 9, [one("SET a 1"), one("BLPOP q 0"), exec_, internal(b"gone", b"1")])
         bad = bytearray(good)
         for _ in range(data.draw(st.integers(1, 4))):
             bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))

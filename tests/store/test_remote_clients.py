@@ -1,0 +1,70 @@
+"""
+Tests for L{tinykv.store.remote_clients}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tinykv.interfaces import IForwardAnswer
+from tinykv.redis.forwarded import REFUSED, REPLY, WAITS, decode_results, encode_timeout
+from tinykv.store.remote_clients import RemoteBatch
+
+
+@implementer(IForwardAnswer)
+class Answer:
+    """Where the answer goes."""
+
+    crowded = False
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def answer(self, payload: bytes) -> None:
+        self.told.append(payload)
+
+    def refuse(self, payload: bytes) -> None:
+        raise AssertionError("a batch that was taken in is answered")
+
+    def unknown(self) -> None:
+        raise AssertionError("its operations say it")
+
+
+class RemoteBatchTests(SynchronousTestCase):
+    """L{RemoteBatch} and its clients."""
+
+    def setUp(self) -> None:
+        self.answer = Answer()
+        verifyObject(IForwardAnswer, self.answer)
+        self.refusals = 0
+        self.batch = RemoteBatch(self.answer, self._refused)
+
+    def _refused(self) -> None:
+        # The answer must not leave before it's known that what comes behind is refused, too.
+        self.assertEqual(self.answer.told, [])
+        self.refusals += 1
+
+    def test_one_answer_for_all(self) -> None:
+        clients = [self.batch.client(place, 3, 10 + place) for place in range(3)]
+        self.assertEqual([(client.proto, client.client_id) for client in clients], [(3, 10), (3, 11), (3, 12)])
+        clients[2].refuse()
+        clients[0].waits(99, 1500)
+        self.assertEqual((self.answer.told, self.refusals), ([], 1))
+        clients[1].answer(99, b"+OK\r\n")
+        (told,) = self.answer.told
+        self.assertEqual(
+            decode_results(told, 3), [(WAITS, encode_timeout(1500)), (REPLY, b"+OK\r\n"), (REFUSED, b"")]
+        )
+
+    def test_the_first_word_counts(self) -> None:
+        first, second = self.batch.client(0, 2, 1), self.batch.client(1, 2, 1)
+        first.waits(0, 0)
+        first.answer(0, b"*0\r\n")
+        first.refuse()
+        self.assertEqual(self.refusals, 0)
+        second.answer(0, b"+OK\r\n")
+        second.answer(0, b"-ERR\r\n")
+        (told,) = self.answer.told
+        self.assertEqual(decode_results(told, 2), [(WAITS, encode_timeout(0)), (REPLY, b"+OK\r\n")])
