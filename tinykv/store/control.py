@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, fail
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -129,14 +129,13 @@ class Control:
         self._links = links
         self._addresses = addresses
         self._removed = removed
-        self._checksums = Checksums(host)
+        self._checksums = Checksums(host, clock)
         self._asked = 0
         self._left = False
         self._descriptor = host.descriptor
         #: What is looked at, until it's true or too late.
         self._waits: list[_Wait[Any]] = []
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = clock
+        self._looking: IDelayedCall | None = None
         #: When each store was last told that it was removed.
         self._reminded: dict[int, float] = {}
         host.described = self._described
@@ -145,19 +144,16 @@ class Control:
         """Begin to look after learners."""
         for store, address in self._host.descriptor.addresses.items():
             self._note(store, address)
-        self._loop.start(LOOK_SECONDS, now=False).addErrback(self._broken)
+        self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
 
     def stop(self) -> None:
         """End; who still waits is told that nobody knows."""
-        if self._loop.running:
-            self._loop.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.give_up("this store stops")
-
-    def _broken(self, failure: object) -> None:
-        """Learn of a defect; the store serves on without looking after learners, so it had better stop."""
-        self._host.fail(getattr(failure, "value", RuntimeError("the control's loop has ended")))
 
     # What is seen
 
@@ -492,6 +488,7 @@ class Control:
         self._waits[:0] = [wait for wait in waits if not wait.over(now)]
 
     def _look(self) -> None:
+        self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
         self._look_at_waits()
         self._promote()
 
@@ -545,7 +542,8 @@ class Control:
             "a new store_id",
             store=self.store_id,
         )
-        self._removed()
+        # In a turn of its own: an entry may be in the midst of being applied.
+        self._clock.callLater(0, self._removed)
 
     # What other stores ask
 

@@ -141,7 +141,7 @@ class SimulatedPeering:
         store_id = self._stores[source]
         region_id, data = datagram
         message = decode_message(data)
-        if not self._closed and self.handler.sender_store(region_id, message.sender) == store_id:
+        if not self._closed and self.handler.sender_store(region_id, message.sender) in (None, store_id):
             self.handler.received(store_id, region_id, message)
 
     def flush(self) -> None:
