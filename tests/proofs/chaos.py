@@ -11,6 +11,9 @@ both directions or one, or slow. Then all is well again, and
   one order of all requests, in which each reply is what a single copy of the data would have said. What was
   acknowledged is in it, and was read again at the end; what was answered with an error that says so isn't; of what
   nobody knows, each may be in it, once;
+- four more clients send many requests at once. What one of them pushes in a connection is in its list in the order in
+  which it was sent, what was acknowledged once, what was refused not at all, anything else at most once; and a read
+  sees the write before it and never the one behind it;
 - no store has ended by itself;
 - the leader is killed some more times, with nothing else going on and default settings: how long until a write is
   acknowledged that was asked for after that?
@@ -35,6 +38,7 @@ from typing import Any
 from tests.proofs.report import Figures, Run, options, prose
 from tests.redis_server import BlockingClient, ReplyError
 from tests.system.stores import Loopback, Namespaces, Stores, namespaces_work
+from tinykv.resp.replies import encode_command
 from tinykv.testing.history import History
 from tinykv.testing.redis_model import Exec, RedisModel, Watch
 from tinykv.testing.redis_space import Failed
@@ -42,6 +46,9 @@ from tinykv.testing.simulation.scenario import judge
 from tinykv.testing.simulation.workload import NOTHING_DONE, UNKNOWN, Mix, Requests
 
 CLIENTS = 20
+#: Clients that send many requests at once, and how many.
+PIPELINERS = 4
+PIPELINE = 8
 STORES = 3
 #: Of one unit, in seconds.
 LOAD_SECONDS = 60.0
@@ -210,6 +217,92 @@ class Client:
             self._connection = None
 
 
+class Pipeliner:
+    """
+    A client that sends many requests at once: it pushes number after number onto a list, and sets and gets a string.
+
+    @ivar pushed: How many numbers were acknowledged, over all connections.
+    """
+
+    def __init__(self, number: int, stores: Stores, random: Random) -> None:
+        self.pushed = 0
+        self._number = number
+        self._stores = stores
+        self._random = random
+        self._count = 0
+        #: What became of each number, by the list: b"+" it's there, b"-" it isn't, b"?" nobody knows.
+        self._lists: dict[bytes, dict[int, bytes]] = {}
+        self._problem: str | None = None
+
+    def work(self, end: Event) -> None:
+        """Push until the end; each connection has its own keys."""
+        while not end.is_set() and self._problem is None:
+            name = b"pipeline:%d:%d" % (self._number, len(self._lists))
+            try:
+                connection = self._stores.connect(self._random.randrange(STORES), PATIENCE)
+            except OSError:
+                time.sleep(0.05)
+                continue
+            numbers = self._lists[name] = {}
+            try:
+                while not end.is_set() and self._turn(connection, name, numbers):
+                    time.sleep(self._random.expovariate(1 / (4 * PAUSE)))
+            except (OSError, ConnectionError):
+                continue
+            finally:
+                connection.close()
+
+    def _turn(self, connection: BlockingClient, name: bytes, numbers: dict[int, bytes]) -> bool:
+        """Send some requests, and take their replies; say if the connection is still of use."""
+        requests: list[bytes] = []
+        sent = range(self._count + 1, self._count + 1 + PIPELINE)
+        for number in sent:
+            numbers[number] = b"?"
+            words = b"%d" % number
+            for request in ((b"RPUSH", name, words), (b"SET", name + b":s", words), (b"GET", name + b":s")):
+                requests.append(encode_command(request))
+        self._count = sent[-1]
+        if self._random.random() < 0.5:
+            connection.send_raw(b"".join(requests))
+        else:
+            # In several turns of the reactor.
+            for request in requests:
+                connection.send_raw(request)
+        useful = True
+        for number in sent:
+            pushed, written, found = (_output(connection.read_reply()) for _ in range(3))
+            for reply in (pushed, written, found):
+                if isinstance(reply, Failed):
+                    assert reply.code in UNKNOWN | NOTHING_DONE, reply
+                    useful = False
+            numbers[number] = _mark(pushed)
+            self.pushed += numbers[number] == b"+"
+            seen = 0 if found is None or isinstance(found, Failed) else int(found)
+            if not isinstance(found, Failed) and (seen > number or (_mark(written) == b"+" and seen != number)):
+                self._problem = f"{name!r}: GET behind SET {number}, answered {written!r}, gave {found!r}"
+        return useful
+
+    def check(self, connection: BlockingClient) -> None:
+        """
+        Compare the lists with what was told.
+
+        @raise AssertionError: They differ.
+        """
+        assert self._problem is None, self._problem
+        for name, numbers in self._lists.items():
+            found = [int(word) for word in connection.call("LRANGE", name, 0, -1)]
+            assert found == sorted(set(found)), f"{name!r} is not in order: {found}"
+            wrong = [number for number, mark in numbers.items() if mark != b"?" and (mark == b"+") != (number in found)]
+            assert not wrong, f"{name!r}: {[(number, numbers[number]) for number in wrong]}"
+            assert numbers.keys() >= set(found), f"{name!r} has what nobody pushed"
+
+
+def _mark(reply: Any) -> bytes:
+    if not isinstance(reply, Failed):
+        return b"+"
+    return b"-" if reply.code in NOTHING_DONE else b"?"
+
+
 def _writes(request: Any) -> bool:
     return isinstance(request, tuple) and request[0] in WRITES
 
@@ -249,17 +342,15 @@ class Chaos:
     def go_on(self, until: float) -> None:
         """Do something every now and then, until it's time to stop."""
         following = time.monotonic() + FAULT_SECONDS
-        while time.monotonic() < until:
-            time.sleep(0.05)
-            self._mend(time.monotonic())
-            if time.monotonic() >= following:
-                following += FAULT_SECONDS
-                self._hurt()
-        self.mend_all()
-
-    def mend_all(self) -> None:
-        """Let all be well."""
-        self._mend(float("inf"))
+        try:
+            while time.monotonic() < until:
+                time.sleep(0.05)
+                self._mend(time.monotonic())
+                if time.monotonic() >= following:
+                    following += FAULT_SECONDS
+                    self._hurt()
+        finally:
+            self._mend(float("inf"))
         for place in range(STORES):
             self._stores.wait_for(place)
 
@@ -329,6 +420,7 @@ class Unit:
         self.book = Book()
         self.chaos: Chaos | None = None
         self._random = Random(seed)
+        self._pipeliners: list[Pipeliner] = []
         self._load_seconds = load_seconds
         self._kills = kills
 
@@ -346,6 +438,10 @@ class Unit:
                 auditor = Client(self.book.lost(), stores, self.book, self._random)
                 auditor.read_all()
                 auditor.leave()
+                connection = stores.connect(0, PATIENCE)
+                for pipeliner in self._pipeliners:
+                    pipeliner.check(connection)
+                connection.close()
                 ended = stores.ended()
         finally:
             network.close()
@@ -362,6 +458,7 @@ class Unit:
             "acknowledged": book.replies,
             "acknowledged writes of one key": len(book.written),
             "refused with nothing done": book.nothing_done,
+            "acknowledged numbers of the lists": sum(pipeliner.pushed for pipeliner in self._pipeliners),
             "of unknown outcome": book.unknown - 1,
             **{f"fault: {name}": count for name, count in chaos.figures.items()},
             "kills of the leader alone": len(gaps),
@@ -375,7 +472,10 @@ class Unit:
         """Let clients ask while things happen; give how long there was no write after each kill of a leader."""
         end = Event()
         clients = [Client(number, stores, self.book, Random(self._random.getrandbits(32))) for number in range(CLIENTS)]
-        threads = [Thread(target=client.work, args=(end,)) for client in clients]
+        self._pipeliners = [
+            Pipeliner(number, stores, Random(self._random.getrandbits(32))) for number in range(PIPELINERS)
+        ]
+        threads = [Thread(target=client.work, args=(end,)) for client in (*clients, *self._pipeliners)]
         for thread in threads:
             thread.start()
         try:

@@ -128,6 +128,8 @@ class Namespaces:
         """Take it all away."""
         for place in range(len(self.addresses)):
             subprocess.run(["ip", "netns", "del", self._space(place)], capture_output=True, check=False)
+            # The namespace lives on while the system has something left to send in it.
+            subprocess.run(["ip", "link", "del", self._port(place)], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self._name], capture_output=True, check=False)
 
 
