@@ -4,6 +4,7 @@ Three real stores as one cluster.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,10 +24,10 @@ class ThreeStoresTests(SynchronousTestCase):
     if not sys.platform.startswith("linux"):
         skip = "finds the writers' processes in /proc"
 
-    def setUp(self) -> None:
+    def start(self, **options: str) -> None:
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        self.stores = Stores(folder, Loopback(3))
+        self.stores = Stores(folder, Loopback(3), **options)
         self.addCleanup(self.stores.close)
 
     def connect(self, place: int) -> BlockingClient:
@@ -35,6 +36,7 @@ class ThreeStoresTests(SynchronousTestCase):
         return client
 
     def test_the_leader_is_killed(self) -> None:
+        self.start()
         clients = [self.connect(place) for place in range(3)]
         wait_until(lambda: clients[0].attempt("SET", "first", "0") == b"OK", "a leader")
         for number in range(30):
@@ -74,3 +76,26 @@ class ThreeStoresTests(SynchronousTestCase):
         self.stores.kill(others[0])
         wait_until(lambda: not isinstance(back.attempt("INCR", "a"), ReplyError), "writes to go on")
         self.assertGreaterEqual(int(clients[others[1]].call("GET", "a")), 5)
+
+    def test_it_ends_without_a_majority(self) -> None:
+        self.start(request_timeout="1s")
+        client = self.connect(0)
+        wait_until(lambda: client.attempt("SET", "a", "0") == b"OK", "a leader")
+        leader = self.stores.leader
+        client = self.connect(leader)
+        self.assertEqual(client.call("INCR", "a"), 1)
+        for place in range(3):
+            if place != leader:
+                self.stores.kill(place)
+        client.send_raw(b"INCR a\r\n")
+        time.sleep(0.1)
+        self.stores.signal(leader, signal.SIGTERM)
+        wait_until(lambda: leader in self.stores.ended(), "its end")
+        # What was acknowledged is there again as soon as a majority is.
+        for place in range(3):
+            self.stores.start(place)
+        for place in range(3):
+            self.stores.wait_for(place)
+        client = self.connect(leader)
+        wait_until(lambda: not isinstance(client.attempt("GET", "a"), ReplyError), "a leader")
+        self.assertIn(client.call("GET", "a"), (b"1", b"2"))

@@ -276,6 +276,7 @@ class RegionHost:
         self._expired: tuple[int, bytes] | None = None
         self._failed = False
         self._closing: Deferred[None] | None = None
+        self._giving_up: IDelayedCall | None = None
         self._closed = False
         rows.pausing = self._pacer.pause
         rows.expected = self._expected
@@ -314,7 +315,8 @@ class RegionHost:
         """
         Finish what was taken; fires when all of it is applied and flushed, fails if the store does.
 
-        The front sends nothing more by now, so that this comes to an end.
+        The front sends nothing more by now, so that this comes to an end; what no majority decides is waited for no
+        longer than clients wait.
         """
         if self._failed:
             return succeed(None)
@@ -322,8 +324,18 @@ class RegionHost:
         self._closing = closing
         if self._ticking is not None and self._ticking.active():
             self._ticking.cancel()
+        if self.elsewhere is not None:
+            self._giving_up = self._clock.callLater(self._request_timeout, self._give_up_undecided)
         self._maybe_closed()
         return closing
+
+    def _give_up_undecided(self) -> None:
+        """Wait no longer for a majority: what was proposed may still happen, once."""
+        while self._batches and self._batches[-1].index > self.group.committed:
+            for operation in self._batches.pop().operations:
+                self._give_up(operation, _UNDECIDED)
+        self._answered()
+        self._maybe_closed()
 
     def _maybe_closed(self) -> None:
         if self._closing is None or self._batches or self._pending or self._pacer.running:
@@ -335,6 +347,8 @@ class RegionHost:
         if self.rows.frozen:
             return
         self._closed = True
+        if self._giving_up is not None and self._giving_up.active():
+            self._giving_up.cancel()
         self.replica.stop()
         closing, self._closing = self._closing, None
         closing.callback(None)
