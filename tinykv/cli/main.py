@@ -21,6 +21,7 @@ COMMANDS = {
     "dump": "tinykv.cli.dump:dump",
     "import": "tinykv.cli.importing:import_",
     "playground": "tinykv.cli.playground:playground",
+    "unsafe-recover": "tinykv.cli.unsafe_recover:unsafe_recover",
 }
 
 

@@ -8,6 +8,7 @@ each change of the range.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from struct import Struct
@@ -22,6 +23,9 @@ FORMAT: Final = 1
 #: Stores that were removed and are remembered, so that they don't come back; beyond that the oldest are forgotten. Such
 #: a store's own folder still says that it belongs to the cluster no more.
 REMOVED_MAX: Final = 4096
+
+#: How many peers may have been added that a survivor of a lost majority doesn't know of.
+UNKNOWN_PEERS: Final = 1024
 
 _HEAD = Struct(">BQQQB")
 _REMOVED = Struct(">H")
@@ -155,6 +159,25 @@ class Descriptor:
         peer = self.peer_on(store)
         assert peer is not None, "there is a peer on that store"
         return Change((Step(REMOVE, peer),))
+
+    def surviving(self, stores: Collection[int]) -> Descriptor:
+        """
+        Give the descriptor of a region whose majority is lost for good: the members on these stores are all that there
+        are, and vote. Made by hand, on each of them alike.
+
+        Peer ids that the lost ones may have given without the others' knowledge aren't given again.
+        """
+        kept = {peer: store for peer, store in self.stores.items() if store in stores}
+        left = tuple(store for peer, store in sorted(self.stores.items()) if peer not in kept)
+        return replace(
+            self,
+            conf_ver=self.conf_ver + 1,
+            stores=kept,
+            membership=Membership(tuple(sorted(kept))),
+            next_peer=self.next_peer + UNKNOWN_PEERS,
+            addresses={store: address for store, address in self.addresses.items() if store in kept.values()},
+            removed=(*self.removed, *left)[-REMOVED_MAX:],
+        )
 
     def changed(self, change: Change, membership: Membership) -> Descriptor:
         """

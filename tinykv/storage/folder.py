@@ -194,6 +194,21 @@ class DataFolder:
         _tidy(data, self.data_path)
         self.identity = identity
 
+    def replace_region_row(self, key: bytes, value: bytes) -> None:
+        """
+        Write a row of family C{region} by hand, which only whoever recovers a cluster should do. Durable on return.
+        To be called before L{start_writers}.
+        """
+        _, data = self._connections()
+        self._data = None
+        store = DataStore(data, self.data_path)
+        try:
+            with store.transaction():
+                store.upsert("region", [(key, value)])
+        finally:
+            store.close()
+        self._data = open_file(self.data_path, Kind.DATA)
+
     def start_writers(self, reactor: IReactorFDSet, *, fsync: bool = True) -> tuple[LogWriter, DataWriter]:
         """
         Hand the files over to the writers' processes.
