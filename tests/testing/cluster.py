@@ -1,15 +1,15 @@
 """
-Three or five whole stores in a simulated world: each with its disk, clock, region host, Raft peer and front, and clients
-that go from store to store. While everything that can happen to machines and the network between them does happen,
-the logs are compared as they're written, the rows as entries are applied, and at the end the clients' history is
-checked.
+Three or five whole stores in a simulated world: each with its disk, clock, region host, Raft peer and front, and
+clients that go from store to store. While everything that can happen to machines and the network between them does
+happen, the logs are compared as they're written, the rows as entries are applied, and at the end the clients' history
+is checked.
 
 Broken on purpose (L{tests.testing.cluster_mutants}) it shows that the checks see what they should.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from random import Random
@@ -39,7 +39,7 @@ from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.log import APPEND, CUT
 from tinykv.storage.rowstore import RowStore
-from tinykv.storage.writers import LogBatch, LogWriter
+from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
@@ -70,6 +70,9 @@ TRANSFER: Final = "transfer"
 BLIND_TRANSFER: Final = "blind-transfer"
 BOUNCE: Final = "bounce"
 DEAF: Final = "deaf"
+CRASH_LOOP: Final = "crash-loop"
+STRAND: Final = "strand"
+BLACKOUT: Final = "blackout"
 STORM: Final = "storm"
 BREAK_LINK: Final = "break-link"
 
@@ -88,8 +91,8 @@ STORMY: Final = Quality(
 )
 #: Rows are compared whenever so many entries were applied.
 ROWS_EVERY: Final = 8
-#: After this time without faults all stores have applied the same.
-CONVERGED_US: Final = 20 * SECOND
+#: After this time without faults all clients are answered, and all stores have applied the same.
+WHOLE_SECONDS: Final = 30
 
 _ELSEWHERE: Final = replies.error(b"CLUSTERDOWN this store doesn't lead; nothing was done")
 
@@ -520,6 +523,9 @@ class World(faults.Target):
         self.network = Network(self.events, self.quality)
         self.streams = Streams(self.events, self.network)
         self._storms = 0
+        self._deaf_until = 0
+        #: Of each store that leads: which run and term, and what was committed when it was looked at last.
+        self._led: dict[str, tuple[tuple[int, int], int]] = {}
         self._times: tuple[int, int] = (0, 0)
         count = size if size is not None else choose((3, 3, 5))
         self.addresses = {number: f"store{number}" for number in range(1, count + 1)}
@@ -547,20 +553,28 @@ class World(faults.Target):
     # Watching
 
     def run_until(self, time: int) -> None:
-        """Let all happen up to a time."""
-        step, look = self.events.step, self.look
+        """Let all happen up to a time; not what comes after something that mustn't."""
+        step, look, problems = self.events.step, self.look, self.checker.problems
         while step(time):
             look()
+            if problems:
+                return
         self.events.run_until(time)
 
     def run_while(self, condition: Callable[[], bool], seconds: int) -> bool:
-        """Let happen what does as long as a condition holds, for so many seconds at most; say if it no longer does."""
+        """
+        Let happen what does as long as a condition holds, for so many seconds at most; say if it no longer does.
+
+        There's an end as well when something happens that mustn't.
+        """
         until = self.events.now + seconds * SECOND
         while condition():
             if not self.events.step(until):
                 self.events.run_until(until)
                 return not condition()
             self.look()
+            if self.checker.problems:
+                break
         return True
 
     def look(self) -> None:
@@ -569,11 +583,23 @@ class World(faults.Target):
         for store in self.stores.values():
             if store.process.is_dead or not store.group.leads:
                 continue
-            self.checker.leads(store.name, store.group.term)
+            self._look_at_leader(store)
             if store.replica.lease_end > store.clock.elapsed() / SECOND:
                 holders = [store.name] if holders is None else [*holders, store.name]
         if holders is not None and len(holders) > 1:
             self.checker.leases(holders)
+
+    def _look_at_leader(self, store: Store) -> None:
+        """It's the only one of its term, and decides by entries of its own term only."""
+        group = store.group
+        run, committed = (store.starts, group.term), group.committed
+        known, before = self._led.get(store.name, ((0, 0), 0))
+        if known != run:
+            self.checker.leads(store.name, group.term)
+        elif before < committed and group.term_of(committed) != group.term:
+            self.checker.commits(store.name, committed, group.term_of(committed), group.term)
+        if known != run or before < committed:
+            self._led[store.name] = (run, committed)
 
     def times(self, entry: Entry) -> None:
         """Of entries that are applied for the first time: region time never goes back."""
@@ -691,8 +717,9 @@ class World(faults.Target):
     def deaf(self, node: str) -> bool:
         """Let a store not hear the leader, which may hear it, and whom the others hear."""
         leader = self.leader()
-        if leader is None or leader.name == node:
+        if leader is None or leader.name == node or self.events.now < self._deaf_until:
             return False
+        self._deaf_until = self.events.now + 4 * SECOND
         self._cut_for_a_while(leader.name, node)
         if self.random.random() < 0.5:
             self._cut_for_a_while(node, leader.name)
@@ -700,7 +727,8 @@ class World(faults.Target):
 
     def _cut_for_a_while(self, source: str, target: str) -> None:
         self.cut(source, target)
-        self.events.after(self.random.randint(SECOND, 4 * SECOND), f"{target} hears {source}", self.heal, source, target)
+        duration = self.random.randint(SECOND, 4 * SECOND)
+        self.events.after(duration, f"{target} hears {source}", self.heal, source, target)
 
     def bounce(self, node: str) -> bool:
         """Let a store end, and be there again within a lease."""
@@ -708,6 +736,55 @@ class World(faults.Target):
             return False
         self.events.after(self.random.randint(0, SECOND // 4), f"{node} is there again", self.restart, node)
         return True
+
+    def crash_loop(self, node: str) -> bool:
+        """Let a store end and start again and again, while another one and the leader can't hear each other."""
+        leader = self.leader()
+        others = [other for other in self.nodes if leader is not None and other not in (leader.name, node)]
+        if not others or leader is None or leader.name == node:
+            return False
+        other = self.random.choice(others)
+        self._deaf_until = self.events.now + 4 * SECOND
+        self._cut_for_a_while(leader.name, other)
+        self._cut_for_a_while(other, leader.name)
+        for _ in range(12):
+            at = self.random.randint(0, 3 * SECOND)
+            self.events.after(at, f"{node} ends", self.kill, node)
+            self.events.after(at + 10 * MILLISECOND, f"{node} is there again", self.restart, node)
+        return True
+
+    def blackout(self, node: str) -> bool:
+        """Let all machines lose their power at once, and come back one after another."""
+        for other in self.nodes:
+            if self.crash(other):
+                self.events.after(self.random.randint(0, SECOND), f"{other} has power again", self.restart, other)
+        return True
+
+    def strand(self, node: str) -> bool:
+        """Let the leader be cut off with a disk that doesn't answer, and be reached again before its disk is."""
+        leader = self.leader()
+        if leader is None or leader.disk.stuck:
+            return False
+        others = [other for other in self.nodes if other != leader.name]
+        for other in others:
+            self.cut(leader.name, other)
+            self.cut(other, leader.name)
+        leader.disk.stuck = True
+        duration = self.random.randint(SECOND, 4 * SECOND)
+        self.events.after(duration, f"{leader.name} is reached again", self._reach, leader.name, others)
+        self.events.after(
+            duration + self.random.randint(0, SECOND // 2), f"the disk of {leader.name} answers", self._answers, leader
+        )
+        return True
+
+    def _reach(self, node: str, others: list[str]) -> None:
+        for other in others:
+            self.heal(node, other)
+            self.heal(other, node)
+
+    @staticmethod
+    def _answers(store: Store) -> None:
+        store.disk.stuck = False
 
     def storm(self, node: str) -> bool:
         """Let the network be as bad as it gets, for a while."""
@@ -791,6 +868,9 @@ class Cluster:
         BLIND_TRANSFER,
         BOUNCE,
         DEAF,
+        CRASH_LOOP,
+        STRAND,
+        BLACKOUT,
         STORM,
         BREAK_LINK,
     )
@@ -817,6 +897,9 @@ class Cluster:
             BLIND_TRANSFER: world.blind_transfer,
             BOUNCE: world.bounce,
             DEAF: world.deaf,
+            CRASH_LOOP: world.crash_loop,
+            STRAND: world.strand,
+            BLACKOUT: world.blackout,
             STORM: world.storm,
             BREAK_LINK: world.break_link,
         }
@@ -826,25 +909,12 @@ class Cluster:
         workload = Workload(events, ports, Mix(pause_us=SECOND // 10), end_us=end)
         workload.start()
         world.run_until(end)
-        world.mend()
-        world.run_while(lambda: workload.busy, 30)
-        # What was acknowledged is there after all have lost their power.
-        for node in world.nodes:
-            world.crash(node)
-        for node in world.nodes:
-            world.restart(node)
-        workload.look_at_all(world.client("auditor"))
-        if not world.run_while(lambda: workload.busy, 30):
-            checker.problem("The stores don't answer, although nothing has been wrong for 30 s")
-        if not world.run_while(lambda: not world.converged(), CONVERGED_US // SECOND):
-            applied = {store.name: store.host.applied for store in world.stores.values()}
-            checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
-        for store in world.stores.values():
-            checker.rows(store.name, store.host.applied, store.digest_rows())
-        checker.converged({store.name: store.host.applied for store in world.stores.values()})
+        steps = 0
+        if not checker.problems:
+            self._end(world, workload)
         problems = list(checker.problems)
-        found, steps = judge(workload.history.operations, RedisModel(slack_us=SLACK_US))
-        problems += found
+        if not problems:
+            problems, steps = judge(workload.history.operations, RedisModel(slack_us=SLACK_US))
         figures = {
             "runs": 1,
             "stores": len(world.stores),
@@ -862,3 +932,23 @@ class Cluster:
         figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
         recent = list(events.recent) if problems else []
         return Report(events.digest, schedule_text(schedule), problems, figures, recent)
+
+    @staticmethod
+    def _end(world: World, workload: Workload) -> None:
+        """With nothing wrong any more, they recover: all that was acknowledged is there, and the same everywhere."""
+        checker = world.checker
+        world.mend()
+        world.run_while(lambda: workload.busy, WHOLE_SECONDS)
+        for node in world.nodes:
+            world.crash(node)
+        for node in world.nodes:
+            world.restart(node)
+        workload.look_at_all(world.client("auditor"))
+        if not world.run_while(lambda: workload.busy, WHOLE_SECONDS):
+            checker.problem(f"The stores don't answer, although nothing has been wrong for {WHOLE_SECONDS} s")
+        if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
+            applied = {store.name: store.host.applied for store in world.stores.values()}
+            checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+        for store in world.stores.values():
+            checker.rows(store.name, store.host.applied, store.digest_rows())
+        checker.converged({store.name: store.host.applied for store in world.stores.values()})

@@ -11,11 +11,12 @@ from typing import Final
 
 from tests.proofs.report import digest_of_sources
 from tests.sources import ROOT
+from tests.testing.cluster import Cluster
 from tests.testing.one_store import OneStore
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
-SCENARIOS: Final[list[Scenario]] = [OneStore()]
+SCENARIOS: Final[list[Scenario]] = [OneStore(), Cluster()]
 
 
 def sources() -> str:

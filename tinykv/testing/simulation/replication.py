@@ -100,6 +100,10 @@ class ReplicationChecker:
         if 2 * holders <= voters:
             self.problem(f"{store} applies entry {index}, which is on {holders} of {voters} disks")
 
+    def commits(self, store: str, index: int, of: int, term: int) -> None:
+        """A leader has moved the commit index to an entry of an older term, which the next one may replace (5.4.2)."""
+        self.problem(f"{store} leads in term {term} and takes entry {index} of term {of} for committed by itself")
+
     def leases(self, holders: list[str]) -> None:
         """No two stores may answer reads alone at one moment."""
         if len(holders) > 1:
