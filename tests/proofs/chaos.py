@@ -462,8 +462,10 @@ class Unit:
             "of unknown outcome": book.unknown - 1,
             **{f"fault: {name}": count for name, count in chaos.figures.items()},
             "kills of the leader alone": len(gaps),
-            "longest ms without a write after them, summed over units": int(max(gaps, default=0) * 1000),
-            "ms without a write after them, sum": int(sum(gaps) * 1000),
+            "of these, a write within 1 s": sum(gap < 1 for gap in gaps),
+            "of these, a write within 2 s": sum(gap < 2 for gap in gaps),
+            "of these, a write within 3 s": sum(gap < 3 for gap in gaps),
+            "ms without a write after them, in all": int(sum(gaps) * 1000),
             "steps of the search for an order": steps,
             "s of the search": int(time.monotonic() - began),
         }
@@ -495,7 +497,9 @@ class Unit:
             for thread in threads:
                 thread.join()
         written = self.book.written
-        return [min(returned for called, returned in written if called > at) - at for at in killed]
+        gaps = [min(returned for called, returned in written if called > at) - at for at in killed]
+        print("without a write after kills: " + ", ".join(f"{gap:.2f} s" for gap in gaps), file=sys.stderr)
+        return gaps
 
     def _keep(self) -> None:
         """Keep the history, so that it can be looked at if it can't be explained."""
