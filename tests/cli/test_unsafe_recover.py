@@ -45,8 +45,15 @@ class RecoverTests(SynchronousTestCase):
     def put(self, descriptor: Descriptor) -> None:
         """Write a descriptor."""
         folder = open_small(self.path)
-        folder.replace_region_row(descriptor_key(1), descriptor.encode())
+        folder.rewrite(1, folder.recover(1).applied, descriptor_key(1), descriptor.encode())
         folder.close()
+
+    def write_log(self, batch: LogBatch) -> None:
+        """Change the log."""
+        path = str(Path(self.path) / Kind.RAFT.value)
+        connection = open_file(path, Kind.RAFT)
+        LogStore(connection, path, noting=False).write(batch.operations)
+        connection.close()
 
     def descriptor(self) -> Descriptor:
         """Read the descriptor."""
@@ -89,6 +96,19 @@ class RecoverTests(SynchronousTestCase):
         self.assertEqual(checked.exit_code, 0, checked.output)
         self.refused("1 are a majority", "--survivor", "1")
 
+    def test_who_joins_later_gets_a_snapshot(self) -> None:
+        """The log knows nothing of what was done by hand, so nobody may begin with it."""
+        # A log that reaches back behind what is applied, as those of stores do that keep some for others.
+        batch = LogBatch()
+        batch.reset(1, 1, 1)
+        batch.append(1, 2, [(1, b"")] * 4)
+        self.write_log(batch)
+        self.recover("--survivor", "1", "--i-may-lose-writes")
+        folder = open_small(self.path)
+        found = folder.recover(1)
+        self.assertEqual((found.base, found.applied, found.last), ((3, 1), (3, 1), (5, 1)))
+        folder.close()
+
     def test_two_of_five(self) -> None:
         self.put(Descriptor.initial(1, [1, 2, 3, 4, 5]))
         self.refused("1, 2, 4 are a majority", "--survivor", "1", "--survivor", "2", "--survivor", "4")
@@ -108,12 +128,9 @@ class RecoverTests(SynchronousTestCase):
 
     def test_a_change_that_is_not_applied(self) -> None:
         change = stored_data(Entry(6, 1, CHANGE, encode_change(Change((Step(REMOVE, 2),)))))
-        path = str(Path(self.path) / Kind.RAFT.value)
-        connection = open_file(path, Kind.RAFT)
         batch = LogBatch()
         batch.append(1, 6, [(1, change)])
-        LogStore(connection, path, noting=False).write(batch.operations)
-        connection.close()
+        self.write_log(batch)
         self.refused("entry 6 changes the members and isn't applied", "--survivor", "1")
 
     def test_a_store_that_runs(self) -> None:

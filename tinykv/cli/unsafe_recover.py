@@ -45,12 +45,12 @@ class Plan(NamedTuple):
     """
     What would be done to a folder.
 
-    @ivar last: Index and term of the last entry of its log.
+    @ivar last: Index and term of the last entry of its log; C{applied} of the last one that its rows contain.
     """
 
     identity: Identity
     last: tuple[int, int]
-    applied: int
+    applied: tuple[int, int]
     before: Descriptor
     after: Descriptor
 
@@ -73,7 +73,7 @@ def unsafe_recover(folder: Path, survivors: tuple[int, ...], apply: bool) -> Non
         out.print(_WARNING, markup=False, highlight=False)
         out.print(
             f"Store {plan.identity.store_id} in {folder}: its log ends with entry {plan.last[0]} of term"
-            f" {plan.last[1]}; entries up to {plan.applied} are in its rows.\n"
+            f" {plan.last[1]}; entries up to {plan.applied[0]} are in its rows.\n"
             f"Members now: stores {_listed(before.stores.values())}, of which {_listed(_voters(before))} vote.\n"
             f"Members then: stores {_listed(after.stores.values())}; all of them vote.",
             markup=False,
@@ -84,7 +84,7 @@ def unsafe_recover(folder: Path, survivors: tuple[int, ...], apply: bool) -> Non
             return
         opened = open_folder(str(folder), plan.identity.store_id, plan.identity.cluster_id, ballast_bytes=0)
         try:
-            opened.replace_region_row(descriptor_key(REGION), after.encode())
+            opened.rewrite(REGION, plan.applied, descriptor_key(REGION), after.encode())
         finally:
             opened.close()
         out.print(f"Done. Start store {plan.identity.store_id} when all survivors have been done.")
@@ -125,7 +125,7 @@ def look(folder: Path, survivors: frozenset[int]) -> Plan:
             f"{folder}: of stores {_listed(voters)}, which vote, {_listed(survivors)} are a majority: they go on by "
             "themselves. Start them, and use `tinykv ctl remove-store`"
         )
-    return Plan(store.identity, found.last, found.applied[0], before, before.surviving(survivors))
+    return Plan(store.identity, found.last, found.applied, before, before.surviving(survivors))
 
 
 def _voters(descriptor: Descriptor) -> set[int]:

@@ -194,12 +194,19 @@ class DataFolder:
         _tidy(data, self.data_path)
         self.identity = identity
 
-    def replace_region_row(self, key: bytes, value: bytes) -> None:
+    def rewrite(self, region: int, applied: tuple[int, int], key: bytes, value: bytes) -> None:
         """
-        Write a row of family C{region} by hand, which only whoever recovers a cluster should do. Durable on return.
-        To be called before L{start_writers}.
+        Write a row of family C{region} by hand, which only whoever recovers a cluster should do: replicas differ then
+        from what the log says. So what is applied is cut off the log before, and whoever needs that gets a snapshot.
+        Durable on return. To be called before L{start_writers}.
+
+        @param applied: index and term of the last entry that the rows contain.
         """
-        _, data = self._connections()
+        raft, data = self._connections()
+        batch = LogBatch()
+        batch.cut(region, *applied)
+        LogStore(raft, self.raft_path, noting=False).write(batch.operations)
+        truncate(raft, self.raft_path)
         self._data = None
         store = DataStore(data, self.data_path)
         try:
