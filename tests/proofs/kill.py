@@ -3,7 +3,7 @@ C{make proof-kill}: a daemon that is killed in the midst of a load finds all tha
 
 Several connections write to a real daemon (C{twistd tinykv}), each to keys of its own, one request or several at a
 time: SET, INCR, RPUSH, HSET, ZADD, and transactions that write the same to two keys. When some number of replies have
-come, kill -9 ends the daemon, or the daemon and both of its writers, or one of the writers alone, after which the
+come, kill -9 ends the daemon, or the daemon and all of its children, or one of these alone, after which the
 daemon has to end by itself. Now and then the next start is killed as well. The folder stays the same all the time, and
 the memory tables are small, so that tables are written and the log is cut all around the kills; now and then it's a
 daemon with C{durability = os}, which promises the same as long as the system itself lives. After each
@@ -43,6 +43,8 @@ SECONDS = 330.0
 WRITERS = 5
 #: Keys of each type that a connection has.
 KEYS = 4
+#: Child processes of a daemon: the log writer, the data writer, the reader ahead.
+CHILDREN = 3
 
 _PORT = re.compile(r"resp port: 127\.0\.0\.1:(\d+)")
 
@@ -202,7 +204,7 @@ def read_keys(client: BlockingClient, name: bytes) -> Model:
 
 
 def children_of(pid: int) -> list[int]:
-    """Name the child processes of a process: the two writers of a daemon."""
+    """Name the child processes of a process."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -315,19 +317,20 @@ class Killing:
         assert reached, f"only {count} of {replies} replies came:\n{daemon.output}"
 
     def _kill(self, daemon: Process) -> None:
-        """Kill the daemon, or it and its writers at once, or one of them; wait for the daemon's end."""
+        """Kill the daemon, or it and its children at once, or one of these; wait for the daemon's end."""
         children = children_of(daemon.pid)
+        assert len(children) <= CHILDREN, "a new child isn't killed alone"
         victims = [daemon.pid]
         choice = self.random.random()
         if choice < 0.4:
             victims += children
-        elif choice < 0.6 and len(children) == 2:
+        elif choice < 0.6 and len(children) == CHILDREN:
             victims = [self.random.choice(children)]
         for pid in victims:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
-                # It was quicker: without its daemon a writer ends by itself.
+                # It was quicker: without its daemon a child ends by itself.
                 continue
         status = daemon.wait()
         assert status == (-signal.SIGKILL if daemon.pid in victims else 70), f"{status}:\n{daemon.output}"

@@ -33,7 +33,7 @@ LARGE_MEMORY_BYTES = 400 * 1024 * 1024
 SAMPLES = 5_000
 
 TEXT = """
-Times are in ms, from the start of the process to the first reply; memory is in MB, of the store and both its writers,
+Times are in ms, from the start of the process to the first reply; memory is in MB, of the store and its children,
 with what they share counted once. Both restarts have to be below {restart:.0f} s, and the memory below {memory} MB.
 The second part holds {large} MB of values in a store that may keep {budget} of live ones, and has to stay below
 {large_memory} MB.

@@ -1,6 +1,7 @@
 """
-The log decides: replayed from nothing, by another process, with another hash seed, another memory budget and other
-moments of flushing, it gives the rows that the clients' commands made when they were first applied (R12).
+The log decides: replayed from nothing, by another process, with another hash seed, another memory budget, other moments
+of flushing, and with rests wherever work may rest, it gives the rows that the clients' commands made when they were
+first applied (R12).
 """
 
 from __future__ import annotations
@@ -10,24 +11,35 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+from twisted.internet.task import Clock as Turns
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.instant_store import Engine, InstantClient, InstantStore
 from tests.sequences import DISTURB, MAIN, OTHER, WAITER, steps_of_seed
 from tests.sources import ROOT
+from tinykv.store.pacing import Pacer
 
 #: A time in ms since 1970 from which the load's clock runs.
 BEGIN = 1_700_000_000_000
 SEQUENCES = 25
 LENGTH = 60
 
-#: How the log is replayed: PYTHONHASHSEED, the budget in bytes, after how many entries a memory table is frozen, and
-#: how many frozen ones are kept before they're flushed.
-WAYS = [("0", 0, 1, 1), ("1", 30_000, 7, 3), ("2", 1 << 40, 1 << 40, 1), ("3", 5_000, 50, 1)]
+#: How the log is replayed: PYTHONHASHSEED, the budget in bytes, after how many entries a memory table is frozen, how
+#: many frozen ones are kept before they're flushed, and at which of the rests that work takes at every chance they're
+#: flushed meanwhile (0: there are no rests).
+WAYS = [
+    ("0", 0, 1, 1, 0),
+    ("1", 30_000, 7, 3, 0),
+    ("2", 1 << 40, 1 << 40, 1, 0),
+    ("3", 5_000, 50, 1, 0),
+    ("4", 5_000, 3, 8, 50),
+    ("5", 1 << 40, 1, 8, 7),
+]
 
 SCRIPT = [
     [b"RPUSH", b"list", *[b"%d" % number for number in range(700)]],
@@ -121,12 +133,54 @@ def _disturb(engine: Engine, how: bytes) -> None:
         engine.keyspace.rotate()
 
 
-def replay(entries: list[bytes], marks: list[int], *, budget: int, freeze: int, frozen: int) -> list[str]:
+class Resting:
+    """
+    Applies entries in a stack of its own, which rests at every chance; meanwhile tables are flushed.
+
+    @ivar rests: How often it did.
+    """
+
+    def __init__(self, engine: Engine, flush_at: int) -> None:
+        self.rests = 0
+        self._engine = engine
+        self._flush_at = flush_at
+        self._turns = Turns()
+        # A slice is over as soon as it has begun.
+        self._pacer = Pacer(self._turns, lambda: 0.0, self._rested, lambda seconds: None, slice_seconds=0.0)
+        engine.rows.pausing = self._pacer.pause
+        engine.rows.expected = self._expected
+
+    def apply(self, entry: bytes) -> None:
+        """Apply one, to its end."""
+        self._pacer.run(lambda: self._engine.apply(entry), lambda: None)
+        while self._pacer.running:
+            self._turns.advance(0)
+
+    def _rested(self) -> None:
+        self.rests += 1
+        if self.rests % self._flush_at == 0:
+            self._engine.flush()
+
+    def _expected(self, keys: list[bytes]) -> None:
+        rows = self._engine.rows
+
+        def answer(wake: Callable[[], None]) -> None:
+            rows.ahead.update((key, rows.reader.get("data", key)) for key in keys)
+            wake()
+
+        self._pacer.wait(lambda wake: self._turns.callLater(0, answer, wake))
+
+
+def replay(
+    entries: list[bytes], marks: list[int], *, budget: int, freeze: int, frozen: int, flush_at: int
+) -> list[str]:
     """Apply entries to nothing; give the digests of the rows after as many entries as the marks say."""
     engine = Engine(budget=budget, start_id=99)
+    resting = Resting(engine, flush_at) if flush_at else None
+    apply = engine.apply if resting is None else resting.apply
     digests: list[str] = []
     for number, entry in enumerate(entries, 1):
-        engine.apply(entry)
+        apply(entry)
         engine.keyspace.turn()
         if number % freeze == 0:
             engine.freeze()
@@ -135,6 +189,7 @@ def replay(entries: list[bytes], marks: list[int], *, budget: int, freeze: int, 
         if number in marks:
             digests.append(digest(engine))
     assert not engine.defects, engine.defects
+    assert resting is None or resting.rests > 500, resting.rests
     return digests
 
 
@@ -172,5 +227,5 @@ class Replay(SynchronousTestCase):
 if __name__ == "__main__":
     recorded = json.loads(Path(sys.argv[1]).read_text("ascii"))
     log = [bytes.fromhex(text) for text in recorded["entries"]]
-    budget, freeze, frozen = map(int, sys.argv[2:])
-    print("\n".join(replay(log, recorded["marks"], budget=budget, freeze=freeze, frozen=frozen)))
+    budget, freeze, frozen, flush_at = map(int, sys.argv[2:])
+    print(*replay(log, recorded["marks"], budget=budget, freeze=freeze, frozen=frozen, flush_at=flush_at), sep="\n")

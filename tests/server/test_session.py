@@ -551,6 +551,29 @@ class HalfClosedTests(SynchronousTestCase):
         self.store.turn()
         self.assertEqual(len(self.store.execution.waiters), 0)
 
+    def test_what_is_pushed_behind_its_end_is_for_others(self) -> None:
+        """Also if its command was still under way when it left, or was kept until then."""
+        other = self.store.connect()
+        for words in ([b"BLPOP l 0"], [b"BLPOP m 0", b"BLPOP l 0"]):
+            other.says(b"RPUSH m a")
+            client = self.store.connect(room=1 << 20)
+            self.store.log.held = True
+            client.pipeline(*words)
+            self.store.turn()
+            self.end(client)
+            if len(words) > 1:
+                # The first of them is served now, and the second one is under way.
+                self.store.log.let_go()
+                self.store.log.held = True
+                self.store.turn()
+            other.pipeline(b"RPUSH l a", b"LPOP l")
+            self.store.turn()
+            self.store.log.let_go()
+            self.store.turn()
+            self.assertEqual(other.taken(), b":1\r\n$1\r\na\r\n", words)
+            self.assertTrue(client.closed)
+            client.lose()
+
 
 class PasswordTests(SynchronousTestCase):
     """What a client may do before it has shown the password."""

@@ -270,6 +270,8 @@ class Session(Outbound):
                 self.hold(number)
                 self.waiting = number
                 front.host.submit((WAITING, self, number, self.db, spec, request, None))
+                if self._ended:
+                    front.wake(self, b"gone")
             else:
                 front.host.submit(
                     (COMMANDS, self, number, self.db, spec, request, encode_command(request) if raw is None else raw)
@@ -404,8 +406,11 @@ class Session(Outbound):
         self._ended = self._paused = True
         if self._parked:
             self.cut()
-        else:
-            self._go_on()
+            return
+        if self.waiting is not None:
+            # If it has to wait, it's gone by then, and what others push meanwhile isn't for it.
+            self.front.wake(self, b"gone")
+        self._go_on()
 
     def _end_when_done(self) -> None:
         """Close the connection of a client that sends no more, if it's owed nothing."""
