@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 # What `make run` starts.
 DIR ?= data
 PORT ?= 6379
-STORES ?= 1
+STORES ?=
 
 # What `make test` runs: TESTS=tests.resp for a part, JOBS=1 for one process, TRIALFLAGS for trial's own options.
 TESTS ?= tests
@@ -37,7 +37,7 @@ help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
 
 run: $(VENV)/.run ## Start a store on 127.0.0.1:6379 with its data in ./data (PORT= DIR= STORES=)
-	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" --stores "$(STORES)"
+	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" $(if $(STORES),--stores "$(STORES)")
 
 test: $(VENV)/.dev redis node ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
 	@$(PY) -m twisted.trial $(if $(filter-out 0 1,$(JOBS)),--jobs=$(JOBS)) $(TRIALFLAGS) $(TESTS)
