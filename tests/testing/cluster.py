@@ -21,7 +21,7 @@ from zope.interface import implementer
 from tests.testing.one_store import DOWN_US, Durations, Labour
 from tinykv.config import StoreConfig
 from tinykv.errors import Damaged
-from tinykv.interfaces import IForwardAnswer, ILogWriter, IPeerHandler
+from tinykv.interfaces import ILogWriter
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.log import Compacted
@@ -31,20 +31,21 @@ from tinykv.raft.stored import entry_of, stored_data
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
-from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Operation
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import decode_header
-from tinykv.resp import replies
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.log import APPEND, CUT
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch
-from tinykv.store.host import RegionHost
+from tinykv.store.forwarding import Forwarder, Receiver
+from tinykv.store.host import RegionHost, new_start_id
+from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
+from tinykv.store.snapshots import Snapshots
 from tinykv.testing.embedded import TABLE
-from tinykv.testing.redis_model import Exec, RedisModel
+from tinykv.testing.redis_model import RedisModel
 from tinykv.testing.redis_space import Failed
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.clock import NodeClock, Process
@@ -94,7 +95,8 @@ ROWS_EVERY: Final = 8
 #: After this time without faults all clients are answered, and all stores have applied the same.
 WHOLE_SECONDS: Final = 30
 
-_ELSEWHERE: Final = replies.error(b"CLUSTERDOWN this store doesn't lead; nothing was done")
+#: After how many seconds a store tells a client that nobody answers: sooner than clients lose their patience.
+REQUEST_TIMEOUT: Final = 2.0
 
 
 class Variant:
@@ -241,79 +243,12 @@ class DiskLog:
 # A store
 
 
-class Redirecting:
-    """
-    Sends clients away from a store that doesn't lead: they know the others.
+class NoSnapshots:
+    """Makes none: no log is cut, so nobody asks for one."""
 
-    The timers of clients that wait here are kept until it leads again; what else the store proposes by itself is for
-    whoever leads.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: list[Operation] = []
-
-    def take(self, operations: list[Operation]) -> None:
-        """Refuse operations."""
-        for operation in operations:
-            kind, client, number, _, _, arguments, _ = operation
-            if kind == INTERNAL:
-                if arguments[0] == b"wake":
-                    self._kept.append(operation)
-            elif kind != LOCAL or client is not NOBODY:
-                client.answer(number, _ELSEWHERE)
-        self._store.front.flush_soon()
-
-    take_back = take
-
-    def leads(self, here: bool) -> None:
-        """Go on with what was kept."""
-        if here:
-            kept, self._kept = self._kept, []
-            for operation in kept:
-                self._store.host.submit(operation)
-
-
-@implementer(IPeerHandler)
-class Handler:
-    """Hears what other stores send."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def sender_store(self, region_id: int, peer_id: int) -> int | None:
-        """Give the store that a peer is on."""
-        return self._store.host.descriptor.stores.get(peer_id)
-
-    def received(self, store_id: int, region_id: int, message: Message) -> None:
-        """Pass a message on."""
-        self._store.replica.received(message)
-
-    def unreachable(self, store_id: int, region_id: int) -> None:
-        """Pass the news on."""
-        peer = self._store.host.descriptor.peer_on(store_id)
-        if peer is not None:
-            self._store.group.unreachable(peer)
-
-    def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
-        """Take nothing."""
-        answer.refuse(b"")
-
-    def pushed(self, store_id: int, payload: bytes) -> None:
-        """Nobody pushes."""
-
-    def link_up(self, store_id: int) -> None:
-        """Learn it."""
-
-    def link_down(self, store_id: int) -> None:
-        """Learn it."""
-
-    def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
-        """Take none."""
-        return "none is needed"
-
-    def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
-        """None was taken."""
+    def make(self, region: int, *, start: bytes, end: bytes, labels: Sequence[bytes]) -> Any:
+        """Fail."""
+        raise AssertionError("nobody needs a snapshot")
 
 
 class Store:
@@ -358,7 +293,7 @@ class Store:
         execution = variant.execution(
             keyspace,
             TABLE,
-            start_id=self.id * 1_000_000 + self.starts,
+            start_id=new_start_id(self.id, random),
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
@@ -381,6 +316,17 @@ class Store:
         )
         self.group.watch(self)
         variant.group(self.group)
+        self.peering = peering = SimulatedPeering(
+            store_id=self.id,
+            process=process,
+            network=world.network,
+            streams=world.streams,
+            addresses=world.addresses,
+            files=self.files,
+            random=Random(random.getrandbits(64)),
+        )
+        self.peers = peers = Peers(REGION, peering, process)
+        peering.handle(peers)
         durations = Durations()
         self.replica = WatchedReplica(
             region=REGION,
@@ -413,10 +359,9 @@ class Store:
             stopped=lambda problem: self._stopped(process, problem),
             memtable_bytes=self._memtable_bytes,
             durability_os=False,
-            request_timeout=2.0,
+            request_timeout=REQUEST_TIMEOUT,
             durations=durations,
         )
-        host.elsewhere = Redirecting(self)
         self.front = front = Front(
             host,
             TABLE,
@@ -426,16 +371,24 @@ class Store:
             now=lambda: self.clock.calendar_ms() / 1000,
             shutdown=lambda: None,
         )
-        self.peering = peering = SimulatedPeering(
-            store_id=self.id,
-            process=process,
-            network=world.network,
-            streams=world.streams,
-            addresses=world.addresses,
-            files=self.files,
-            random=Random(random.getrandbits(64)),
+        host.elsewhere = Forwarder(
+            here=host,
+            links=peering,
+            leader_store=lambda: peers.store_of(self.group.leader_id),
+            own_store=self.id,
+            clock=process,
+            request_timeout=REQUEST_TIMEOUT,
+            answered=lambda: front.flush(),
         )
-        peering.handle(Handler(self))
+        snapshots = Snapshots(
+            region=REGION,
+            maker=NoSnapshots(),
+            sends=peering,
+            flush=host.flush_all,
+            log_begins=lambda: 0,
+            sent=host.snapshot_sent,
+        )
+        peers.serve(host, Receiver(here=host, table=TABLE), snapshots)
         host.start()
         front.start()
 
@@ -449,7 +402,7 @@ class Store:
             self.world.checker.votes(self.name, message.term, self.id)
         elif message.kind == VOTE_REPLY and not message.reject:
             self.world.checker.votes(self.name, message.term, message.to)
-        self.peering.send(self.host.descriptor.stores[message.to], REGION, message)
+        self.peers.send(message)
 
     def _defect(self, name: str, problem: BaseException) -> None:
         self.world.checker.problem(f"The command {name} failed unexpectedly at {self.name}: {problem!r}")
@@ -485,16 +438,20 @@ class Store:
         self.world.checker.rows(self.name, index, self.digest_rows())
 
     def digest_rows(self) -> bytes:
-        """Sum up the rows, but for the apply state, which says what was flushed."""
+        """
+        Sum up the rows, but for the apply state, which says what was flushed, and with the descriptor as it's known: it
+        becomes a row with the first flush.
+        """
         rows = self.host.rows
         pausing, rows.pausing = rows.pausing, lambda: None
         found = blake2b(digest_size=16)
         for family in ("data", "region"):
             for key, row in rows.scan(family, b"", b"\xff" * 16):
-                if not (family == "region" and key.startswith(b"apply")):
+                if not (family == "region" and key.startswith((b"apply", b"descriptor"))):
                     value = row if isinstance(row, bytes) else row.encode()
                     found.update(b"%d %d " % (len(key), len(value)) + key + value)
         rows.pausing = pausing
+        found.update(self.host.descriptor.encode())
         return found.digest()
 
 
@@ -524,6 +481,8 @@ class World(faults.Target):
         self.streams = Streams(self.events, self.network)
         self._storms = 0
         self._deaf_until = 0
+        #: The greatest commit index that anyone has known.
+        self._committed = 0
         #: Of each store that leads: which run and term, and what was committed when it was looked at last.
         self._led: dict[str, tuple[tuple[int, int], int]] = {}
         self._times: tuple[int, int] = (0, 0)
@@ -548,7 +507,7 @@ class World(faults.Target):
         """Make a client on a machine of its own."""
         process = Process(self.events, NodeClock(self.events), name)
         port = RespPort(self.streams, process, self.nodes, self.events.random(f"port {name}"))
-        return self.variant.port(SeekingPort(port, self.events))
+        return self.variant.port(SeekingPort(port))
 
     # Watching
 
@@ -586,6 +545,7 @@ class World(faults.Target):
             self._look_at_leader(store)
             if store.replica.lease_end > store.clock.elapsed() / SECOND:
                 holders = [store.name] if holders is None else [*holders, store.name]
+        self._committed = max(self._committed, *[store.group.committed for store in self.stores.values()])
         if holders is not None and len(holders) > 1:
             self.checker.leases(holders)
 
@@ -596,7 +556,8 @@ class World(faults.Target):
         known, before = self._led.get(store.name, ((0, 0), 0))
         if known != run:
             self.checker.leads(store.name, group.term)
-        elif before < committed and group.term_of(committed) != group.term:
+        elif before < committed > self._committed and group.term_of(committed) != group.term:
+            # One that it was told of, as by who refuses a vote, has been committed before.
             self.checker.commits(store.name, committed, group.term_of(committed), group.term)
         if known != run or before < committed:
             self._led[store.name] = (run, committed)
@@ -811,39 +772,23 @@ class World(faults.Target):
 
 
 class SeekingPort:
-    """A client that goes to another store when the one that it asks doesn't lead; nothing was done there."""
+    """A client that goes to another store when the one that it talks to can't reach a majority."""
 
-    def __init__(self, port: RespPort, events: Events) -> None:
+    def __init__(self, port: RespPort) -> None:
         self._port = port
-        self._events = events
-        self._sent = 0
 
     def send(self, request: Request, done: Done) -> None:
-        """Send a request to one store after another."""
-        self._sent += 1
-        self._try(self._sent, request, done, 20)
-
-    def _try(self, number: int, request: Request, done: Done, tries: int) -> None:
-        if number != self._sent:
-            return
+        """Send a request to whichever store it is."""
 
         def answered(answer: Any) -> None:
-            if number != self._sent:
-                return
-            elsewhere = isinstance(answer, Failed) and answer.code == b"CLUSTERDOWN"
-            if elsewhere:
+            if isinstance(answer, Failed) and answer.code == b"CLUSTERDOWN":
                 self._port.renew()
-            # What was watched has gone with the connection.
-            if elsewhere and tries and not (isinstance(request, Exec) and request.token is not None):
-                self._events.after(20 * MILLISECOND, "client seeks", self._try, number, request, done, tries - 1)
-            else:
-                done(answer)
+            done(answer)
 
         self._port.send(request, answered)
 
     def renew(self) -> None:
         """Connect anew."""
-        self._sent += 1
         self._port.renew()
 
 
@@ -949,6 +894,8 @@ class Cluster:
         if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
             applied = {store.name: store.host.applied for store in world.stores.values()}
             checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+        if checker.problems:
+            return
         for store in world.stores.values():
             checker.rows(store.name, store.host.applied, store.digest_rows())
         checker.converged({store.name: store.host.applied for store in world.stores.values()})

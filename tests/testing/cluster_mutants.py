@@ -300,7 +300,7 @@ class RedoesReplaced(Variant):
         def _look_at_role(self) -> None:
             if self.ready and not self.group.leads:
                 while self._batches:
-                    self._pending += self._batches.popleft().operations
+                    self._give_back(self._batches.popleft().operations)
             super()._look_at_role()
 
 
