@@ -21,7 +21,7 @@ from zope.interface import implementer
 from tests.testing.one_store import DOWN_US, Durations, Labour
 from tinykv.config import StoreConfig
 from tinykv.errors import Damaged
-from tinykv.interfaces import ILogWriter
+from tinykv.interfaces import ILogWriter, ISnapshotMaker
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.log import Compacted
@@ -161,7 +161,7 @@ class WatchedReplica(Replica):
     _end = 0.0
 
     @property
-    def lease_end(self) -> float:  # type: ignore[override]
+    def lease_end(self) -> float:
         """Tell until when reads may be answered alone."""
         return self.watcher.world.variant.lease_end(self, self._end)
 
@@ -243,6 +243,7 @@ class DiskLog:
 # A store
 
 
+@implementer(ISnapshotMaker)
 class NoSnapshots:
     """Makes none: no log is cut, so nobody asks for one."""
 
