@@ -217,7 +217,8 @@ class StoreService(Service):
                 recovered.hard_state,
                 recovered.descriptor.membership,
                 recovered.applied.index,
-                uptime() + raft.lease,
+                # A lease as it may seem long to another host's clock.
+                uptime() + raft.silence,
             ),
             log_writer=self.log_writer,
             send=cluster.peers.send if cluster is not None else _nobody,
