@@ -15,6 +15,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
@@ -37,6 +38,7 @@ from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.log import APPEND, CUT
 from tinykv.storage.rowstore import RowStore
+from tinykv.storage.snapshot_maker import Made
 from tinykv.storage.writers import LogBatch
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost, new_start_id
@@ -247,9 +249,17 @@ class DiskLog:
 class NoSnapshots:
     """Makes none: no log is cut, so nobody asks for one."""
 
-    def make(self, region: int, *, start: bytes, end: bytes, labels: Sequence[bytes]) -> Any:
+    def make(self, region: int, *, start: bytes, end: bytes, labels: Sequence[bytes]) -> Deferred[Made]:
         """Fail."""
         raise AssertionError("nobody needs a snapshot")
+
+    def drop(self, region: int) -> Deferred[None]:
+        """There's none."""
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """There's nothing to end."""
+        return succeed(None)
 
 
 class Store:
@@ -797,7 +807,7 @@ class Cluster:
     """The scenario."""
 
     name = "cluster"
-    faults = (
+    faults: Sequence[str] = (
         faults.CRASH,
         faults.KILL,
         faults.PAUSE,
