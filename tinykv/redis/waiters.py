@@ -67,7 +67,14 @@ class Waiters:
         return iter(sorted(self._by_origin.values(), key=lambda waiter: waiter.order))
 
     def add(self, waiter: Waiter) -> None:
-        """Enter a waiter, which comes after all that there are."""
+        """
+        Enter a waiter, which comes after all that there are.
+
+        One of the same origin, which only a broken store could send twice, makes room for it.
+        """
+        known = self._by_origin.get(waiter.origin)
+        if known is not None:
+            self.remove(known)
         self._enter(waiter)
         self._rows.put("region", _PREFIX + waiter.order.to_bytes(8, "big"), waiter.encode())
 
