@@ -20,7 +20,7 @@ import sqlite3
 import sys
 from typing import Final
 
-from tinykv.storage.connection import connect_writer
+from tinykv.storage.connection import PASSING_CACHE_KIB, connect_reader, connect_writer
 from tinykv.storage.data import DataStore
 from tinykv.storage.errors import StorageError, from_os, from_sqlite
 from tinykv.storage.frames import FAILED, READY, decode, encode
@@ -46,7 +46,7 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     if kind == "snapshot":
         return SnapshotSession(path)
     if kind == "read":
-        return ReadSession(Reader(path))
+        return ReadSession(Reader(path, connect_reader(path, cache_kib=PASSING_CACHE_KIB)))
     try:
         connection = connect_writer(path)
     except sqlite3.Error as error:

@@ -19,6 +19,8 @@ PAGE_BYTES: Final = 4096
 WRITER_CACHE_KIB: Final = 32 * 1024
 #: KiB of pages that the reader keeps; a flush empties it, then the system's cache answers.
 READER_CACHE_KIB: Final = 32 * 1024
+#: For who reads a page once, and leaves it to the system to keep it.
+PASSING_CACHE_KIB: Final = 2 * 1024
 
 
 def connect_writer(path: str) -> sqlite3.Connection:
@@ -51,9 +53,11 @@ def connect_writer(path: str) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: str) -> sqlite3.Connection:
+def connect_reader(path: str, *, cache_kib: int = READER_CACHE_KIB) -> sqlite3.Connection:
     """
     Open an existing file for reading only.
+
+    @param cache_kib: memory for pages; little will do where each is read about once.
     """
     uri = f"file:{quote(path)}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0, cached_statements=64)
@@ -63,7 +67,7 @@ def connect_reader(path: str) -> sqlite3.Connection:
         execute("PRAGMA wal_autocheckpoint = 0")
         execute("PRAGMA mmap_size = 0")
         execute("PRAGMA trusted_schema = OFF")
-        execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        execute(f"PRAGMA cache_size = -{cache_kib}")
     except BaseException:
         connection.close()
         raise

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from tinykv.raft.log import Compacted
 from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.stored import entry_of
-from tinykv.storage.connection import connect_reader
+from tinykv.storage.connection import PASSING_CACHE_KIB, connect_reader
 from tinykv.storage.errors import from_sqlite
 from tinykv.storage.log import read_base, read_last, read_some, read_term
 
@@ -42,7 +42,7 @@ class LogReader:
     def __init__(self, path: str, region: int, connection: sqlite3.Connection | None = None) -> None:
         self._path = path
         self._region = region
-        self._connection = connect_reader(path) if connection is None else connection
+        self._connection = connect_reader(path, cache_kib=PASSING_CACHE_KIB) if connection is None else connection
         self.newest: Callable[[], SnapshotMeta | None] = _none
 
     def _asked(self, read: Callable[[], T]) -> T:

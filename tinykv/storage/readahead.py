@@ -24,7 +24,7 @@ from tinykv.storage.writers import Channel, Worker
 #: Bytes of rows in one answer. What goes past it is left out, and read when it's needed.
 ANSWER_BYTES: Final = 1024 * 1024
 #: Bytes of rows that are kept at most.
-KEPT_BYTES: Final = 32 * 1024 * 1024
+KEPT_BYTES: Final = 8 * 1024 * 1024
 
 
 @implementer(IReadAhead)
