@@ -467,6 +467,18 @@ class FlushTests(HostCase):
         hosted.crash()
         self.assertEqual(hosted.store.replay, [])
 
+    def test_what_is_known_of_flushes_does_not_grow(self) -> None:
+        """Nothing is kept of a flush behind which the log was cut."""
+        hosted = self.make(memtable_bytes=1)
+        client = hosted.client()
+        for _ in range(5):
+            client.send("INCR a")
+            hosted.settle()
+            hosted.flush()
+            hosted.settle()
+        self.assertGreater(hosted.host.flushes, 4)
+        self.assertEqual(len(hosted.host._log_marks), 0)
+
     def test_durability_os(self) -> None:
         """Without an fsync for each entry, the log is still on disk before the rows that it leads to."""
         hosted = self.make(durability_os=True)

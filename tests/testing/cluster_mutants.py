@@ -14,6 +14,7 @@ from typing import Any
 from zope.interface import implementer
 
 from tests.testing.cluster import Store, Variant
+from tests.testing.one_store import Doubled
 from tests.testing.one_store import Retries as RetriesAlone
 from tinykv.interfaces import ILogWriter
 from tinykv.raft.core import Core
@@ -199,8 +200,8 @@ class ReadsBeforeOwnEntry(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Is ready as soon as it leads."""
 
-        def _look_at_role(self) -> None:
-            super()._look_at_role()
+        def role_changed(self) -> None:
+            super().role_changed()
             self.ready = self.group.leads
 
     def disk(self, disk: Disk) -> None:
@@ -228,22 +229,7 @@ class AppliesTwice(Variant):
 
     def folder(self, disk: Disk) -> Any:
         """Give the entries twice."""
-        return _Doubled(disk)
-
-
-class _Doubled:
-    def __init__(self, disk: Disk) -> None:
-        self._disk = disk
-
-    def recover(self, region: int) -> Recovery:
-        """Find where it stands."""
-        return self._disk.recover(region)
-
-    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
-        """Yield each twice."""
-        for entry in self._disk.entries(region, after):
-            yield entry
-            yield entry
+        return Doubled(disk)
 
 
 class ReplaysAll(Variant):
@@ -254,7 +240,7 @@ class ReplaysAll(Variant):
         return _AllCommitted(disk)
 
 
-class _AllCommitted(_Doubled):
+class _AllCommitted(Doubled):
     def recover(self, region: int) -> Recovery:
         """Find where it stands."""
         found = super().recover(region)
@@ -297,11 +283,11 @@ class RedoesReplaced(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Gives back what is under way, too early."""
 
-        def _look_at_role(self) -> None:
+        def role_changed(self) -> None:
             if self.ready and not self.group.leads:
                 while self._batches:
                     self._give_back(self._batches.popleft().operations)
-            super()._look_at_role()
+            super().role_changed()
 
 
 # What clients do

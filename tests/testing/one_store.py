@@ -360,10 +360,12 @@ class AppliesTwice(Variant):
 
     def folder(self, disk: Disk) -> Any:
         """Give the entries twice."""
-        return _Doubled(disk)
+        return Doubled(disk)
 
 
-class _Doubled:
+class Doubled:
+    """A folder that gives each entry twice."""
+
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 

@@ -19,6 +19,7 @@ from tests.testing.cluster import (
     Cluster,
     Variant,
 )
+from tests.testing.seeds import SeedsCase
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Limits
@@ -35,18 +36,8 @@ def often(seconds: float, least: float = 0.2, most: float = 4.0) -> Limits:
     )
 
 
-class ClusterTests(SynchronousTestCase):
+class ClusterTests(SeedsCase):
     """Some seeds; `make sim` runs many."""
-
-    def run_seeds(self, scenario: Cluster, seeds: range, settings: Settings) -> dict[str, int]:
-        """Run seeds that must pass; sum up their figures."""
-        figures: dict[str, int] = {}
-        for seed in seeds:
-            report = run_once(scenario, seed, settings)
-            self.assertEqual(report.problems, [], f"seed {seed}\n{report.schedule}")
-            for name, count in report.figures.items():
-                figures[name] = figures.get(name, 0) + count
-        return figures
 
     def test_they_keep_their_promises_whatever_happens(self) -> None:
         figures = self.run_seeds(Cluster(), range(1, 5), Settings(Cluster.faults))

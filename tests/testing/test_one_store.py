@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.testing.one_store import AcknowledgesEarly, AppliesTwice, Lies, OneStore, Retries, Variant
+from tests.testing.seeds import SeedsCase
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.runner import run_once
 from tinykv.testing.simulation.scenario import Report, Settings
@@ -14,18 +13,8 @@ from tinykv.testing.simulation.scenario import Report, Settings
 CRASHES = (faults.CRASH, faults.KILL)
 
 
-class OneStoreTests(SynchronousTestCase):
+class OneStoreTests(SeedsCase):
     """Some seeds; `make sim` runs many."""
-
-    def run_seeds(self, scenario: OneStore, seeds: range, settings: Settings) -> dict[str, int]:
-        """Run seeds that must pass; sum up their figures."""
-        figures: dict[str, int] = {}
-        for seed in seeds:
-            report = run_once(scenario, seed, settings)
-            self.assertEqual(report.problems, [], f"seed {seed}\n{report.schedule}")
-            for name, count in report.figures.items():
-                figures[name] = figures.get(name, 0) + count
-        return figures
 
     def test_it_keeps_its_promises_whatever_happens(self) -> None:
         figures = self.run_seeds(OneStore(), range(1, 13), Settings(OneStore.faults))

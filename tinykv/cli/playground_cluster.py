@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from tinykv.cli.problems import Problem
 from tinykv.config import StoreConfig
 from tinykv.config_values import InitialStore
+from tinykv.storage.schema import fsync_folder
 
 HOST = "127.0.0.1"
 
@@ -194,11 +195,7 @@ def _write(path: Path, text: str, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    fsync_folder(str(path.parent))
 
 
 def read_kept(folder: Path) -> list[Kept] | None:

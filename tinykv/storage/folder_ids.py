@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from tinykv.interfaces import IFolderIds
 from tinykv.storage.errors import CorruptFile, from_os
+from tinykv.storage.schema import fsync_folder
 
 NAME: Final = "peers.json"
 
@@ -61,11 +62,7 @@ class FolderIds:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
-            descriptor = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync_folder(str(self._path.parent))
         except OSError as error:
             return fail(from_os(error, str(self._path)))
         self._known = known

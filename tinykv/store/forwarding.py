@@ -32,7 +32,18 @@ from tinykv.redis.forwarded import (
     decode_timeout,
     encode_batch,
 )
-from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
+from tinykv.redis.operations import (
+    COMMANDS,
+    EXEC,
+    INTERNAL,
+    LOCAL,
+    NOBODY,
+    READ,
+    READ_EXEC,
+    WAITING,
+    Operation,
+    size_of,
+)
 from tinykv.resp import replies
 from tinykv.resp.splitting import elements_of
 from tinykv.store.remote_clients import RemoteBatch, RemoteClient
@@ -287,7 +298,7 @@ class Forwarder:
             size = 0
             while queue and queue[0][1][0] != LOCAL and len(flight) < BATCH_OPERATIONS and size < BATCH_BYTES:
                 flight.append(queue.popleft())
-                size += _size(flight[-1][1])
+                size += size_of(flight[-1][1])
             self._fly(to, flight)
 
     def _look(self) -> None:
@@ -442,15 +453,6 @@ def _refused(operation: Operation) -> bool:
         client.refuse()
         return True
     return False
-
-
-def _size(operation: Operation) -> int:
-    raw: Any = operation[6]
-    if type(raw) is bytes:
-        return len(raw)
-    if operation[0] in (EXEC, READ_EXEC):
-        return sum(sum(map(len, command[2])) for command in operation[5])
-    return sum(map(len, operation[5]))
 
 
 def _with_locals(commands: list[Any], reply: bytes) -> bytes:

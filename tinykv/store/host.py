@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from itertools import chain
 from math import inf
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -49,6 +49,7 @@ from tinykv.redis.operations import (
     Operation,
     decode_records,
     encode_records,
+    size_of,
 )
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor, descriptor_key
@@ -255,7 +256,7 @@ class RegionHost:
         self._log_entries_max = log_entries_max
         self._log_bytes_max = log_bytes_max
         self._log_bytes = 0
-        #: At each flush: the index that it covers, and how many bytes of entries had been applied.
+        #: At each flush behind which the log wasn't cut yet: the index, and how many bytes of entries had been applied.
         self._log_marks: deque[tuple[int, int]] = deque()
         self._local_reads = read_mode == "local"
         self._trusts_lease = read_mode == "lease"
@@ -567,9 +568,6 @@ class RegionHost:
 
     def role_changed(self) -> None:
         """Learn that this peer begins or ceases to lead, or that another one does."""
-        self._look_at_role()
-
-    def _look_at_role(self) -> None:
         group = self.group
         ready = group.leads and self.applied_term == group.term
         if ready != self.ready:
@@ -704,7 +702,7 @@ class RegionHost:
         self.applied_term = entry.term
         self.replica.applied_to(entry.index)
         if not self.ready and entry.term == self.group.term:
-            self._look_at_role()
+            self.role_changed()
 
     def _change(self, entry: Entry) -> None:
         """Apply a change of the region's peers."""
@@ -984,7 +982,6 @@ class RegionHost:
         self._propose_waiting()
         self._maybe_closed()
 
-
     def flush_all(self, done: Callable[[], None]) -> None:
         """Write all that is applied into data.db, and call back then."""
         self._flush_wanted.append(done)
@@ -1102,6 +1099,8 @@ class RegionHost:
         needed = self.log_needed()
         if needed is not None:
             index = min(index, needed)
+        while self._log_marks and self._log_marks[0][0] <= index:
+            self._log_marks.popleft()
         batch = LogBatch()
         if index == state.index:
             batch.cut(self._region, index, state.term)
@@ -1119,7 +1118,7 @@ def _by_size(operations: list[Operation]) -> list[list[Operation]]:
     parts: list[list[Operation]] = []
     start = size = 0
     for place, operation in enumerate(operations):
-        length = _size(operation)
+        length = 0 if operation[0] in (READ, LOCAL) else size_of(operation)
         if size and size + length > ENTRY_BYTES_MAX:
             parts.append(operations[start:place])
             start = place
@@ -1127,14 +1126,3 @@ def _by_size(operations: list[Operation]) -> list[list[Operation]]:
         size += length
     parts.append(operations[start:])
     return parts
-
-
-def _size(operation: Operation) -> int:
-    raw: Any = operation[6]
-    if type(raw) is bytes:
-        return len(raw)
-    if operation[0] in (EXEC, READ_EXEC):
-        return sum(sum(map(len, command[2])) for command in operation[5])
-    if operation[0] >= READ:
-        return 0
-    return sum(map(len, operation[5]))

@@ -23,7 +23,6 @@ from tinykv.store.snapshots import Snapshots
 #: Messages that only the leader of a group sends.
 _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
 
-
 #: Clients that wait at a store which hasn't been reached for so long are taken for gone, in seconds.
 LOST_SECONDS = 20.0
 

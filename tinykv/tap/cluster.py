@@ -22,6 +22,7 @@ from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.snapshot_files import SnapshotFolder
 from tinykv.storage.folder_ids import FolderIds
+from tinykv.storage.snapshot_folder import make_snapshots_folder
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
@@ -52,13 +53,13 @@ class Cluster:
     def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
         """
         @raise tinykv.config.ConfigError: The secret or a certificate can't be read.
-        @raise tinykv.storage.errors.StorageError: The list of the other stores' folders can't be read.
+        @raise tinykv.storage.errors.StorageError: The list of the other stores' folders can't be read, or the folder
+            of snapshots can't be made.
         """
         self._config = config
         self._reactor = reactor
         self.tls = peer_tls(config)
-        snapshots = Path(config.data_dir) / "snapshots"
-        snapshots.mkdir(exist_ok=True)
+        snapshots = Path(make_snapshots_folder(str(config.data_dir)))
         self.addresses = AddressBook(self._dial, peer_addresses(config))
         self.peering = Peering(
             clock=reactor,
@@ -100,7 +101,7 @@ class Cluster:
             sends=self.peering,
             flush=host.flush_all,
             log_begins=log_begins,
-            sent=lambda peer, arrived: host.snapshot_sent(peer, arrived),
+            sent=host.snapshot_sent,
         )
         host.log_needed = lambda: snapshots.needed
         self.peers.serve(host, Receiver(here=host, table=table), snapshots)
