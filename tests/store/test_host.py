@@ -16,7 +16,7 @@ from tinykv.redis.operations import INTERNAL, NOBODY
 from tinykv.storage.connection import connect_reader
 from tinykv.storage.errors import StorageError
 from tinykv.storage.log import read_entries
-from tinykv.store.host import FLUSH_SECONDS
+from tinykv.store.flushes import FLUSH_SECONDS
 
 OK = b"+OK\r\n"
 NIL = b"$-1\r\n"
@@ -233,7 +233,7 @@ class ExpiryTests(HostCase):
             client.send(f"SET k{number} 1 PX 50", number % 3)
         client.send("SET stays 1 PX 50000")
         hosted.settle()
-        hosted.host._flush_old()
+        hosted.host._flushes._flush_old()
         hosted.flush()
         hosted.keyspace.rotate()
         hosted.keyspace.rotate()
@@ -299,7 +299,7 @@ class ExpiryTests(HostCase):
         for number in range(3000):
             client.send(f"SET k{number} 1 PX 50")
         hosted.settle()
-        hosted.host._flush_old()
+        hosted.host._flushes._flush_old()
         hosted.flush()
         hosted.now += 60
         hosted.clock.advance(0.1)
@@ -477,7 +477,7 @@ class FlushTests(HostCase):
             hosted.flush()
             hosted.settle()
         self.assertGreater(hosted.host.flushes, 4)
-        self.assertEqual(len(hosted.host._log_marks), 0)
+        self.assertEqual(len(hosted.host._flushes._log_cut.marks), 0)
 
     def test_durability_os(self) -> None:
         """Without an fsync for each entry, the log is still on disk before the rows that it leads to."""
@@ -561,7 +561,7 @@ class RestartTests(HostCase):
                 elif kind == "exec":
                     client.exec(*rest[0])
                 elif kind == "freeze":
-                    hosted.host._flush_old()
+                    hosted.host._flushes._flush_old()
                 elif kind == "rotate":
                     hosted.keyspace.rotate()
                 elif kind == "wait":

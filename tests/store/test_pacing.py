@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.store.hosted import Hosted
 from tests.store.test_host import HostCase
 from tinykv.errors import OutOfTime
-from tinykv.store.host import FLUSH_SECONDS, OPERATIONS_A_LOOK
+from tinykv.store.apply_queue import OPERATIONS_A_LOOK
+from tinykv.store.flushes import FLUSH_SECONDS
 from tinykv.store.pacing import Pacer
 
 OK = b"+OK\r\n"
@@ -172,7 +173,7 @@ class SlowHostTests(HostCase):
         hosted.sync()
         frozen = len(hosted.store.rows.frozen)
         self.assertFalse(client.told)
-        hosted.host._flush_old()  # as if its time had come just now
+        hosted.host._flushes._flush_old()  # as if its time had come just now
         self.assertEqual(len(hosted.store.rows.frozen), frozen)
         for _ in range(100):
             hosted.turn()

@@ -41,10 +41,11 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.snapshot_maker import Made
 from tinykv.storage.writers import LogBatch
 from tinykv.store.forwarding import Forwarder, Receiver
-from tinykv.store.host import RegionHost, new_start_id
+from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
+from tinykv.store.runs import new_start_id
 from tinykv.store.snapshots import Snapshots
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_model import RedisModel

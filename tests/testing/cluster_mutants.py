@@ -30,6 +30,7 @@ from tinykv.storage.log import STATE
 from tinykv.storage.log import Entry as StoredEntry
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.store.proposals import Proposals
 from tinykv.store.replica import Replica
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.disk import Disk, DiskQuality
@@ -202,7 +203,7 @@ class ReadsBeforeOwnEntry(Variant):
 
         def role_changed(self) -> None:
             super().role_changed()
-            self.ready = self.group.leads
+            self.queue.ready = self.group.leads
 
     def disk(self, disk: Disk) -> None:
         """Let the disk take its time, so that its own entry does."""
@@ -267,14 +268,20 @@ class TimeGoesBack(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Forgets what time it was."""
 
-        def _propose(self, operations: list[Operation]) -> None:
-            time, self.execution.time = self.execution.time, 0
-            proposed, self._proposed_time = self._proposed_time, 0
-            try:
-                super()._propose(operations)
-            finally:
-                self.execution.time = time
-                self._proposed_time = self._proposed_time or proposed
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.proposals.__class__ = _ForgetfulProposals
+
+
+class _ForgetfulProposals(Proposals):
+    def _propose(self, operations: list[Operation]) -> None:
+        time, self._execution.time = self._execution.time, 0
+        proposed, self._proposed_time = self._proposed_time, 0
+        try:
+            super()._propose(operations)
+        finally:
+            self._execution.time = time
+            self._proposed_time = self._proposed_time or proposed
 
 
 class RedoesReplaced(Variant):
@@ -285,8 +292,8 @@ class RedoesReplaced(Variant):
 
         def role_changed(self) -> None:
             if self.ready and not self.group.leads:
-                while self._batches:
-                    self._give_back(self._batches.popleft().operations)
+                while self.queue.batches:
+                    self.proposals.give_back(self.queue.batches.popleft().operations)
             super().role_changed()
 
 

@@ -46,9 +46,10 @@ from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
-from tinykv.store.host import RegionHost, new_start_id
+from tinykv.store.host import RegionHost
 from tinykv.store.recovery import peer_of, recover
 from tinykv.store.replica import Replica
+from tinykv.store.runs import new_start_id
 from tinykv.tap.cluster import Cluster, cluster_id_of
 from tinykv.tap.control import control_pages, make_control
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets

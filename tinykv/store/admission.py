@@ -1,0 +1,131 @@
+"""
+Which commands are taken at all, and for how long clients are let wait: a disk that is full, slow or silent says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tinykv.redis.operations import NOBODY, READ, Operation
+from tinykv.redis.spec import CommandSpec
+from tinykv.store.apply_queue import ApplyQueue
+from tinykv.store.pacing import Pacer
+from tinykv.store.proposals import Proposals
+from tinykv.store.refusals import DISK_FULL, STALLED, TRY_AGAIN, UNDECIDED, UNKNOWN, give_up
+from tinykv.store.replica import Replica
+
+
+class Admission:
+    """
+    What a region refuses, and what it gives up waiting for.
+
+    @ivar growing_refused: Whether the disk is nearly full.
+    @ivar stalled: Whether a write of the log has been under way for longer than clients wait.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        queue: ApplyQueue,
+        proposals: Proposals,
+        replica: Replica,
+        pacer: Pacer,
+        clock: IReactorTime,
+        request_timeout: float,
+        answered: Callable[[], None],
+        applied: Callable[[], None],
+        hand_over: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """
+        @param request_timeout: How long clients wait, in seconds.
+        @param applied: Called when the reads among what waited have been run.
+        @param hand_over: Lets another store lead, whose disk may answer.
+        """
+        self.growing_refused = False
+        self.stalled = False
+        self._queue = queue
+        self._proposals = proposals
+        self._replica = replica
+        self._pacer = pacer
+        self._clock = clock
+        self._request_timeout = request_timeout
+        self._answered = answered
+        self._applied = applied
+        self._hand_over = hand_over
+        self._fail = fail
+
+    def refusal(self, spec: CommandSpec) -> bytes | None:
+        """Say why a command can't be taken now; where another store leads, that one says it."""
+        proposals = self._proposals
+        if not self._queue.ready and proposals.elsewhere is not None:
+            return None
+        if self.stalled:
+            return STALLED
+        if self.growing_refused and spec.grows:
+            return DISK_FULL
+        busy_since = proposals.busy_since
+        if busy_since is not None and self._clock.seconds() - busy_since > self._request_timeout:
+            return TRY_AGAIN
+        return None
+
+    def look(self) -> None:
+        """Some times a second: tell those who have waited too long."""
+        self._look_for_stall()
+        self._look_for_busy()
+
+    def _look_for_stall(self) -> None:
+        """
+        Tell clients that the disk doesn't answer, rather than let them wait for it without a word.
+
+        Their writes may still happen: once, if ever. Waiters of blocking commands wait anyhow, and stay.
+        """
+        oldest = self._replica.oldest_write
+        stalled = oldest is not None and self._clock.seconds() - oldest > self._request_timeout
+        if stalled != self.stalled:
+            self.stalled = stalled
+            if stalled:
+                self.log.error("the log writer has not answered for {seconds} s", seconds=self._request_timeout)
+                self._hand_over()
+            else:
+                self.log.info("the log writer answers again")
+        late = self._clock.seconds() - self._request_timeout
+        committed = self._replica.group.committed
+        given_up = False
+        for batch in self._queue.batches:
+            if stalled or (batch.index > committed and batch.since < late):
+                unknown = UNKNOWN if stalled else UNDECIDED
+                batch.operations = [give_up(operation, unknown) for operation in batch.operations]
+                given_up = True
+        if given_up:
+            self._answered()
+
+    def _look_for_busy(self) -> None:
+        """Refuse what has waited too long for the data writer; none of it was proposed, so nothing of it is done."""
+        busy_since = self._proposals.busy_since
+        if busy_since is None or self._clock.seconds() - busy_since <= self._request_timeout:
+            return
+        if self._proposals.pending and not self._queue.batches and not self._pacer.running:
+            self._pacer.run(self._refuse_waiting, self._applied)
+
+    def _refuse_waiting(self) -> None:
+        """Refuse the writes that wait, and run the reads: with no entry under way they're all in their place."""
+        proposals = self._proposals
+        waiting, proposals.pending = proposals.pending, []
+        kept: list[Operation] = []
+        try:
+            for operation in waiting:
+                if operation[0] >= READ:
+                    self._queue.run_read(operation)
+                elif operation[1] is NOBODY:
+                    kept.append(operation)
+                else:
+                    operation[1].answer(operation[2], TRY_AGAIN)
+        except Exception as problem:  # noqa: BLE001 - a read can't be answered: what it looks at is lost
+            self._fail(problem)
+        proposals.pending[:0] = kept

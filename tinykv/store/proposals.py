@@ -1,0 +1,196 @@
+"""
+What clients want, turn by turn, on its way into the log.
+
+What arrives in one turn of the reactor becomes one entry, or several if it's much. Reads that keep their place behind
+their client's writes travel along and aren't logged. While another store leads, all of it goes there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from itertools import chain
+from random import Random
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from tinykv.raft.refusals import Refused
+from tinykv.redis.execution import Execution
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, WAITING, Operation, encode_records
+from tinykv.region.entry import ENTRY_BYTES_MAX, encode_header
+from tinykv.storage.rowstore import RowStore
+from tinykv.store.apply_queue import ApplyQueue
+from tinykv.store.batches import Batch, by_size
+from tinykv.store.refusals import TOO_LARGE
+from tinykv.store.replica import Replica
+
+#: How far region time may lie behind the clock, in ms, when a read looks by it.
+LAG_MS = 10
+
+
+class Elsewhere(Protocol):
+    """Where operations go that can't be done here, since another peer leads, or none; nothing of them was done."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether what comes now has to wait behind operations that were taken."""
+
+    def take(self, operations: list[Operation]) -> None:
+        """Take operations behind all that were taken before."""
+
+    def take_back(self, operations: list[Operation]) -> None:
+        """Take operations that were given up here, before all that are new."""
+
+    def leads(self, here: bool) -> None:
+        """Learn whether they can be done here now."""
+
+
+class Proposals:
+    """
+    A region's turns.
+
+    @ivar pending: What waits to be proposed.
+    @ivar elsewhere: Where it goes when it can't be proposed here; None where no other store could lead.
+    @ivar busy_since: Since when proposals wait for the data writer, by the clock; None if they don't.
+    @ivar entries: How many entries were proposed.
+    @ivar closed: Whether nothing more is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: ApplyQueue,
+        replica: Replica,
+        execution: Execution,
+        rows: RowStore,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        random: Random,
+        answered: Callable[[], None],
+        command_bytes_max: int,
+    ) -> None:
+        self.pending: list[Operation] = []
+        self.elsewhere: Elsewhere | None = None
+        self.busy_since: float | None = None
+        self.entries = 0
+        self.closed = False
+        self._queue = queue
+        self._replica = replica
+        self._group = replica.group
+        self._execution = execution
+        self._rows = rows
+        self._clock = clock
+        self._now_ms = now_ms
+        self._random = random
+        self._answered = answered
+        self._command_bytes_max = command_bytes_max
+        self._turn_due = False
+        self._proposed_time = 0
+
+    def submit(self, operation: Operation) -> None:
+        """Take an operation in for this turn's proposal; nothing more after the end."""
+        if self.closed:
+            return
+        self.pending.append(operation)
+        if not self._turn_due:
+            self._turn_due = True
+            self._clock.callLater(0, self._end_turn)
+
+    def submit_before(self, operations: list[Operation]) -> None:
+        """Take operations in that came before all those which wait to be proposed."""
+        if operations and not self.closed:
+            self.pending[:0] = operations
+            self.go_on()
+
+    def give_back(self, operations: list[Operation]) -> None:
+        """Let operations, of which nothing was done, be done elsewhere; nobody waits for what was given up."""
+        operations = [
+            operation
+            for operation in operations
+            if operation[1] is not NOBODY or operation[0] in (INTERNAL, WAITING, LOCAL)
+        ]
+        if not operations:
+            return
+        if self.elsewhere is not None:
+            self.elsewhere.take_back(operations)
+        else:
+            self.pending[:0] = operations
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Propose what came while there was no leader, or too much on its way."""
+        if not self._turn_due:
+            self._turn_due = True
+            self._clock.callLater(0, self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Make this turn's operations an entry, or several if they are large."""
+        self._turn_due = False
+        queue = self._queue
+        if queue.failed:
+            return
+        if self._rows.full:
+            # They wait here, and their clients with them; the flush that ends it calls again.
+            if self.busy_since is None:
+                self.busy_since = self._clock.seconds()
+            return
+        self.busy_since = None
+        elsewhere = self.elsewhere
+        if not queue.ready or (elsewhere is not None and elsewhere.holds):
+            # Where no one else could lead, it's so soon after the start that this one doesn't yet. And what is there
+            # since this one didn't lead goes before what came later (R1).
+            if elsewhere is not None and self.pending:
+                operations, self.pending = self.pending, []
+                elsewhere.take(operations)
+            return
+        operations = self.pending
+        self.pending = []
+        if not operations:
+            return
+        queue.keep_cache()
+        parts = deque(by_size(operations))
+        try:
+            while parts:
+                self._propose(parts[0])
+                parts.popleft()
+        except Refused:
+            # Too much is on its way; what could not go waits until some of it is durable.
+            self.pending = list(chain(*parts))
+        self._replica.go_on()
+        queue.go_on()
+
+    def _propose(self, operations: list[Operation]) -> None:
+        execution = self._execution
+        group = self._group
+        pieces = encode_records(operations, execution.start_id)
+        last = max(execution.time, self._proposed_time)
+        time = max(self._now_ms(), last)
+        if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
+            # Reads that wait for their client's writes; they're run behind the entries before them.
+            self._queue.take(Batch(group.last, False, operations, 0, 0, group.term, self._clock.seconds()))
+            return
+        # Without records it only moves region time, which the reads look by.
+        seed = self._random.getrandbits(64)
+        data = b"".join([encode_header(time, seed), *pieces])
+        size = len(data)
+        if size > ENTRY_BYTES_MAX and operations[-1][0] == WAITING:
+            # If it has to wait, the row that says so names its keys twice.
+            size *= 2
+        if size > self._command_bytes_max:
+            self._refuse(operations)
+            return
+        self._proposed_time = time
+        (index,) = group.propose([data])
+        self._queue.take(Batch(index, True, operations, time, seed, group.term, self._clock.seconds()))
+        self.entries += 1
+
+    def _refuse(self, operations: list[Operation]) -> None:
+        """Refuse a command that the log can't hold; it stands alone, but for reads."""
+        for kind, client, number, *_ in operations:
+            if kind < READ:
+                client.answer(number, TOO_LARGE)
+        reads = [operation for operation in operations if operation[0] >= READ]
+        if reads:
+            self._propose(reads)
+        self._answered()

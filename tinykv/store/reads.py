@@ -1,0 +1,109 @@
+"""
+Reads that are answered at once: under a lease, or from what is applied here where the operator wants no more.
+
+Whatever can't be answered at once is submitted, and keeps its place behind the entries that are under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from tinykv.errors import Fault, OutOfTime
+from tinykv.raft.refusals import NotLeader
+from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Database
+from tinykv.redis.operations import READ, Client, Operation
+from tinykv.redis.spec import CommandSpec
+from tinykv.store.apply_queue import ApplyQueue
+from tinykv.store.lease import Lease
+from tinykv.store.pacing import Pacer
+from tinykv.store.replica import Replica
+
+#: What a READ operation carries whose client has nothing else under way.
+FRESH = True
+
+
+class Reads:
+    """A region's reads of clients that have nothing else under way."""
+
+    def __init__(
+        self,
+        *,
+        queue: ApplyQueue,
+        replica: Replica,
+        execution: Execution,
+        pacer: Pacer,
+        lease: Lease,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        local: bool,
+        submit: Callable[[Operation], None],
+        expire: Callable[[list[tuple[Database, bytes]]], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """
+        @param local: Whether what is applied here is enough, old as it may be.
+        @param expire: Sees to it that keys go which were found to have expired by the clock.
+        """
+        self._queue = queue
+        self._replica = replica
+        self._entries = replica.entries
+        self._execution = execution
+        self._pacer = pacer
+        self._holds_lease = lease.holds
+        self._clock = clock
+        self._now_ms = now_ms
+        self._local = local
+        self._submit = submit
+        self._expire = expire
+        self._fail = fail
+
+    def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
+        """Run a read now; None if the client is answered later."""
+        pacer = self._pacer
+        queue = self._queue
+        if self._local and not pacer.paused and not queue.held:
+            return self._read_locally(client, db, spec, arguments)
+        if not queue.ready or pacer.paused or self._entries or not self._holds_lease():
+            self._submit((READ, client, number, db, spec, arguments, FRESH))
+            return None
+        pacer.look()
+        try:
+            reply = self._execution.read(client, db, spec, arguments, self._now_ms())
+        except OutOfTime:
+            # It takes so long that it's begun anew, in slices.
+            self._submit((READ, client, number, db, spec, arguments, FRESH))
+            return None
+        except (Fault, MemoryError, OSError) as problem:
+            self._fail(problem)
+            return None
+        finally:
+            pacer.looked()
+        if type(reply) is bytes:
+            return reply
+        assert isinstance(reply, list)
+        self._expire(reply)
+        self._submit((READ, client, number, db, spec, arguments, FRESH))
+        return None
+
+    def _read_locally(self, client: Client, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
+        """Run a read on what is applied here, which may be old; what has expired by region time is absent."""
+        execution = self._execution
+        try:
+            reply = execution.read(client, db, spec, arguments, execution.time)
+        except (Fault, MemoryError, OSError) as problem:
+            self._fail(problem)
+            return None
+        assert isinstance(reply, bytes), "by region time nothing is left to be decided"
+        return reply
+
+    def look(self, operation: Operation) -> bool:
+        """Run a step of the front's when all that was decided by now is applied here; say if that could be asked."""
+        try:
+            self._replica.group.read_index([operation])
+        except NotLeader:
+            return False
+        self._clock.callLater(0, self._replica.go_on)
+        return True

@@ -1,0 +1,28 @@
+"""What clients are told whose operations aren't done here and now, or of which nobody knows whether they are."""
+
+from __future__ import annotations
+
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
+from tinykv.resp import replies
+
+DISK_FULL = replies.error(
+    b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
+)
+TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing was done")
+STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothing was done")
+UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
+UNDECIDED = replies.error(b"TIMEOUT no majority of the stores has answered in time; outcome unknown")
+TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
+
+
+def give_up(operation: Operation, unknown: bytes) -> Operation:
+    """
+    Answer an operation that is under way, and give what stays of it: if it's done after all nobody is told.
+
+    @param unknown: The reply to a write. A read has done nothing, whatever becomes of it.
+    """
+    kind, client, number, *rest = operation
+    if kind in (WAITING, INTERNAL, LOCAL) or client is NOBODY:
+        return operation
+    client.answer(number, STALLED if kind in (READ, READ_EXEC) else unknown)
+    return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])
