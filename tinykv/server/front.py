@@ -28,6 +28,7 @@ from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 from tinykv.resp.limits import UNAUTHENTICATED, RequestLimits
 from tinykv.server.errorstats import ErrorCounts
+from tinykv.server.intake import Intake
 from tinykv.server.outbound import Outbound
 from tinykv.server.parameters import Parameters
 from tinykv.server.routes import CONNECTION, READS_MANY, TIMED_OF, Route, Routes, wrong_arity
@@ -152,6 +153,8 @@ class Front:
         self._tls: set[int] = set()
         self._timers: dict[int, IDelayedCall] = {}
         self._flush_due = False
+        #: Reads the plain TCP clients; None where their transports do.
+        self.intake: Intake | None = None
         self._sampled = (self.turn_time, 0, 0, 0)
         self._ticking: IDelayedCall | None = None
 
@@ -198,6 +201,8 @@ class Front:
         self.flush()
         for session in list(self.sessions.values()):
             session.end()
+        if self.intake is not None:
+            self.intake.close()
 
     @property
     def open(self) -> bool:
@@ -242,7 +247,10 @@ class Front:
             sessions = self.answered
             self.answered = []
             for session in sessions:
-                session.flush()
+                try:
+                    session.flush()
+                except Exception:  # noqa: BLE001 - one broken client mustn't end the others
+                    session.broken()
 
     def flush_soon(self) -> None:
         """Send in the next turn what was answered outside of the usual ways."""

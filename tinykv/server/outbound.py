@@ -77,6 +77,10 @@ class Outbound(Protocol):
         """Run what was kept back, and read on, as far as nothing is in the way."""
         raise NotImplementedError
 
+    def transport_reads(self) -> None:
+        """Leave it to the transport to read, as it knows how a connection ends."""
+        raise NotImplementedError
+
     # Replies
 
     def answer(self, number: int, reply: bytes) -> None:
@@ -225,6 +229,7 @@ class Outbound(Protocol):
 
     def close_after_replies(self) -> None:
         """Close the connection when everything that it's owed has been sent; run nothing more."""
+        self.transport_reads()
         self.closing = self._stalled = True
         self._list_soon()
 
@@ -250,6 +255,11 @@ class Outbound(Protocol):
         else:
             self.end()
 
+    def broken(self) -> None:
+        """After an exception that nobody expected: cut this client off, and leave the others alone."""
+        self.front.log.failure("{peer} is cut off by a defect of this server", peer=self.peer_text.decode())
+        self.abort()
+
     def abort(self) -> None:
         """Close the connection now."""
         self._forget()
@@ -257,6 +267,7 @@ class Outbound(Protocol):
         transport.abortConnection()
 
     def _forget(self) -> None:
+        self.transport_reads()
         self.closing = self._stalled = True
         if self.waiting is not None:
             # Now, not when the transport has ended: what the others do from here on isn't for this one any more.

@@ -14,7 +14,7 @@ that the other side has left.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -84,6 +84,8 @@ class Session(Outbound):
         self._backlog: deque[list[bytes] | bytearray] = deque()
         self._kept = 0
         self._paused = False
+        #: What reads the client: its transport, or the way in of all clients.
+        self._source: Any = None
         #: Whether the client has said that it sends no more; and whether its blocking command is known to wait.
         self._ended = False
         self._parked = False
@@ -92,7 +94,7 @@ class Session(Outbound):
 
     def connectionMade(self) -> None:
         """Learn the addresses, and announce oneself."""
-        transport: Any = self.transport
+        self._source = transport = cast(Any, self.transport)
         front = self.front
         self.peer_text = _address(transport.getPeer())
         self.local_text = _address(transport.getHost())
@@ -108,12 +110,20 @@ class Session(Outbound):
                 keep_alive(handle, front.tcp_keepalive)
         if handle is not None and not tls:
             self._send = handle.send
+            if front.intake is not None:
+                transport.pauseProducing()
+                self._source = front.intake.source(self, handle)
         else:
             transport.registerProducer(Pressure(self._full, self._drained), True)
         front.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Run what the client asks for."""
+        """Run what the client asks for, and send what it's owed."""
+        self.received(data)
+        self.front.flush()
+
+    def received(self, data: bytes) -> None:
+        """Run what the client asks for; what it's owed leaves with the replies to the others of this turn."""
         self.bytes_in += len(data)
         self.last_used = self.front.turn_time
         if self._stalled or self._backlog:
@@ -121,17 +131,12 @@ class Session(Outbound):
             return
         reader = self._reader
         requests = reader.requests(data)
-        # What is answered from here on leaves at the end of this method, not with the turn.
-        self._listed = True
         if reader.whole and len(requests) == 1:
             self._dispatch(requests[0], data)
         else:
             self._take(requests)
             self._proceed()
-        self._listed = False
-        if self._out:
-            self._flush()
-        if self.closing:
+        if self.closing and not self._listed:
             self._close_when_done()
 
     def _keep(self, data: bytes) -> None:
@@ -365,8 +370,7 @@ class Session(Outbound):
     def _read_less(self) -> None:
         if not self._paused and not self.closing:
             self._paused = True
-            transport: Any = self.transport
-            transport.pauseProducing()
+            self._source.pauseProducing()
 
     def _go_on(self) -> None:
         """Run what was kept back; read on when there's nothing of it left, or the client is waited for."""
@@ -385,7 +389,16 @@ class Session(Outbound):
                 self._end_when_done()
             else:
                 self._paused = False
-                transport: Any = self.transport
+                self._source.resumeProducing()
+
+    def transport_reads(self) -> None:
+        """Leave it to the transport to read, as it knows how a connection ends."""
+        source = self._source
+        transport: Any = self.transport
+        if source is not transport:
+            source.stopProducing()
+            self._source = transport
+            if not self._paused:
                 transport.resumeProducing()
 
     # MULTI

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -39,6 +39,7 @@ from tinykv.region.descriptor import Descriptor
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
+from tinykv.server.intake import Intake
 from tinykv.server.metrics import Metrics
 from tinykv.server.status import describe
 from tinykv.storage.errors import StorageError
@@ -272,6 +273,8 @@ class StoreService(Service):
             now=time.time,
             shutdown=self._reactor.stop,
         )
+        if Intake.supported and IReactorFDSet.providedBy(self._reactor):
+            self.front.intake = Intake(self._reactor, self.front.flush)
         measure(self)
         self.host.start()
         self.control.start()
