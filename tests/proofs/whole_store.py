@@ -191,7 +191,7 @@ class WholeStore:
         self.rows = RowStore(Reader(folder.data_path))
         self.execution = execution_over(self.rows)
         initial = Descriptor.initial(REGION, [STORE_ID])
-        applied, hard_state, descriptor = recover(folder, self.execution, initial, STORE_ID)
+        applied, hard_state, descriptor, _ = recover(folder, self.execution, initial, STORE_ID)
         folder.release_files()
         log = LogStore(
             connect_writer(folder.raft_path),
@@ -302,7 +302,7 @@ def look(path: str) -> tuple[int, bytes]:
         rows = RowStore(Reader(folder.data_path))
         try:
             execution = execution_over(rows)
-            applied, _, _ = recover(folder, execution, Descriptor.initial(REGION, [STORE_ID]), STORE_ID)
+            applied = recover(folder, execution, Descriptor.initial(REGION, [STORE_ID]), STORE_ID).applied
             return applied.index, digest(execution)
         finally:
             rows.reader.close()

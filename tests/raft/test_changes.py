@@ -14,6 +14,7 @@ from tinykv.raft.membership import (
     ImpossibleChange,
     Membership,
     Step,
+    applied,
     changed,
     possible,
 )
@@ -78,6 +79,7 @@ class MembershipTests(SynchronousTestCase):
             (Membership(tuple(range(1, MAX_MEMBERS + 1))), change((ADD_LEARNER, 100))),
         ):
             self.assertRaises(ImpossibleChange, changed, before, what)
+            self.assertIs(applied(before, what), before)
 
     def test_largest(self) -> None:
         self.assertEqual(

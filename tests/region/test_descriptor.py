@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.codec import pack_strings
 from tinykv.errors import Damaged
-from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, Change, Membership, Step, changed
+from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step
 from tinykv.region.descriptor import REMOVED_MAX, Descriptor
 
 THREE = Descriptor.initial(1, [30, 10, 20])
@@ -19,7 +19,7 @@ THREE = Descriptor.initial(1, [30, 10, 20])
 def after(descriptor: Descriptor, *changes: Change) -> Descriptor:
     """Apply changes, as a host does."""
     for change in changes:
-        descriptor = descriptor.changed(change, changed(descriptor.membership, change))
+        descriptor = descriptor.after(change)
     return descriptor
 
 
@@ -58,7 +58,7 @@ class RowTests(SynchronousTestCase):
 
     def test_most_removed_stores(self) -> None:
         """As many as are remembered have room in a row."""
-        full = THREE.changed(THREE.removing(10), Membership((2, 3)))
+        full = THREE.after(THREE.removing(10))
         for store in range(100, 100 + REMOVED_MAX):
             full = after(full, full.adding(store, "x:1"))
             full = after(full, full.removing(store))
@@ -103,9 +103,14 @@ class ChangeTests(SynchronousTestCase):
     def test_a_change_that_says_no_store(self) -> None:
         for context in (b"", pack_strings([b"short"]), pack_strings([b""])):
             change = Change((Step(ADD_LEARNER, 4),), context=context)
-            self.assertRaises(Damaged, THREE.changed, change, changed(THREE.membership, change))
+            self.assertRaises(Damaged, THREE.after, change)
 
     def test_more_places_than_steps(self) -> None:
         """What belongs to no step is left out."""
-        change = Change((), context=pack_strings([pack(">Q", 9)]))
-        self.assertEqual(THREE.changed(change, THREE.membership).stores, THREE.stores)
+        change = Change((Step(ADD_LEARNER, 4),), context=pack_strings([pack(">Q", 40), pack(">Q", 9)]))
+        self.assertEqual(THREE.after(change).stores, {**THREE.stores, 4: 40})
+
+    def test_what_changes_nothing(self) -> None:
+        """What isn't possible any more, or is so already, leaves the very same descriptor."""
+        for steps in ((), (Step(ADD_VOTER, 1),), (Step(REMOVE, 9),)):
+            self.assertIs(THREE.after(Change(steps)), THREE)

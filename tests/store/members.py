@@ -28,7 +28,7 @@ from tinykv.store.control import Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
-from tinykv.store.recovery import peer_of, recover
+from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
 from tinykv.store.snapshots import Snapshots
 from tinykv.testing.embedded import TABLE
@@ -100,9 +100,7 @@ class Member:
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        promised = disk.recover(REGION).hard_state
-        applied, hard_state, descriptor = recover(disk, execution, cluster.initial, self.id)
-        peer = peer_of(descriptor, promised, self.id)
+        applied, hard_state, descriptor, peer = recover(disk, execution, cluster.initial, self.id)
         assert peer is not None, "it was removed"
         log_writer, data_writer = disk.start_writers(process)
         self.peering = peering = SimulatedPeering(

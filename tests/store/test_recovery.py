@@ -89,7 +89,8 @@ class RecoverTests(SynchronousTestCase):
 
     def test_an_empty_folder(self) -> None:
         """There's nothing, and the first term is still to come."""
-        state, hard_state, _ = recover(Log([], term=0), self.execution, ALONE, 1)
+        state, hard_state, _, peer = recover(Log([], term=0), self.execution, ALONE, 1)
+        self.assertEqual(peer, PEER)
         self.assertEqual(state, ApplyState())
         self.assertEqual(hard_state, HardState(0, 0, 0))
 
@@ -103,7 +104,7 @@ class RecoverTests(SynchronousTestCase):
             entry(5, 2, TIME + 7),
         ]
         told: list[int] = []
-        state, hard_state, _ = recover(Log(log, term=2, commit=4), self.execution, ALONE, 1, told.append)
+        state, hard_state, _, _ = recover(Log(log, term=2, commit=4), self.execution, ALONE, 1, told.append)
         self.assertEqual((self.value(b"a"), self.value(b"b")), (b"2", b"1"))
         self.assertEqual((state.index, state.term, state.time), (5, 2, TIME + 7))
         self.assertEqual(hard_state, HardState(2, PEER, 5))
@@ -111,7 +112,7 @@ class RecoverTests(SynchronousTestCase):
         self.rows.flush()
         self.execution = self.execute()
         longer = Log([*log, entry(6, 2, TIME + 9, "INCR a")], state, term=2)
-        again, _, _ = recover(longer, self.execution, ALONE, 1)
+        again = recover(longer, self.execution, ALONE, 1).applied
         self.assertEqual(self.value(b"a"), b"3")
         self.assertEqual((again.index, again.time, again.sequence), (6, TIME + 9, state.sequence + 1))
 
@@ -139,7 +140,7 @@ class RecoverTests(SynchronousTestCase):
 
     def test_the_promise(self) -> None:
         """The vote is what was written down."""
-        _, hard_state, _ = recover(Log([Entry(1, 1, b"")], term=7), self.execution, ALONE, 1)
+        hard_state = recover(Log([Entry(1, 1, b"")], term=7), self.execution, ALONE, 1).hard_state
         self.assertEqual(hard_state, HardState(7, PEER, 1))
 
     # Several voters
@@ -153,7 +154,7 @@ class RecoverTests(SynchronousTestCase):
         log = [Entry(1, 1, b""), entry(2, 1, TIME, "INCR a"), entry(3, 2, TIME + 1, "INCR a"), Entry(4, 2, b"")]
         for commit, value in ((0, None), (1, None), (2, b"1"), (3, b"2"), (4, b"2"), (9, b"2")):
             self.setUp()
-            state, hard_state, descriptor = self.recover_three(log, commit)
+            state, hard_state, descriptor, _ = self.recover_three(log, commit)
             known = min(commit, 4)
             self.assertEqual((self.value(b"a"), state.index, hard_state.commit), (value, known, known))
             self.assertEqual(state.term, log[known - 1].term if known else 0)
@@ -162,10 +163,10 @@ class RecoverTests(SynchronousTestCase):
     def test_a_commit_index_behind_the_rows_is_late(self) -> None:
         """What the rows contain was committed, whatever the hint says."""
         log = [entry(1, 1, TIME, "INCR a"), entry(2, 1, TIME, "INCR a")]
-        state, _, _ = self.recover_three(log[:1], 1, term=1)
+        state = self.recover_three(log[:1], 1, term=1).applied
         self.rows.flush()
         self.execution = self.execute()
-        again, hard_state, _ = recover(Log(log, state, term=1, commit=0), self.execution, THREE, 1)
+        again, hard_state, _, _ = recover(Log(log, state, term=1, commit=0), self.execution, THREE, 1)
         self.assertEqual((again.index, hard_state.commit, self.value(b"a")), (1, 1, b"1"))
 
     def test_a_lost_vote_shows_behind_the_commit_index_too(self) -> None:
@@ -180,19 +181,19 @@ class RecoverTests(SynchronousTestCase):
     def test_changes_of_the_peers_are_applied(self) -> None:
         """The region is found as of what is applied, from the log or from its row."""
         log = [Entry(1, 1, b""), self.change(2, THREE.adding(7, "g:1")), entry(3, 1, TIME, "INCR a")]
-        state, _, descriptor = self.recover_three(log, 3)
+        state, _, descriptor, _ = self.recover_three(log, 3)
         self.assertEqual(descriptor.membership, Membership((1, 2, 3), (4,)))
         self.assertEqual((descriptor.stores[4], descriptor.conf_ver), (7, 2))
         self.assertEqual(self.rows.get("region", descriptor_key(1)), descriptor.encode())
         self.rows.flush()
         self.execution = self.execute()
-        _, _, again = recover(Log(log, state, term=2, commit=3), self.execution, THREE, 1)
+        again = recover(Log(log, state, term=2, commit=3), self.execution, THREE, 1).descriptor
         self.assertEqual(again, descriptor)
 
     def test_an_impossible_change_changes_nothing(self) -> None:
         """As on the peers that applied it while they ran."""
         log = [self.change(1, Change(()))]
-        _, _, descriptor = self.recover_three(log, 1)
+        descriptor = self.recover_three(log, 1).descriptor
         self.assertEqual(descriptor, THREE)
         self.assertIsNone(self.rows.get("region", descriptor_key(1)))
 
@@ -200,7 +201,7 @@ class RecoverTests(SynchronousTestCase):
         """Up to the change it was the only one; behind it the others have a say."""
         adding = Change((Step(ADD_VOTER, 2),), context=ALONE.adding(2, "b:1").context)
         log = [entry(1, 1, TIME, "INCR a"), self.change(2, adding), entry(3, 1, TIME, "INCR a")]
-        state, hard_state, descriptor = recover(Log(log, term=1, commit=0), self.execution, ALONE, 1)
+        state, hard_state, descriptor, _ = recover(Log(log, term=1, commit=0), self.execution, ALONE, 1)
         self.assertEqual((state.index, hard_state.commit, self.value(b"a")), (2, 2, b"1"))
         self.assertEqual(descriptor.membership.voters, (1, 2))
 
@@ -209,8 +210,20 @@ class RecoverTests(SynchronousTestCase):
         two = Descriptor.initial(1, [1, 2])
         remove = Change((Step(REMOVE, 2),))
         log = [self.change(1, remove), entry(2, 1, TIME, "INCR a"), entry(3, 1, TIME, "INCR a")]
-        state, _, descriptor = recover(Log(log, term=1, commit=1), self.execution, two, 1)
+        state, _, descriptor, _ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
         self.assertEqual((state.index, descriptor.membership.voters, self.value(b"a")), (3, (1,), b"2"))
+
+    def test_the_peer(self) -> None:
+        """The log file knows its number before the region's row does; who was removed has none."""
+        for log, store, peer in (
+            ([Entry(1, 1, b"")], 2, 2),
+            ([Entry(1, 1, b"")], 9, PEER),
+            ([self.change(1, THREE.removing(2))], 2, None),
+        ):
+            self.setUp()
+            self.assertEqual(recover(Log(log, term=1, commit=1), self.execution, THREE, store).peer, peer)
+        self.setUp()
+        self.assertEqual(recover(Log([], term=0), self.execution, THREE, 9).peer, 0)
 
     def test_in_a_joint_configuration_nobody_decides_alone(self) -> None:
         """The old voters have their say until it's left."""
@@ -218,6 +231,6 @@ class RecoverTests(SynchronousTestCase):
         steps = (Step(ADD_VOTER, 3), Step(REMOVE, 1), Step(REMOVE, 2))
         change = Change(steps, context=two.adding(1, "a:1").context)
         log = [self.change(1, change), entry(2, 1, TIME, "INCR a")]
-        state, _, descriptor = recover(Log(log, term=1, commit=1), self.execution, two, 1)
+        state, _, descriptor, _ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
         self.assertEqual((descriptor.membership.voters, descriptor.membership.outgoing), ((3,), (1, 2)))
         self.assertEqual((descriptor.peer_on(1), state.index), (3, 1))

@@ -310,7 +310,7 @@ class Store:
             defect=self._defect,
         )
         initial = Descriptor.initial(REGION, list(world.stores))
-        applied, hard_state, descriptor = recover(variant.folder(disk), execution, initial, self.id)
+        applied, hard_state, descriptor, _ = recover(variant.folder(disk), execution, initial, self.id)
         for entry in disk.entries(REGION, 0):
             if entry.index <= applied.index:
                 self.applies(entry_of(entry.index, entry.term, entry.data))

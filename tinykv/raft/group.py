@@ -23,7 +23,7 @@ from tinykv.raft.config import RaftConfig
 from tinykv.raft.core import Core
 from tinykv.raft.leader import Leader
 from tinykv.raft.log import RaftLog, Storage
-from tinykv.raft.membership import Change, ImpossibleChange, Membership, changed
+from tinykv.raft.membership import Change, Membership, applied
 from tinykv.raft.messages import Entry, HardState, Message, SnapshotMeta
 from tinykv.raft.progress import Progress
 from tinykv.raft.refusals import NotLeader
@@ -323,11 +323,10 @@ class Group:
         One that isn't possible any more changes nothing, on all peers alike. A host that refuses a change for its own
         reasons doesn't call this.
         """
-        try:
-            membership = changed(self._core.membership, change)
-        except ImpossibleChange:
-            return self._core.membership
-        self._core.membership_is(membership)
+        before = self._core.membership
+        membership = applied(before, change)
+        if membership is not before:
+            self._core.membership_is(membership)
         return membership
 
     def applied_to(self, index: int) -> None:

@@ -131,6 +131,18 @@ def changed(membership: Membership, change: Change) -> Membership:
     )
 
 
+def applied(membership: Membership, change: Change) -> Membership:
+    """
+    Return what a membership is when the entry of a change has been applied.
+
+    One that isn't possible any more changes nothing, on all peers alike.
+    """
+    try:
+        return changed(membership, change)
+    except ImpossibleChange:
+        return membership
+
+
 def _left(membership: Membership) -> Membership:
     """Return what remains of a joint configuration."""
     if not membership.outgoing:

@@ -17,7 +17,7 @@ from typing import Final
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
-from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, everyone
+from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, applied, everyone
 
 FORMAT: Final = 1
 #: Stores that were removed and are remembered, so that they don't come back; beyond that the oldest are forgotten. Such
@@ -179,11 +179,19 @@ class Descriptor:
             removed=(*self.removed, *left)[-REMOVED_MAX:],
         )
 
-    def changed(self, change: Change, membership: Membership) -> Descriptor:
+    def after(self, change: Change) -> Descriptor:
         """
-        Give the descriptor after a change has been applied.
+        Give the descriptor after the entry of a change was applied: the same where it changes no membership.
 
-        @param membership: What the change made of the membership.
+        @raise Damaged: The change doesn't say on which store a new peer is.
+        """
+        membership = applied(self.membership, change)
+        return self if membership == self.membership else self._changed(change, membership)
+
+    def _changed(self, change: Change, membership: Membership) -> Descriptor:
+        """
+        Give the descriptor after a change has made another membership.
+
         @raise Damaged: The change doesn't say on which store a new peer is.
         """
         stores, addresses = dict(self.stores), dict(self.addresses)

@@ -37,6 +37,7 @@ from tinykv.raft.refusals import Refused
 from tinykv.redis.operations import INTERNAL, NOBODY
 from tinykv.store.checksums import Checksums, Sum
 from tinykv.store.host import RegionHost
+from tinykv.store.successor import successor_of
 
 T = TypeVar("T")
 
@@ -393,16 +394,11 @@ class Control:
 
         @raise ControlRefused: Nobody can.
         """
-        group = self._host.group
-        known = group.progress()
-        fit = [
-            (known[voter].match, -voter)
-            for voter in group.membership.voters
-            if voter != group.peer and self._is_up(self._host.descriptor.stores[voter])
-        ]
-        if not fit:
+        stores = self._host.descriptor.stores
+        successor = successor_of(self._host.group, lambda peer: self._is_up(stores[peer]))
+        if successor is None:
             raise ControlRefused("no other store that votes can be reached")
-        return -max(fit)[1]
+        return successor
 
     def _target(self, store: int) -> int:
         """

@@ -54,6 +54,7 @@ from tinykv.store.reads import Reads
 from tinykv.store.refusals import UNDECIDED, give_up
 from tinykv.store.replica import Replica
 from tinykv.store.runs import store_of
+from tinykv.store.successor import successor_of
 
 
 def _nothing() -> None:
@@ -290,12 +291,11 @@ class RegionHost:
     def hand_over(self) -> None:
         """Ask the voter with the longest log to lead, if this peer leads and there is another."""
         group = self.group
-        candidates = {*group.membership.voters} - {group.peer}
-        others = [(seen.match, peer) for peer, seen in group.progress().items() if peer in candidates]
-        if not others or group.transferring:
+        successor = successor_of(group)
+        if successor is None or group.transferring:
             return
         try:
-            group.transfer_leader(max(others)[1])
+            group.transfer_leader(successor)
         except Refused as problem:
             self.log.warn("leadership isn't handed over: {why}", why=problem)
         self.replica.go_on()
@@ -455,10 +455,10 @@ class RegionHost:
     def _change(self, entry: Entry) -> None:
         """Apply a change of the region's peers."""
         change = decode_change(entry.data)
-        before = self.group.membership
+        before, self.descriptor = self.descriptor, self.descriptor.after(change)
         membership = self.group.apply_change(change)
-        if membership != before:
-            self.descriptor = self.descriptor.changed(change, membership)
+        assert membership == self.descriptor.membership, "a group's members are those of its region"
+        if self.descriptor is not before:
             self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
             self.described()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from tinykv.errors import Damaged
-from tinykv.raft.membership import ImpossibleChange, changed
 from tinykv.raft.messages import CHANGE, HardState
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
@@ -43,11 +42,14 @@ class Recovered(NamedTuple):
     @ivar applied: What is applied now.
     @ivar hard_state: What this peer has promised, and how far it knows the log to be committed.
     @ivar descriptor: The region as of what is applied.
+    @ivar peer: The store's peer; 0 if its number isn't known, since it was never there; None if the store doesn't
+        belong to the region any more.
     """
 
     applied: ApplyState
     hard_state: HardState
     descriptor: Descriptor
+    peer: int | None
 
 
 def recover(
@@ -88,7 +90,7 @@ def recover(
             break
         entry = entry_of(stored.index, stored.term, stored.data)
         if entry.kind == CHANGE:
-            before, descriptor = descriptor, _changed(descriptor, entry.data)
+            before, descriptor = descriptor, descriptor.after(decode_change(entry.data))
             if descriptor != before:
                 rows.put("region", descriptor_key(region), descriptor.encode())
         elif entry.data:
@@ -102,16 +104,15 @@ def recover(
     applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
     commit = max(index, found.commit)
     hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
-    return Recovered(applied, hard_state, descriptor)
+    return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store))
 
 
-def peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -> int | None:
+def _peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -> int | None:
     """
     Name the peer of a store.
 
     @param promised: What the log file has of a peer, if there is one: it knows its number before the descriptor does,
         where the entry that added it hasn't been applied.
-    @return: None if the store doesn't belong to the region any more; 0 if it isn't known, since it was never there.
     """
     if store in descriptor.removed:
         return None
@@ -125,13 +126,3 @@ def _decides_alone(descriptor: Descriptor, store: int) -> bool:
     """Say whether a store's peer is the only voter."""
     members = descriptor.membership
     return members.voters == (descriptor.peer_on(store),) and not members.outgoing
-
-
-def _changed(descriptor: Descriptor, data: bytes) -> Descriptor:
-    """Apply a change of the peers, as a group does; one that can't be changes nothing."""
-    change = decode_change(data)
-    try:
-        membership = changed(descriptor.membership, change)
-    except ImpossibleChange:
-        return descriptor
-    return descriptor if membership == descriptor.membership else descriptor.changed(change, membership)

@@ -48,7 +48,7 @@ from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import peer_of, recover
+from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.tap.cluster import Cluster, cluster_id_of
@@ -190,10 +190,8 @@ class StoreService(Service):
             defect=self._defect,
         )
         stores = [store.store_id for store in config.initial_stores] or [config.store_id]
-        promised = folder.recover(REGION).hard_state
         recovered = recover(folder, execution, Descriptor.initial(REGION, stores), config.store_id)
-        peer = peer_of(recovered.descriptor, promised, config.store_id)
-        if peer is None:
+        if recovered.peer is None:
             refuse(
                 f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder,"
                 " a new store_id, and join = yes"
@@ -212,7 +210,7 @@ class StoreService(Service):
         replica = Replica(
             region=REGION,
             group=Group(
-                peer,
+                recovered.peer,
                 raft,
                 Random(random.getrandbits(64)),
                 self.log_reader,
