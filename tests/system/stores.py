@@ -151,6 +151,8 @@ class Stores:
     The daemons; a context manager that ends them.
 
     @ivar network: What is between them.
+    @ivar ports: Where clients connect, by place.
+    @ivar http_ports: Where the HTTP pages are, by place.
     """
 
     def __init__(self, folder: Path, network: Loopback | Namespaces, **options: str) -> None:
@@ -163,7 +165,8 @@ class Stores:
         self.network = network
         self._folder = folder
         count = len(network.addresses)
-        self._ports = [free_port() for _ in range(count)]
+        self.ports = [free_port() for _ in range(count)]
+        self.http_ports = [free_port() for _ in range(count)]
         peer_ports = [free_port() for _ in range(count)]
         stores = [
             f"{place + 1}@{address}:{port}"
@@ -173,8 +176,9 @@ class Stores:
             {
                 "data_dir": str(folder / f"data-{place}"),
                 "bind": network.addresses[place],
-                "port": str(self._ports[place]),
-                "http_port": "off",
+                "port": str(self.ports[place]),
+                "http_bind": network.addresses[place],
+                "http_port": str(self.http_ports[place]),
                 "protected_mode": "no",
                 "ballast_bytes": "0",
                 "disk_low_mark": "0",
@@ -218,7 +222,7 @@ class Stores:
 
         @param timeout: How long anything may take, in seconds.
         """
-        return BlockingClient.tcp(self.network.addresses[place], self._ports[place], timeout)
+        return BlockingClient.tcp(self.network.addresses[place], self.ports[place], timeout)
 
     def kill(self, place: int) -> None:
         """End a store without giving it a chance; its children notice and end, which is waited for."""

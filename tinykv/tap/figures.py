@@ -45,3 +45,9 @@ def measure(store: StoreService) -> None:
     counter("flushes_total", "Tables written to data.db.", lambda: host.flushes)
     counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))
+
+    if store.cluster is not None:
+        links = store.cluster.peering.figures
+        counter("snapshots_sent_total", "Copies of the data that another store took.", lambda: links.snapshots_out)
+        counter("snapshots_received_total", "Copies of the data that came whole.", lambda: links.snapshots_in)
+        counter("snapshots_failed_total", "Copies given up on their way out.", lambda: links.snapshots_failed)
