@@ -29,6 +29,10 @@ from tinykv.peering.verbs import LINK_TO_DIALLER, heartbeat_field
 from tinykv.raft.messages import APPEND, BULKY, HEARTBEAT, HEARTBEAT_REPLY, Entry, Message
 from tinykv.raft.wire import encode_entries, encode_head
 
+#: An attempt that has taken so long, in seconds, is given up when the store shows that it's there: what asked for the
+#: connection was lost, and the system asks again ever more seldom.
+_STALE_SECONDS: Final = 0.5
+
 #: What a command's outcome is told by.
 Answered = Callable[[Outcome, bytes], None]
 
@@ -174,6 +178,7 @@ class Link:
         #: Fires when the link is closed; None until it's to be.
         self._closing: Deferred[None] | None = None
         self._up_at = 0.0
+        self._dialled_at = 0.0
         self._forwards: dict[int, Forward] = {}
         #: Batches refused on this side whose senders haven't heard of it.
         self._refused: list[Forward] = []
@@ -301,6 +306,7 @@ class Link:
         if endpoint is None:
             return
         common.figures.dials += 1
+        self._dialled_at = common.clock.seconds()
         limits = common.limits
         self._lanes = Lanes(limits.urgent_bytes_max, limits.bulk_bytes_max)
         self._channel = channel = Dialled(common, self, self._lanes)
@@ -374,6 +380,10 @@ class Link:
 
     def nudge(self) -> None:
         """Dial at once: the store is there, for it has connected, and its address is known for sure."""
+        if self._closing is not None:
+            return
+        if self._attempt is not None and self._common.clock.seconds() - self._dialled_at >= _STALE_SECONDS:
+            self._attempt.cancel()
         if self._lanes is None:
             self._back_off.reset()
             self.dial()

@@ -86,6 +86,16 @@ class Peering:
             link = self._link(store_id)
         link.send(region_id, message)
 
+    def connect(self, store_id: int) -> None:
+        """
+        Begin the link to a store, if there's none, before there's anything to be sent.
+
+        An election mustn't wait for connections to be made, nor, since a store that hears of another one dials it at
+        once, for the pause between attempts to reach one that was away.
+        """
+        if store_id not in self._links:
+            self._link(store_id)
+
     def _link(self, store_id: int) -> Link:
         """Begin the link to a store."""
         assert store_id != self._common.identity.store_id, "a store has no link to itself"

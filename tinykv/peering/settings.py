@@ -96,7 +96,7 @@ class PeerLimits:
     ping_interval: float = 3.0
     idle_timeout: float = 10.0
     reconnect_least: float = 0.1
-    reconnect_most: float = 5.0
+    reconnect_most: float = 1.0
     connect_timeout: float = 5.0
     connections_max: int = 512
     unproven_max: int = 64

@@ -12,6 +12,7 @@ promises nothing leaves at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from random import Random
 from typing import Final
 
@@ -77,10 +78,12 @@ class Core:
     __slots__ = (
         "_config",
         "_elapsed",
+        "_forced",
         "_heard_at",
         "_questions",
         "_quiet_until",
         "_random",
+        "_suspects",
         "_ticks",
         "_timeout",
         "_votes",
@@ -138,6 +141,10 @@ class Core:
         self._elapsed = 0
         self._timeout = self._draw_timeout()
         self._votes: dict[int, bool] = {}
+        #: Whether the leader of before asked for the election that is under way.
+        self._forced = False
+        #: Whether the leader is said to be gone, and wasn't heard of since.
+        self._suspects = False
         self._questions = FollowerReads(random.getrandbits(48))
 
     def _draw_timeout(self) -> int:
@@ -162,6 +169,7 @@ class Core:
         self._elapsed = 0
         self._timeout = self._draw_timeout()
         self._votes = {}
+        self._suspects = False
         self.quiesced = False
         leader = self.leader
         if leader is not None:
@@ -221,10 +229,7 @@ class Core:
         """Ask who would vote for this peer, in the same term and without a vote (the thesis, section 9.6)."""
         self.follow(self.term, 0)
         self.role = PRE_CANDIDATE
-        for voter in self._other_voters():
-            self.messages.append(
-                Message(PRE_VOTE, voter, self.peer, self.term + 1, index=self.log.last, log_term=self.log.last_term)
-            )
+        self._ask()
         self._count_vote(self.peer, True)
 
     def _ask_for_votes(self, forced: bool = False) -> None:
@@ -232,12 +237,23 @@ class Core:
         self.follow(self.term + 1, 0)
         self.role = CANDIDATE
         self.vote = self.peer
+        self._forced = forced
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask those who haven't answered: the question may have been lost, or come while a leader was heard of."""
+        last, last_term = self.log.last, self.log.last_term
         for voter in self._other_voters():
-            self.promises.append(
-                Message(
-                    VOTE, voter, self.peer, self.term, index=self.log.last, log_term=self.log.last_term, force=forced
+            if voter in self._votes:
+                continue
+            if self.role == PRE_CANDIDATE:
+                self.messages.append(
+                    Message(PRE_VOTE, voter, self.peer, self.term + 1, index=last, log_term=last_term)
                 )
-            )
+            else:
+                self.promises.append(
+                    Message(VOTE, voter, self.peer, self.term, index=last, log_term=last_term, force=self._forced)
+                )
 
     def _other_voters(self) -> list[int]:
         """List who else has a vote."""
@@ -282,6 +298,24 @@ class Core:
             self._elapsed = 0
             self._timeout = self._draw_timeout()
             self.campaign(now)
+        elif self.role != FOLLOWER and self._elapsed % self._config.heartbeat_ticks == 0:
+            self._ask()
+
+    def suspect_leader(self, now: float) -> None:
+        """
+        Learn that the leader may be gone, as when the connection to its store has ended.
+
+        It may be there all the same and count on this peer's silence, which is kept. When that is over the next tick,
+        or one of a few behind it, begins a campaign, unless the leader was heard of again.
+        """
+        if self.role != FOLLOWER or not self.leader_id or self._suspects:
+            return
+        self.wake()
+        self._suspects = True
+        config = self._config
+        left = ceil(max(0.0, self._heard_at + config.silence - now) / config.tick) if config.check_quorum else 0
+        stagger = self._random.randrange(1, 1 + len(self.membership.voters)) if self.membership.voters else 1
+        self._timeout = min(self._timeout, self._elapsed + left + stagger)
 
     def _hears_of_leader(self, now: float) -> bool:
         """
@@ -346,7 +380,8 @@ class Core:
         if self._hears_of_leader(now):
             return True
         return self._config.check_quorum and (
-            self.role == LEADER or (self.leader_id != 0 and self._elapsed < self._config.election_ticks)
+            self.role == LEADER
+            or (self.leader_id != 0 and self._elapsed < self._config.election_ticks and not self._suspects)
         )
 
     def _meet_older_term(self, message: Message) -> None:
@@ -365,7 +400,7 @@ class Core:
         """Follow the sender of a message that only the leader of this term sends."""
         if self.role == LEADER:
             raise Fault(f"peer {message.sender} leads in term {self.term}, as this one does")
-        if self.role != FOLLOWER or self.leader_id != message.sender:
+        if self.role != FOLLOWER or self.leader_id != message.sender or self._suspects:
             self.follow(self.term, message.sender)
         self._elapsed = 0
         self._heard_at = now
@@ -416,7 +451,12 @@ class Core:
             self.leader.on_heartbeat_reply(message)
 
     def _on_pre_vote(self, message: Message, now: float) -> None:
-        """Say whether this peer would vote for the sender. That is no vote, and may be said to many."""
+        """
+        Say whether this peer would vote for the sender. That is no vote, and may be said to many.
+
+        Of two that ask at the same time one would so become a candidate for nothing, and take its vote from the other:
+        the one with the lesser log or number leaves it to the other.
+        """
         willing = (
             message.term > self.term
             and not self._is_quiet(now)
@@ -424,6 +464,9 @@ class Core:
         )
         if willing:
             self.messages.append(Message(PRE_VOTE_REPLY, message.sender, self.peer, message.term))
+            own = (self.term + 1, self.log.last_term, self.log.last, self.peer)
+            if self.role == PRE_CANDIDATE and own < (message.term, message.log_term, message.index, message.sender):
+                self.follow(self.term, 0)
         else:
             self._refuse_vote(PRE_VOTE_REPLY, message.sender)
 

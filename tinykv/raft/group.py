@@ -282,6 +282,14 @@ class Group:
         leader = self._core.leader
         return leader.lease_end if leader is not None else float("-inf")
 
+    def suspect_leader(self, now: float) -> None:
+        """
+        Learn that the leader may be gone, as when the connection to its store has ended: an election begins as soon as
+        the leader can't count on this peer's silence any more, unless it's heard of before.
+        """
+        self._now = now
+        self._core.suspect_leader(now)
+
     def unreachable(self, peer: int) -> None:
         """Learn that messages to a peer got lost."""
         if self._core.leader is not None:

@@ -160,6 +160,11 @@ class Peers:
         """Learn that a store isn't there."""
         self._down.setdefault(store_id, self._clock.seconds())
         self.log.warn("store {store} isn't reached any more", store=store_id)
+        host = self._host
+        assert host is not None
+        if store_id == self.store_of(host.group.leader_id):
+            # Most likely its process has ended, so there's no need to wait and see.
+            host.replica.suspect_leader()
 
     def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
         """Say why a snapshot isn't wanted, or nothing."""

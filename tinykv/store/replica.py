@@ -14,8 +14,10 @@ from math import inf
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from tinykv.interfaces import ILogWriter
+from tinykv.raft.core import CANDIDATE, FOLLOWER, PRE_CANDIDATE
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.messages import Entry, Message, SnapshotMeta
 from tinykv.raft.stored import stored_data
@@ -53,6 +55,8 @@ class Replica:
     @ivar lease_end: Until when, by C{uptime}, this peer may answer reads from what is applied; minus infinity if not.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         *,
@@ -83,6 +87,10 @@ class Replica:
         #: When each write of the log that is under way began, oldest first.
         self._writes: deque[float] = deque()
         self._role = (group.term, group.leader_id)
+        #: What was last said of elections.
+        self._told = (group.role, group.leader_id)
+        #: When the next tick is due, by the clock.
+        self._tick_at = 0.0
         self._ticking: IDelayedCall | None = None
         self._due = False
         self._stopped = False
@@ -96,7 +104,9 @@ class Replica:
         self._user = user
         if self.group.membership.voters == (self.group.peer,):
             self.group.campaign(self._uptime())
-        self._tick()
+        self._tick_at = self._clock.seconds() + self._tick_seconds
+        self._ticking = self._clock.callLater(self._tick_seconds, self._tick)
+        self.go_on()
 
     def stop(self) -> None:
         """Do nothing any more."""
@@ -110,9 +120,23 @@ class Replica:
         return self._writes[0] if self._writes else None
 
     def _tick(self) -> None:
-        if self._stopped:
-            return
-        self._ticking = self._clock.callLater(self._tick_seconds, self._tick)
+        """
+        Count a tick when it's due.
+
+        One that comes late counts once (R18), and only when the sockets were read, since the word of the leader may
+        have come meanwhile. But what makes each a little late doesn't add up, or elections would take as much longer
+        as there's more to do.
+        """
+        now = self._clock.seconds()
+        late = now - self._tick_at
+        self._tick_at = (now if late > self._tick_seconds else self._tick_at) + self._tick_seconds
+        if late > self._tick_seconds:
+            self._ticking = self._clock.callLater(0, self._count_tick)
+        else:
+            self._count_tick()
+
+    def _count_tick(self) -> None:
+        self._ticking = self._clock.callLater(max(0.0, self._tick_at - self._clock.seconds()), self._tick)
         self.group.tick(self._uptime())
         self.go_on()
 
@@ -126,6 +150,11 @@ class Replica:
         if not self._due:
             self._due = True
             self._clock.callLater(0, self.go_on)
+
+    def suspect_leader(self) -> None:
+        """Learn that the leader's store may be gone."""
+        if not self._stopped:
+            self.group.suspect_leader(self._uptime())
 
     # What goes out
 
@@ -154,6 +183,7 @@ class Replica:
     def _look_at_role(self) -> None:
         group = self.group
         self.lease_end = group.lease_end
+        self._tell_role()
         role = (group.term, group.leader_id)
         if role != self._role and not self._stopped:
             self._role = role
@@ -163,6 +193,24 @@ class Replica:
                 self.go_on()
             assert self._user is not None
             self._user.role_changed()
+
+    def _tell_role(self) -> None:
+        """Log how elections go: once each time, for one that nobody answers is repeated for ever."""
+        group = self.group
+        told, self._told = self._told, (group.role, group.leader_id)
+        if told == self._told or group.membership.voters == (group.peer,):
+            return
+        what = ""
+        if group.role == PRE_CANDIDATE:
+            what = "hears of no leader, and asks the others whether they would vote for it"
+        elif group.role == CANDIDATE:
+            what = "asks for votes"
+        elif group.role == FOLLOWER and group.leader_id:
+            what = f"follows peer {group.leader_id}"
+        if what:
+            self.log.info(
+                "region {region}: this store {what}, in term {term}", region=self._region, what=what, term=group.term
+            )
 
     def applied_to(self, index: int) -> None:
         """Learn up to where entries have been applied."""

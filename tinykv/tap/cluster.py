@@ -105,6 +105,9 @@ class Cluster:
         )
         host.log_needed = lambda: snapshots.needed
         self.peers.serve(host, Receiver(here=host, table=table), snapshots)
+        for store in sorted(host.descriptor.stores.values()):
+            if store != self._config.store_id:
+                self.peering.connect(store)
         return snapshots
 
     @property
