@@ -164,6 +164,8 @@ class Member:
             flush=self.host.flush_all,
             log_begins=lambda: 0,
             sent=self.host.snapshot_sent,
+            progress=self.host.progress,
+            now=process.seconds,
         )
         self.peers.serve(self.host, Receiver(here=self.host, table=TABLE), snapshots)
         self.book = Book()

@@ -399,6 +399,8 @@ class Store:
             flush=host.flush_all,
             log_begins=lambda: 0,
             sent=host.snapshot_sent,
+            progress=host.progress,
+            now=process.seconds,
         )
         peers.serve(host, Receiver(here=host, table=TABLE), snapshots)
         host.start()

@@ -462,6 +462,11 @@ class RegionHost:
             self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
             self.described()
 
+    def progress(self, peer: int) -> tuple[int, int] | None:
+        """Give up to where a peer is known to have the log, and up to where it's applied here; None if nobody knows."""
+        known = self.group.progress().get(peer)
+        return None if known is None else (known.match, self.applied)
+
     def snapshot_sent(self, peer: int, arrived: bool) -> None:
         """Learn whether a snapshot that the group sent has arrived."""
         self.group.snapshot_done(peer, arrived)

@@ -3,13 +3,15 @@ Snapshots that this store sends, when it leads and another's log ends before its
 
 One is made when the group first asks for it: what is in memory is flushed, then a process of its own copies the region
 into a file from one read transaction (R4 of the design), and the file goes over a connection of its own. Meanwhile
-nobody waits. The file serves all who need it, until the log has been cut past it.
+nobody waits. The file serves all who need it, until the log has been cut past it. And the log isn't cut past it while
+it's made and sent, nor past what a store still needs that has got it: it would need another one at once, and another
+one after that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -19,6 +21,12 @@ from tinykv.interfaces import ISnapshotMaker
 from tinykv.raft.messages import Message, SnapshotMeta
 from tinykv.raft.wire import encode_message
 from tinykv.region.descriptor import Descriptor, descriptor_key
+
+#: How long the log is kept for a store that installs a snapshot and catches up, in seconds from when it got it; the log
+#: grows meanwhile.
+CATCH_UP_SECONDS: Final = 600.0
+#: With so many entries left to get it counts as caught up.
+LAG_MAX: Final = 256
 
 
 class Sends(Protocol):
@@ -46,11 +54,16 @@ class Snapshots:
         flush: Callable[[Callable[[], None]], None],
         log_begins: Callable[[], int],
         sent: Callable[[int, bool], None],
+        progress: Callable[[int], tuple[int, int] | None],
+        now: Callable[[], float],
     ) -> None:
         """
         @param flush: Writes all that is applied into data.db, and calls back then.
         @param log_begins: Gives the index before the first entry of the log.
         @param sent: Told, by the peer that it was for, whether a snapshot has arrived.
+        @param progress: Gives up to where a peer is known to have the log, and up to where it's applied here; None if
+            this peer doesn't lead, or the other is no member.
+        @param now: Tells the seconds since whenever.
         """
         self.sent = 0
         self._region = region
@@ -59,16 +72,27 @@ class Snapshots:
         self._flush = flush
         self._log_begins = log_begins
         self._told = sent
+        self._progress = progress
+        self._now = now
         self._meta: SnapshotMeta | None = None
         self._path = ""
         self._making = False
         self._under_way: set[Deferred[None]] = set()
+        #: Who has got one and catches up: by peer, the index that it's as of, and until when the log is kept.
+        self._catching_up: dict[int, tuple[int, float]] = {}
         self._closed = False
 
     @property
     def needed(self) -> int | None:
-        """Say behind which index the log mustn't be cut, since a snapshot as of it is on its way."""
-        return self._meta.index if self._meta is not None and (self._under_way or self._making) else None
+        """Say behind which index the log mustn't be cut, since somebody goes on from a snapshot as of it, or will."""
+        indexes = [self._meta.index] if self._meta is not None and (self._under_way or self._making) else []
+        for peer, (index, until) in list(self._catching_up.items()):
+            progress = self._progress(peer)
+            if progress is None or progress[1] - progress[0] <= LAG_MAX or self._now() >= until:
+                del self._catching_up[peer]
+            else:
+                indexes.append(max(index, progress[0]))
+        return min(indexes, default=None)
 
     def newest(self) -> SnapshotMeta | None:
         """Give what can be sent; if there's nothing, it's being made from now on."""
@@ -112,6 +136,7 @@ class Snapshots:
         if meta is None or self._meta is None or meta.index != self._meta.index:
             self._told(message.to, False)
             return
+        index = meta.index
         sending = self._sends.send_snapshot(store, self._region, self._path, encode_message(message))
         self._under_way.add(sending)
 
@@ -123,6 +148,7 @@ class Snapshots:
                 self.log.warn("store {store} didn't get the snapshot: {why}", store=store, why=why)
             else:
                 self.sent += 1
+                self._catching_up[message.to] = (index, self._now() + CATCH_UP_SECONDS)
             if not self._closed:
                 self._told(message.to, not failed)
 

@@ -102,6 +102,8 @@ class Cluster:
             flush=host.flush_all,
             log_begins=log_begins,
             sent=host.snapshot_sent,
+            progress=host.progress,
+            now=self._reactor.seconds,
         )
         host.log_needed = lambda: snapshots.needed
         self.peers.serve(host, Receiver(here=host, table=table), snapshots)

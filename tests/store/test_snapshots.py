@@ -1,0 +1,138 @@
+"""
+How long the log is kept for the sake of snapshots.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from tinykv.interfaces import ISnapshotMaker
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import SNAPSHOT, Message, SnapshotMeta
+from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.storage.snapshot_maker import Made
+from tinykv.store.snapshots import CATCH_UP_SECONDS, LAG_MAX, Snapshots
+
+REGION = 1
+OTHER = 12
+
+
+@implementer(ISnapshotMaker)
+class Maker:
+    """Makes them when it's told to."""
+
+    def __init__(self) -> None:
+        self.making: list[Deferred[Made]] = []
+
+    def make(self, region: int, *, start: bytes = b"", end: bytes = b"", labels: object = ()) -> Deferred[Made]:
+        self.making.append(Deferred())
+        return self.making[-1]
+
+    def drop(self, region: int) -> Deferred[None]:
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class Sends:
+    """Sends them when it's told to."""
+
+    def __init__(self) -> None:
+        self.sending: list[Deferred[None]] = []
+
+    def send_snapshot(self, store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
+        self.sending.append(Deferred())
+        return self.sending[-1]
+
+
+class KeptLogTests(SynchronousTestCase):
+    """
+    Behind a snapshot the log stays until who gets it has what follows.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.maker = Maker()
+        self.sends = Sends()
+        self.told: list[tuple[int, bool]] = []
+        self.progress: dict[int, tuple[int, int]] = {OTHER: (5, 5000)}
+        self.snapshots = Snapshots(
+            region=REGION,
+            maker=self.maker,
+            sends=self.sends,
+            flush=lambda flushed: flushed(),
+            log_begins=lambda: 0,
+            sent=lambda peer, arrived: self.told.append((peer, arrived)),
+            progress=self.progress.get,
+            now=self.clock.seconds,
+        )
+
+    def make(self, index: int) -> SnapshotMeta:
+        """Make one as of an index."""
+        self.assertIsNone(self.snapshots.newest())
+        key = descriptor_key(REGION)
+        descriptor = Descriptor(REGION, b"", b"", 1, 1, {11: 1, OTHER: 2}, Membership((11, OTHER)), 13)
+        state = index.to_bytes(8, "big") + (3).to_bytes(8, "big") + bytes(16)
+        self.maker.making.pop().callback(Made("/path", 100, state, {key: descriptor.encode()}))
+        meta = self.snapshots.newest()
+        assert meta is not None
+        return meta
+
+    def send(self, meta: SnapshotMeta) -> Deferred[None]:
+        """Begin to send one."""
+        self.snapshots.send(2, Message(SNAPSHOT, OTHER, 11, 3, snapshot=meta))
+        return self.sends.sending.pop()
+
+    def test_nobody_needs_one(self) -> None:
+        self.assertIsNone(self.snapshots.needed)
+        self.make(1000)
+        self.assertIsNone(self.snapshots.needed)
+
+    def test_until_it_has_caught_up(self) -> None:
+        sending = self.send(self.make(1000))
+        self.assertEqual(self.snapshots.needed, 1000)
+        sending.callback(None)
+        self.assertEqual(self.told, [(OTHER, True)])
+        self.assertEqual(self.snapshots.needed, 1000)
+        # It's installed, and then there is the log.
+        self.progress[OTHER] = (1000, 6000)
+        self.assertEqual(self.snapshots.needed, 1000)
+        self.progress[OTHER] = (4000, 4000 + LAG_MAX + 1)
+        self.assertEqual(self.snapshots.needed, 4000)
+        self.progress[OTHER] = (4001, 4001 + LAG_MAX)
+        self.assertIsNone(self.snapshots.needed)
+        # Once it's there it's like any other.
+        self.progress[OTHER] = (4001, 9000)
+        self.assertIsNone(self.snapshots.needed)
+
+    def test_it_does_not_arrive(self) -> None:
+        self.send(self.make(1000)).errback(OSError("no"))
+        self.assertEqual(self.told, [(OTHER, False)])
+        self.assertIsNone(self.snapshots.needed)
+
+    def test_not_for_ever(self) -> None:
+        self.send(self.make(1000)).callback(None)
+        self.clock.advance(CATCH_UP_SECONDS - 1)
+        self.assertEqual(self.snapshots.needed, 1000)
+        self.clock.advance(1)
+        self.assertIsNone(self.snapshots.needed)
+
+    def test_it_is_removed(self) -> None:
+        self.send(self.make(1000)).callback(None)
+        self.progress.clear()
+        self.assertIsNone(self.snapshots.needed)
+
+    def test_several(self) -> None:
+        self.progress[13] = (7, 5000)
+        meta = self.make(1000)
+        first = self.send(meta)
+        self.snapshots.send(3, Message(SNAPSHOT, 13, 11, 3, snapshot=meta))
+        first.callback(None)
+        self.sends.sending.pop().callback(None)
+        self.progress[OTHER] = (4999, 5000)
+        self.progress[13] = (2000, 5000)
+        self.assertEqual(self.snapshots.needed, 2000)
