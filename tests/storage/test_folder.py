@@ -60,6 +60,42 @@ class OpeningTests(SynchronousTestCase):
         other.close()
         self.assertNotEqual(first.identity.folder_id, other.identity.folder_id)
 
+    def test_a_folder_of_other_files(self) -> None:
+        """No store is made among them, and nothing is left there."""
+        for names in (["thesis.txt"], ["a", "b", "c", "photos/", ".git/"], ["raft.db.bak"], ["ballast", "LOCK"]):
+            path = Path(self.mktemp())
+            for name in names:
+                if name.endswith("/"):
+                    (path / name).mkdir(parents=True)
+                else:
+                    path.mkdir(exist_ok=True)
+                    (path / name).touch()
+            before = sorted(path.iterdir())
+            problem = self.assertRaises(ForeignFile, open_small, str(path))
+            self.assertIn(f"{path.absolute()}: there is no store here, but other files: ", str(problem))
+            self.assertIn("an empty folder of its own", str(problem))
+            self.assertEqual("c and 1 more" in str(problem), len(names) > 4)
+            self.assertEqual(sorted(path.iterdir()), before)
+
+    def test_what_lies_in_any_folder(self) -> None:
+        """What the file system, a service or the operator keeps there hinders nobody, nor a start broken off."""
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / "lost+found").mkdir()
+        for name in ("LOCK", ".hidden", "1.ini", "cluster.secret", "store-1.log", "store-1.log.old", "twistd.pid"):
+            (path / name).touch()
+        open_small(str(path)).close()
+
+    def test_later_files_hinder_nobody(self) -> None:
+        """A store that was begun goes on, whatever somebody has put beside it."""
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / "raft.db").touch()
+        (path / "notes.txt").touch()
+        open_small(str(path)).close()
+        (path / "more.txt").touch()
+        open_small(str(path)).close()
+
     def test_the_files_have_the_settings_that_the_promise_needs(self) -> None:
         path = self.mktemp()
         folder = open_small(path)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from tinykv.storage.ballast import BALLAST_BYTES, Ballast
 from tinykv.storage.check import log_checksums
 from tinykv.storage.data import DataStore
-from tinykv.storage.errors import CorruptFile, DiskFull, FolderInUse, WrongFolder, from_os
+from tinykv.storage.errors import CorruptFile, DiskFull, FolderInUse, ForeignFile, WrongFolder, from_os
 from tinykv.storage.log import (
     Entry,
     HardState,
@@ -69,6 +70,11 @@ from tinykv.storage.writers import DataWriter, LogBatch, LogWriter
 #: Seconds that an opening waits for the writers of a store that has just died to finish.
 PATIENCE: Final = 5.0
 _POLL: Final = 0.05
+#: What may lie in a folder before its store is made: what a file system or an operator keeps in any folder (hidden
+#: files, logs, a process's number, the store's configuration and secret), and what a creation leaves that didn't begin.
+_HARMLESS: Final = re.compile(r"\..*|lost\+found|LOCK|[^.]+\.(ini|log|pid|secret)(\..*)?")
+#: Foreign names that a refusal tells.
+_TOLD: Final = 3
 
 
 @dataclass(frozen=True)
@@ -297,6 +303,7 @@ def open_folder(
     path = os.path.abspath(path)
     with errors_of(path):
         _make_folder(path)
+        _refuse_foreign(path)
     lock = lock_folder(path, patience)
     try:
         identity = _peek(path, store_id, cluster_id)
@@ -426,6 +433,24 @@ def _make_folder(path: str) -> None:
     _make_folder(parent)
     os.mkdir(path, 0o700)
     fsync_folder(parent)
+
+
+def _refuse_foreign(path: str) -> None:
+    """
+    See that a store isn't made among somebody else's files, as when the folder's name was mistyped.
+
+    @raise ForeignFile: no store was begun here, and there are other files; nothing was changed.
+    """
+    names = os.listdir(path)
+    if any(kind.value in names for kind in Kind):
+        return
+    foreign = sorted(name for name in names if not _HARMLESS.fullmatch(name))
+    if foreign:
+        more = f" and {len(foreign) - _TOLD} more" if len(foreign) > _TOLD else ""
+        raise ForeignFile(
+            f"{path}: there is no store here, but other files: {', '.join(foreign[:_TOLD])}{more}. A new store needs "
+            "an empty folder of its own; if one was here, put its raft.db and data.db back"
+        )
 
 
 def lock_folder(path: str, patience: float) -> int:
