@@ -109,7 +109,6 @@ class Member:
             network=cluster.network,
             streams=cluster.streams,
             addresses=cluster.addresses,
-            files={},
             random=Random(random.getrandbits(64)),
         )
         self.peers = Peers(REGION, peering, process)

@@ -9,37 +9,46 @@ Broken on purpose (L{tests.testing.cluster_mutants}) it shows that the checks se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
+from tests.testing import cluster_changes
+from tests.testing.cluster_changes import Changes
 from tests.testing.one_store import DOWN_US, Durations, Labour
 from tinykv.config import StoreConfig
 from tinykv.errors import Damaged
-from tinykv.interfaces import ILogWriter, ISnapshotMaker
+from tinykv.interfaces import ILogWriter
+from tinykv.peering.address_book import AddressBook
+from tinykv.peering.settings import PeerLimits
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.log import Compacted
-from tinykv.raft.messages import VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import CHANGE, VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
 from tinykv.raft.refusals import Refused
 from tinykv.raft.stored import entry_of, stored_data
+from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import decode_header
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
-from tinykv.storage.log import APPEND, CUT
+from tinykv.storage.folder_ids import FolderIds
+from tinykv.storage.log import APPEND, RESET
 from tinykv.storage.rowstore import RowStore
-from tinykv.storage.snapshot_maker import Made
 from tinykv.storage.writers import LogBatch
+from tinykv.store.control import Control
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
@@ -53,8 +62,11 @@ from tinykv.testing.redis_space import Failed
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
+from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
 from tinykv.testing.simulation.events import MILLISECOND, SECOND, Events
 from tinykv.testing.simulation.faults import Limits, Nemesis, draw, schedule_text
+from tinykv.testing.simulation.files import DataRows
+from tinykv.testing.simulation.folder import RealFolder
 from tinykv.testing.simulation.network import GOOD, Network, Quality
 from tinykv.testing.simulation.peering import SimulatedPeering
 from tinykv.testing.simulation.ports import RespPort
@@ -69,6 +81,12 @@ RAFT: Final = RaftConfig()
 APPEND_BYTES: Final = (1, 300, RAFT.max_append_bytes)
 INFLIGHT: Final = (1, RAFT.max_inflight_messages)
 APPLY_BYTES: Final = (1, RAFT.max_apply_bytes)
+#: How many entries a store keeps for others at most: with few whoever was away needs a snapshot.
+LOG_ENTRIES: Final = (2, 10, 30, 1_000_000)
+#: How fast snapshots travel, in bytes a second: slowly they meet more faults on their way.
+SNAPSHOT_RATES: Final = (4_000, 20_000, 1 << 26)
+#: How many stores may be added in a run: a store that was removed doesn't come back.
+SPARES: Final = 2
 #: Kinds of faults beside those that the nemesis knows.
 TRANSFER: Final = "transfer"
 BLIND_TRANSFER: Final = "blind-transfer"
@@ -107,7 +125,17 @@ class Variant:
 
     host = RegionHost
     execution = Execution
+    keyspace = Keyspace
+    forwarder = Forwarder
     append_bytes = 0
+
+    def table(self, random: Random) -> Mapping[str, CommandSpec]:
+        """Give the commands of a run of a store."""
+        return TABLE
+
+    def copied(self, store: Store, rows: DataRows) -> DataRows:
+        """Give what goes into a snapshot."""
+        return rows
 
     def writer(self, writer: ILogWriter, store: Store) -> ILogWriter:
         """Give the log writer that a store uses."""
@@ -181,23 +209,20 @@ class WatchedReplica(Replica):
 
 @implementer(ILogWriter)
 class WatchedWriter:
-    """
-    Tells what is written.
-
-    Nothing is cut off the log: there are no snapshots for a store that would need what is gone.
-    """
+    """Tells what is written."""
 
     def __init__(self, writer: ILogWriter, store: Store) -> None:
         self._writer = writer
         self._store = store
         self.failed = writer.failed
         self.close = writer.close
-        #: The term of each entry as of all writes so far.
-        self._terms = {entry.index: entry.term for entry in store.disk.entries(REGION, 0)}
+        #: The term of each entry as of all writes so far, also of those that were cut off.
+        base, term = store.disk.log.visible.base(REGION)
+        self._terms = {base: term}
+        self._terms.update((entry.index, entry.term) for entry in store.disk.entries(REGION, base))
 
     def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
         """Write."""
-        batch.operations[:] = [operation for operation in batch.operations if operation[0] != CUT]
         terms = self._terms
         for operation in batch.operations:
             if operation[0] == APPEND:
@@ -205,14 +230,27 @@ class WatchedWriter:
                 before = terms[first - 1] if first > 1 else 0
                 self._store.world.checker.writes(self._store.name, before, first, entries)
                 terms.update((index, entry[0]) for index, entry in enumerate(entries, first))
+            elif operation[0] == RESET:
+                self._store.world.installed += 1
+                terms[operation[2]] = operation[3]
         self._writer.write(batch, done)
 
 
+def _no_snapshot() -> SnapshotMeta | None:
+    """There's none."""
+    return None
+
+
 class DiskLog:
-    """A disk's log, for the group."""
+    """
+    A disk's log, for the group.
+
+    @ivar newest: Gives the newest snapshot that can be sent, or has one made.
+    """
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self.newest: Callable[[], SnapshotMeta | None] = _no_snapshot
 
     def last(self) -> tuple[int, int]:
         """Give index and term of the last entry."""
@@ -227,6 +265,8 @@ class DiskLog:
 
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
         """Give entries from low to before high: one, and as many more as fit."""
+        if low <= self.base():
+            raise Compacted(low)
         found: list[Entry] = []
         size = 0
         for entry in self._disk.log.visible.entries(REGION, low - 1):
@@ -234,41 +274,27 @@ class DiskLog:
             if entry.index >= high or (found and size > max_bytes):
                 break
             found.append(entry_of(entry.index, entry.term, entry.data))
-        if not found:
-            raise Compacted(low)
         return found
 
     def snapshot(self) -> SnapshotMeta | None:
-        """There's none, and none is needed."""
-        return None
+        """Give the newest snapshot that can be sent."""
+        return self.newest()
+
+    def base(self) -> int:
+        """Give the index before the first entry."""
+        return self._disk.log.visible.base(REGION)[0]
 
 
 # A store
-
-
-@implementer(ISnapshotMaker)
-class NoSnapshots:
-    """Makes none: no log is cut, so nobody asks for one."""
-
-    def make(self, region: int, *, start: bytes, end: bytes, labels: Sequence[bytes]) -> Deferred[Made]:
-        """Fail."""
-        raise AssertionError("nobody needs a snapshot")
-
-    def drop(self, region: int) -> Deferred[None]:
-        """There's none."""
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        """There's nothing to end."""
-        return succeed(None)
 
 
 class Store:
     """
     A store and its machine.
 
-    @ivar id: Its number, and that of its peer.
+    @ivar id: Its number.
     @ivar starts: How often it was started.
+    @ivar removed: Whether it has learned that it isn't a member any more; then it doesn't start again.
     """
 
     def __init__(self, world: World, store_id: int) -> None:
@@ -277,14 +303,16 @@ class Store:
         self.name = f"store{store_id}"
         events = world.events
         self.clock = NodeClock(events)
-        self.disk = Disk(events, self.name)
-        self.files: dict[str, bytes] = {}
+        self.folder = RealFolder(world.folder / self.name)
+        self.disk = Disk(events, self.name, folder=self.folder)
         world.variant.disk(self.disk)
         self.starts = 0
+        self.removed = False
         random = events.random(f"shape of {self.name}")
         # Each is of another shape: much or little in memory, tables flushed often or seldom.
         self._memtable_bytes = random.choice((1_000, 10_000, 1 << 20))
         self._budget = random.choice((1 << 12, 1 << 15, 1 << 30))
+        self._log_entries = random.choice(LOG_ENTRIES)
         self.process = Process(events, self.clock, self.name)
         self.process.kill()
 
@@ -301,26 +329,31 @@ class Store:
         self.starts += 1
         random = world.events.random(f"{self.name} {self.starts}")
         rows = RowStore(disk.reader(), frozen_tables_max=2)
-        keyspace = Keyspace(rows, VALUE_TYPES, budget=self._budget)
+        keyspace = variant.keyspace(rows, VALUE_TYPES, budget=self._budget)
+        table = variant.table(random)
         execution = variant.execution(
             keyspace,
-            TABLE,
+            table,
             start_id=new_start_id(self.id, random),
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        initial = Descriptor.initial(REGION, list(world.stores))
-        applied, hard_state, descriptor, _ = recover(variant.folder(disk), execution, initial, self.id)
-        for entry in disk.entries(REGION, 0):
+        applied, hard_state, descriptor, peer = recover(variant.folder(disk), execution, world.initial, self.id)
+        if peer is None:
+            self.removed = True
+            process.kill()
+            return
+        for entry in disk.entries(REGION, disk.log.visible.base(REGION)[0]):
             if entry.index <= applied.index:
                 self.applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
         watched = WatchedWriter(variant.writer(log_writer, self), self)
+        self.log = DiskLog(disk)
         self.group = WatchedGroup(
-            self.id,
+            peer,
             world.raft,
             Random(random.getrandbits(64)),
-            DiskLog(disk),
+            self.log,
             hard_state,
             descriptor.membership,
             applied.index,
@@ -328,14 +361,25 @@ class Store:
         )
         self.group.watch(self)
         variant.group(self.group)
+        book = AddressBook(dialling(world.streams, process), world.known)
         self.peering = peering = SimulatedPeering(
             store_id=self.id,
             process=process,
             network=world.network,
             streams=world.streams,
             addresses=world.addresses,
-            files=self.files,
             random=Random(random.getrandbits(64)),
+            snapshots=real_peering(
+                store_id=self.id,
+                start_id=execution.start_id,
+                process=process,
+                streams=world.streams,
+                addresses=book,
+                folder_ids=FolderIds(self.folder.path),
+                files=disk.snapshot_folder(process),
+                limits=world.limits,
+                random=Random(random.getrandbits(64)),
+            ),
         )
         self.peers = peers = Peers(REGION, peering, process)
         peering.handle(peers)
@@ -359,6 +403,7 @@ class Store:
             rows=rows,
             log_writer=watched,
             data_writer=data_writer,
+            installer=data_writer,
             reader=disk.start_reader(process, rows),
             clock=process,
             now_ms=self.clock.calendar_ms,
@@ -372,18 +417,19 @@ class Store:
             memtable_bytes=self._memtable_bytes,
             durability_os=False,
             request_timeout=REQUEST_TIMEOUT,
+            log_entries_max=self._log_entries,
             durations=durations,
         )
         self.front = front = Front(
             host,
-            TABLE,
+            table,
             CONNECTION_MODULES,
             config=StoreConfig(),
             clock=process,
             now=lambda: self.clock.calendar_ms() / 1000,
             shutdown=lambda: None,
         )
-        host.elsewhere = Forwarder(
+        host.elsewhere = variant.forwarder(
             here=host,
             links=peering,
             leader_store=lambda: peers.store_of(self.group.leader_id),
@@ -394,16 +440,28 @@ class Store:
         )
         snapshots = Snapshots(
             region=REGION,
-            maker=NoSnapshots(),
+            maker=disk.snapshot_maker(process, lambda rows: variant.copied(self, rows)),
             sends=peering,
             flush=host.flush_all,
-            log_begins=lambda: 0,
+            log_begins=self.log.base,
             sent=host.snapshot_sent,
             progress=host.progress,
             now=process.seconds,
         )
-        peers.serve(host, Receiver(here=host, table=TABLE), snapshots)
+        host.log_needed = lambda: snapshots.needed
+        self.log.newest = snapshots.newest
+        peers.serve(host, Receiver(here=host, table=table), snapshots)
+        self.control = peers.control = Control(
+            store_id=self.id,
+            address=address_of(self.name),
+            host=host,
+            clock=process,
+            links=peering,
+            addresses=book,
+            removed=lambda: self._retire(process),
+        )
         host.start()
+        self.control.start()
         front.start()
 
         def accept(address: str) -> IProtocol:
@@ -413,7 +471,7 @@ class Store:
 
     def _send(self, message: Message) -> None:
         if message.kind == VOTE:
-            self.world.checker.votes(self.name, message.term, self.id)
+            self.world.checker.votes(self.name, message.term, self.group.peer)
         elif message.kind == VOTE_REPLY and not message.reject:
             self.world.checker.votes(self.name, message.term, message.to)
         self.peers.send(message)
@@ -432,6 +490,12 @@ class Store:
         if process is self.process and self.world.kill(self.name):
             self.world.events.after(DOWN_US, f"{self.name} is started by its machine", self.world.restart, self.name)
 
+    def _retire(self, process: Process) -> None:
+        """It was told that it isn't a member any more, and ends for good."""
+        if process is self.process:
+            self.removed = True
+            self.world.kill(self.name)
+
     # For the checker
 
     def applies(self, entry: Entry) -> None:
@@ -442,9 +506,7 @@ class Store:
         if self.disk.log.durable.term(REGION, index) != term:
             world.checker.problem(f"{self.name} applies entry {index} of term {term}, which isn't on its disk")
         if first:
-            disks = [store.disk.log.durable for store in world.stores.values()]
-            holders = sum(disk.term(REGION, index) == term for disk in disks)
-            world.checker.decided(self.name, index, holders, len(disks))
+            world.decided(self.name, entry)
             world.times(entry)
 
     def compare_rows(self, index: int) -> None:
@@ -474,6 +536,8 @@ class World(faults.Target):
 
     def __init__(self, seed: int, variant: Variant, *, size: int | None = None) -> None:
         self.events = Events(seed)
+        self._temporary = TemporaryDirectory(prefix="tinykv-simulation-")
+        self.folder = Path(self._temporary.name)
         self.variant = variant
         self.random = self.events.random("world")
         choose = self.random.choice
@@ -501,12 +565,78 @@ class World(faults.Target):
         self._led: dict[str, tuple[tuple[int, int], int]] = {}
         self._times: tuple[int, int] = (0, 0)
         count = size if size is not None else choose((3, 3, 5))
-        self.addresses = {number: f"store{number}" for number in range(1, count + 1)}
+        self.limits = PeerLimits(snapshot_rate=choose(SNAPSHOT_RATES), snapshot_stall=5.0, snapshot_give_up=10.0)
+        self.installed = 0
+        #: Of all stores that may ever be, and those that every store knows from the beginning.
+        self.addresses = {number: f"store{number}" for number in range(1, count + SPARES + 1)}
+        self.known = {number: address_of(self.addresses[number]) for number in range(1, count + 1)}
+        self.initial = Descriptor.initial(REGION, list(self.known))
+        #: The members as all first applications of changes made them, the latest last, with where they are.
+        self.descriptors = [self.initial]
         self.stores: dict[int, Store] = {}
-        for number in self.addresses:
+        for number in self.known:
             self.stores[number] = Store(self, number)
         for store in self.stores.values():
             store.start()
+
+    def close(self) -> None:
+        """Leave nothing."""
+        for store in self.stores.values():
+            self.kill(store.name)
+        self._temporary.cleanup()
+
+    # Members
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Give the region as of the latest change that anyone has applied."""
+        return self.descriptors[-1]
+
+    @property
+    def members(self) -> list[Store]:
+        """Give the stores that belong to the cluster now."""
+        return [self.stores[store] for store in self.descriptor.stores.values()]
+
+    def spare(self) -> Store | None:
+        """Start a store that waits to be added, unless there are as many as may be."""
+        waiting = [store for store in self.stores.values() if not store.removed and store.runs and not store.group.peer]
+        if waiting:
+            return waiting[0]
+        number = len(self.stores) + 1
+        if number not in self.addresses:
+            return None
+        store = self.stores[number] = Store(self, number)
+        store.start()
+        return store
+
+    def decided(self, name: str, entry: Entry) -> None:
+        """
+        Of an entry that is applied for the first time: it lies on the disks of a majority.
+
+        Of the members as of the entry before, or as of the change before that: the leader that counted needn't have
+        applied the last change, which may have been decided at the same time.
+        """
+        found: list[tuple[int, int]] = []
+        for descriptor in self.descriptors[-2:]:
+            membership = descriptor.membership
+            found += [self._holders(descriptor, voters, entry) for voters in _quorums(membership)]
+        current = len(_quorums(self.descriptors[-1].membership))
+        if not (_all_majorities(found[-current:]) or _all_majorities(found[:-current] or [(0, 1)])):
+            self.checker.decided(name, entry.index, *found[-1])
+        if entry.kind == CHANGE:
+            described = self.descriptor.after(decode_change(entry.data))
+            if described != self.descriptor:
+                self.descriptors.append(described)
+
+    def _holders(self, descriptor: Descriptor, voters: Sequence[int], entry: Entry) -> tuple[int, int]:
+        """Count those who have an entry on their disks, or have had it, and all."""
+        holders = 0
+        for voter in voters:
+            store = self.stores.get(descriptor.stores[voter])
+            if store is not None:
+                log = store.disk.log.durable
+                holders += log.term(REGION, entry.index) == entry.term or log.base(REGION)[0] > entry.index
+        return holders, len(voters)
 
     def store(self, node: str) -> Store:
         """Give a store by its name."""
@@ -514,13 +644,13 @@ class World(faults.Target):
 
     @property
     def nodes(self) -> list[str]:
-        """Name the stores."""
+        """Name the stores that there are."""
         return [store.name for store in self.stores.values()]
 
     def client(self, name: str) -> Port:
         """Make a client on a machine of its own."""
         process = Process(self.events, NodeClock(self.events), name)
-        port = RespPort(self.streams, process, self.nodes, self.events.random(f"port {name}"))
+        port = RespPort(self.streams, process, list(self.addresses.values()), self.events.random(f"port {name}"))
         return self.variant.port(SeekingPort(port))
 
     # Watching
@@ -593,10 +723,11 @@ class World(faults.Target):
         return max(leading, key=lambda store: store.group.term, default=None)
 
     def converged(self) -> bool:
-        """Say whether all stores have applied the same, and nothing is under way."""
-        applied = {store.host.applied for store in self.stores.values() if store.runs}
-        lasts = {store.group.last for store in self.stores.values() if store.runs}
-        return all(store.runs for store in self.stores.values()) and len(applied) == 1 and applied == lasts
+        """Say whether all members have applied the same, and nothing is under way."""
+        members = self.members
+        applied = {store.host.applied for store in members if store.runs}
+        lasts = {store.group.last for store in members if store.runs}
+        return all(store.runs for store in members) and len(applied) == 1 and applied == lasts
 
     # Target
 
@@ -623,7 +754,7 @@ class World(faults.Target):
     def restart(self, node: str) -> None:
         """Start a store, unless it runs."""
         store = self.store(node)
-        if not store.runs:
+        if not store.runs and not store.removed:
             try:
                 store.start()
             except Damaged as problem:
@@ -785,6 +916,15 @@ class World(faults.Target):
         self.network.heal_all()
 
 
+def _quorums(membership: Membership) -> list[Sequence[int]]:
+    """Give the sets of voters of each of which a majority decides."""
+    return [membership.voters, membership.outgoing] if membership.outgoing else [membership.voters]
+
+
+def _all_majorities(found: Sequence[tuple[int, int]]) -> bool:
+    return all(2 * holders > voters for holders, voters in found)
+
+
 class SeekingPort:
     """A client that goes to another store when the one that it talks to can't reach a majority."""
 
@@ -832,6 +972,7 @@ class Cluster:
         BLACKOUT,
         STORM,
         BREAK_LINK,
+        *cluster_changes.KINDS,
     )
 
     def __init__(
@@ -847,10 +988,17 @@ class Cluster:
     def run(self, seed: int, settings: Settings) -> Report:
         """Run it once."""
         world = World(seed, self._variant(), size=self._size)
+        try:
+            return self._run(world, settings)
+        finally:
+            world.close()
+
+    def _run(self, world: World, settings: Settings) -> Report:
         events = world.events
         checker = world.checker
         end = settings.seconds * SECOND
         schedule = draw(events, world.nodes, settings.faults, begin_us=2 * SECOND, end_us=end, limits=self._limits)
+        changes = Changes(world)
         actions = {
             TRANSFER: world.transfer,
             BLIND_TRANSFER: world.blind_transfer,
@@ -861,6 +1009,7 @@ class Cluster:
             BLACKOUT: world.blackout,
             STORM: world.storm,
             BREAK_LINK: world.break_link,
+            **changes.actions,
         }
         nemesis = Nemesis(events, world, actions)
         nemesis.arm(schedule)
@@ -884,6 +1033,8 @@ class Cluster:
             "starts": sum(store.starts for store in world.stores.values()),
             "terms with a leader": len(checker.leaders),
             "entries": checker.applied_to,
+            "snapshots installed": world.installed,
+            "changes of members": len(world.descriptors) - 1,
             "comparisons of rows": checker.rows_compared,
             "events": events.happened,
             "steps of the checker": steps,
@@ -906,10 +1057,10 @@ class Cluster:
         if not world.run_while(lambda: workload.busy, WHOLE_SECONDS):
             checker.problem(f"The stores don't answer, although nothing has been wrong for {WHOLE_SECONDS} s")
         if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
-            applied = {store.name: store.host.applied for store in world.stores.values()}
+            applied = {store.name: store.host.applied for store in world.members if store.runs}
             checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
         if checker.problems:
             return
-        for store in world.stores.values():
+        for store in world.members:
             checker.rows(store.name, store.host.applied, store.digest_rows())
-        checker.converged({store.name: store.host.applied for store in world.stores.values()})
+        checker.converged({store.name: store.host.applied for store in world.members})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from twisted.internet.defer import Deferred
@@ -11,10 +12,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering, Outcome
+from tinykv.peering.address_book import AddressBook
 from tinykv.peering.errors import SnapshotFailed
+from tinykv.peering.settings import PeerLimits
 from tinykv.raft.messages import APPEND, HEARTBEAT, NORMAL, Entry, Message
+from tinykv.storage.folder_ids import FolderIds
 from tinykv.testing.simulation.clock import NodeClock, Process
+from tinykv.testing.simulation.disk import Disk
+from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
 from tinykv.testing.simulation.events import SECOND, Events
+from tinykv.testing.simulation.folder import RealFolder
 from tinykv.testing.simulation.network import Network, Quality
 from tinykv.testing.simulation.peering import SimulatedPeering
 from tinykv.testing.simulation.streams import Streams
@@ -87,7 +94,11 @@ class PeeringTests(SynchronousTestCase):
         self.events = Events(1)
         self.network = Network(self.events, Quality(jitter_us=0))
         self.streams = Streams(self.events, self.network)
-        self.files: dict[int, dict[str, bytes]] = {1: {}, 2: {}}
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.disks = {
+            store: Disk(self.events, f"s{store}", folder=RealFolder(self.folder / str(store))) for store in (1, 2)
+        }
         self.ears: dict[int, Ears] = {}
         self.processes: dict[int, Process] = {}
         self.peerings = {store: self.start(store) for store in (1, 2)}
@@ -96,14 +107,25 @@ class PeeringTests(SynchronousTestCase):
     def start(self, store: int) -> SimulatedPeering:
         """Start a store."""
         process = self.processes[store] = Process(self.events, NodeClock(self.events), f"s{store}")
+        book = AddressBook(dialling(self.streams, process), {1: address_of("s1"), 2: address_of("s2")})
         peering = SimulatedPeering(
             store_id=store,
             process=process,
             network=self.network,
             streams=self.streams,
             addresses={1: "s1", 2: "s2"},
-            files=self.files[store],
             random=Random(store),
+            snapshots=real_peering(
+                store_id=store,
+                start_id=store,
+                process=process,
+                streams=self.streams,
+                addresses=book,
+                folder_ids=FolderIds(self.folder / str(store)),
+                files=self.disks[store].snapshot_folder(process),
+                limits=PeerLimits(snapshot_rate=50_000, snapshot_stall=5.0, snapshot_give_up=20.0),
+                random=Random(store),
+            ),
         )
         self.ears[store] = Ears()
         peering.handle(self.ears[store])
@@ -235,8 +257,17 @@ class PeeringTests(SynchronousTestCase):
 
     def send_file(self, data: bytes) -> Deferred[None]:
         """Send a snapshot."""
-        self.files[1]["file"] = data
-        return self.peerings[1].send_snapshot(2, 7, "file", b"meta")
+        path = self.folder / "file"
+        path.write_bytes(data)
+        return self.peerings[1].send_snapshot(2, 7, str(path), b"meta")
+
+    def arrived(self) -> list[bytes]:
+        """Give the snapshots that have arrived, of which the listener was told."""
+        found: list[bytes] = []
+        for _, store, region, path, meta in self.heard(2, "snapshot"):
+            self.assertEqual((store, region, meta), (1, 7, b"meta"))
+            found.append(Path(str(path)).read_bytes())
+        return found
 
     def test_a_snapshot_arrives_whole(self) -> None:
         """And lies on the other machine."""
@@ -244,20 +275,58 @@ class PeeringTests(SynchronousTestCase):
         sent = self.send_file(data)
         self.run_for(5)
         self.successResultOf(sent)
-        ((_, store, region, path, meta),) = self.heard(2, "snapshot")
-        self.assertEqual((store, region, meta, self.files[2][str(path)]), (1, 7, b"meta", data))
+        self.assertEqual(self.arrived(), [data])
 
     def test_a_snapshot_goes_on_behind_a_break(self) -> None:
         """When the store that takes it is cut off for a while."""
-        sent = self.send_file(Random(1).randbytes(200_000))
-        self.run_for(0.0015)
+        data = Random(1).randbytes(100_000)
+        sent = self.send_file(data)
+        self.run_for(1)
         self.network.cut("s1", "s2")
-        self.run_for(30)
+        self.run_for(15)
         self.assertNoResult(sent)
         self.network.heal("s1", "s2")
-        self.run_for(30)
+        self.run_for(15)
         self.successResultOf(sent)
-        self.assertEqual(len(self.heard(2, "snapshot")), 1)
+        self.assertEqual(self.arrived(), [data])
+
+    def test_a_snapshot_for_a_machine_that_loses_its_power(self) -> None:
+        """What it has kept may be less than it had, or spoilt: then all of it is sent again."""
+        for seed in range(8):
+            data = Random(seed).randbytes(60_000)
+            before = len(self.arrived())
+            sent = self.send_file(data)
+            self.run_for(0.7)
+            self.processes[2].kill()
+            self.streams.lost_power(self.processes[2])
+            self.disks[2].lost_power()
+            heard = self.ears[2].heard
+            self.peerings[2] = self.start(2)
+            self.ears[2].heard += heard
+            self.run_for(30)
+            self.successResultOf(sent)
+            self.assertEqual(self.arrived()[before:], [data])
+
+    def test_a_snapshot_that_finds_no_room(self) -> None:
+        """It's sent again when there is some."""
+        self.disks[2].full = True
+        sent = self.send_file(b"x" * 10_000)
+        self.run_for(5)
+        self.disks[2].full = False
+        self.assertNoResult(sent)
+        self.run_for(10)
+        self.successResultOf(sent)
+        self.assertEqual(self.arrived(), [b"x" * 10_000])
+
+    def test_a_snapshot_that_waits_for_a_disk(self) -> None:
+        """It has arrived when it's on disk."""
+        self.disks[2].stuck = True
+        self.send_file(b"x" * 10_000)
+        self.run_for(5)
+        self.assertEqual(self.arrived(), [])
+        self.disks[2].stuck = False
+        self.run_for(1)
+        self.assertEqual(len(self.arrived()), 1)
 
     def test_a_snapshot_that_is_declined(self) -> None:
         """The reason is told."""
@@ -272,6 +341,15 @@ class PeeringTests(SynchronousTestCase):
         sent = self.send_file(b"x")
         self.run_for(60)
         self.failureResultOf(sent, SnapshotFailed)
+
+    def test_files_are_let_go_of(self) -> None:
+        """By a process that ends."""
+        self.send_file(Random(1).randbytes(100_000))
+        self.run_for(0.5)
+        self.assertEqual([len(disk.real.open_files) for disk in self.disks.values()], [1, 1])
+        for disk in self.disks.values():
+            disk.killed()
+        self.assertEqual([len(disk.real.open_files) for disk in self.disks.values()], [0, 0])
 
     def test_the_end(self) -> None:
         """Connections end, and none are dialled."""

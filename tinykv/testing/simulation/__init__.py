@@ -7,7 +7,9 @@ A world in one process that one seed determines.
     streams    connections over such links: transports for Twisted's protocols
     files      what raft.db and data.db hold, in dicts
     disk       both files of a store: commits take time, crashes take what wasn't synced; slow, stuck, full, failing
-    channels   the processes of a store's writers and of its reader, behind the real objects that speak to them
+    channels   the processes of a store's writers, readers and copies, behind the real objects that speak to them
+    folder     the real files of a machine: its snapshots, and databases to make and install them with
+    peering    the links between stores; endpoints: the real ones, on which snapshots travel
     faults     a schedule of what goes wrong, drawn kind by kind, and the nemesis that lets it happen
     workload   clients that draw requests and take the history down
     ports      their way to a store, in RESP

@@ -7,20 +7,23 @@ L{tinykv.storage.readahead.ReadAhead}; here is what stands for their L{tinykv.st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from tinykv.storage.data import COMMIT, ROWS
+from tinykv.storage.data import COMMIT, INSTALL, ROWS
 from tinykv.storage.errors import LogGap, StorageError
-from tinykv.storage.frames import DONE, FAILED
+from tinykv.storage.frames import DONE, FAILED, REFUSED
 from tinykv.storage.log import APPEND
 from tinykv.storage.readahead import ReadSession
+from tinykv.storage.snapshot_copy import SnapshotSession
 from tinykv.storage.writers import Receiver
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.events import Event
-from tinykv.testing.simulation.files import Transaction
+from tinykv.testing.simulation.files import DataRows, Transaction
+from tinykv.testing.simulation.folder import Installing
 
 if TYPE_CHECKING:
     from tinykv.testing.simulation.disk import Disk, StoredFile
@@ -41,7 +44,7 @@ class WritingChannel:
         self._name = name
         self._receiver: Receiver | None = None
         self._queue: list[Any] = []
-        self._answers = 0
+        self._answers: list[tuple[Any, ...]] = []
         self._ending: Event | None = None
         #: Whether the commit is over but for a disk that is stuck.
         self._held = False
@@ -50,8 +53,8 @@ class WritingChannel:
 
     # What differs between the two writers
 
-    def _take(self) -> tuple[Transaction, int] | None:
-        """Take the next transaction from the queue, and say how many writes of the store's it completes."""
+    def _take(self) -> tuple[Transaction, list[tuple[Any, ...]]] | None:
+        """Take the next transaction from the queue, and give what the store is told when it's committed."""
         raise NotImplementedError
 
     def _synced(self, transaction: Transaction) -> bool:
@@ -123,7 +126,8 @@ class WritingChannel:
             self.abandon()
             self._say((FAILED, type(error).__name__, str(error)))
             return
-        self._say((DONE, self._answers))
+        for answer in self._answers:
+            self._say(answer)
         self._begin()
         self._maybe_closed()
 
@@ -158,11 +162,11 @@ class LogChannel(WritingChannel):
 
     fsync = True
 
-    def _take(self) -> tuple[Transaction, int] | None:
+    def _take(self) -> tuple[Transaction, list[tuple[Any, ...]]] | None:
         batches, self._queue = self._queue, []
         if not batches:
             return None
-        return [operation for batch in batches for operation in batch], len(batches)
+        return [operation for batch in batches for operation in batch], [(DONE, len(batches))]
 
     def _synced(self, transaction: Transaction) -> bool:
         return self.fsync or self._file.visible.promises(transaction)
@@ -172,17 +176,115 @@ class LogChannel(WritingChannel):
 
 
 class DataChannel(WritingChannel):
-    """The data writer: a flush is a transaction when its last piece is there."""
+    """The data writer: a flush is a transaction when its last piece is there; a snapshot is one after another."""
 
-    def _take(self) -> tuple[Transaction, int] | None:
-        for place, piece in enumerate(self._queue, 1):
+    _installing: Installing | None = None
+
+    def _take(self) -> tuple[Transaction, list[tuple[Any, ...]]] | None:
+        queue = self._queue
+        if self._installing is None and queue and queue[0][0] == INSTALL:
+            self._installing = self._disk.installing(queue.pop(0))
+        if self._installing is not None:
+            # There's one region, and it's stopped meanwhile: no flush has to go in between.
+            step = self._installing.step(self._file.visible)
+            if self._installing.over:
+                self._installing = None
+            return step
+        for place, piece in enumerate(queue, 1):
             if piece[0] == COMMIT:
-                transaction, self._queue = self._queue[:place], self._queue[place:]
-                return transaction, 1
+                transaction, self._queue = queue[:place], queue[place:]
+                return transaction, [(DONE, 1)]
         return None
+
+    def abandon(self) -> None:
+        """Do nothing more."""
+        super().abandon()
+        if self._installing is not None:
+            self._installing.close()
+            self._installing = None
 
     def _bytes(self, transaction: Transaction) -> int:
         return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
+
+
+class CopyingChannel:
+    """A process that makes a snapshot: the real session, whose steps take their time."""
+
+    def __init__(self, disk: Disk, process: Process, rows: Callable[[DataRows], DataRows]) -> None:
+        """
+        @param rows: Gives what it copies, of what there is.
+        """
+        self._disk = disk
+        self._process = process
+        self._rows = rows
+        self._receiver: Receiver | None = None
+        self._session: SnapshotSession | None = None
+        self._messages: list[Any] = []
+        self._path = ""
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def send(self, message: Any) -> None:
+        """Begin, some time."""
+        self._messages.append(message)
+        self._later()
+
+    def _later(self) -> None:
+        name = f"{self._process.name} copies"
+        self._disk.events.after(self._disk.duration_us(0), name, self._step)
+
+    def _step(self) -> None:
+        if self._process.is_dead:
+            self._end()
+            return
+        if self._disk.stuck:
+            self._later()
+            return
+        if self._session is None:
+            if not self._messages:
+                return  # it was given up
+            # The moment at which its transaction begins.
+            store = self._disk.real.database("copy.db", self._rows(self._disk.data.visible))
+            store.connection.close()
+            self._path = store.path
+            self._session = SnapshotSession(self._path)
+        problem = self._disk.problem()
+        if problem is not None:
+            self._end()
+            self._say((REFUSED, type(problem.error).__name__, str(problem.error)))
+            return
+        messages, self._messages = self._messages, []
+        for answer in self._session.take(messages):
+            self._say(answer)
+        if self._session.busy:
+            self._later()
+
+    def _say(self, message: tuple[Any, ...]) -> None:
+        assert self._receiver is not None, "connect comes first"
+        self._process.soon("copied", self._receiver.replied, message)
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        self._messages.clear()
+        if session is not None:
+            session.close()
+            self._disk.real.forget(self._path)
+
+    def call_when_writable(self) -> None:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    @property
+    def queued_bytes(self) -> int:
+        """The process takes everything at once."""
+        return 0
+
+    def close(self) -> Deferred[None]:
+        """Leave nothing that isn't whole."""
+        self._end()
+        return succeed(None)
 
 
 class ReadChannel:

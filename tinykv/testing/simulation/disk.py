@@ -18,10 +18,12 @@ The two files end independently of each other. Whatever is found at the next ope
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
+
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from tinykv.region.state import apply_key
 from tinykv.storage.errors import CorruptFile, DiskFailure, DiskFull, StorageError
@@ -30,11 +32,13 @@ from tinykv.storage.log import RESET, Entry
 from tinykv.storage.readahead import ReadAhead
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
+from tinykv.storage.snapshot_maker import SnapshotMaker
 from tinykv.storage.writers import DataWriter, LogWriter
-from tinykv.testing.simulation.channels import DataChannel, LogChannel, ReadChannel
+from tinykv.testing.simulation.channels import CopyingChannel, DataChannel, LogChannel, ReadChannel
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.events import Events
 from tinykv.testing.simulation.files import DataRows, LogRows, RowsReader, Transaction
+from tinykv.testing.simulation.folder import Installing, RealFolder, SimulatedSnapshotFolder
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,12 @@ class Disk:
     @ivar lies: The files, C{log} and C{data}, of which it says that something is on disk before it is.
     """
 
-    def __init__(self, events: Events, name: str, quality: DiskQuality = USUAL) -> None:
+    def __init__(
+        self, events: Events, name: str, quality: DiskQuality = USUAL, *, folder: RealFolder | None = None
+    ) -> None:
+        """
+        @param folder: Where there's room for snapshots, if there are any.
+        """
         self.events = events
         self.name = name
         self.quality = quality
@@ -157,6 +166,7 @@ class Disk:
         self.lies: frozenset[str] = frozenset()
         self.log: StoredFile[LogRows] = StoredFile(LogRows())
         self.data: StoredFile[DataRows] = StoredFile(DataRows())
+        self._folder = folder
         self._stuck = False
         self._random = events.random(f"disk {name}")
         self._channels: tuple[LogChannel, DataChannel] | None = None
@@ -182,6 +192,11 @@ class Disk:
         if self.failing:
             return Problem(DiskFailure(f"{self.name}: the disk failed"), happens=True)
         return None
+
+    def trouble(self) -> StorageError | None:
+        """The same, for who writes files."""
+        problem = self.problem()
+        return None if problem is None else problem.error
 
     def chooses(self) -> bool:
         """Choose one of two possibilities."""
@@ -210,6 +225,10 @@ class Disk:
         assert self._channels is None, "one process at a time has a folder open"
         self.log.sync()
         self.data.sync()
+        if self._folder is not None:
+            installed = self._folder.settle(self.data.visible)
+            if installed is not None:
+                self.data.commit(installed, synced=True)
         log = self.log.visible
         state = self.data.visible.get("region", apply_key(region))
         applied = (0, 0)
@@ -257,6 +276,54 @@ class Disk:
         """Start the process that reads ahead for a run of the store."""
         return ReadAhead(ReadChannel(self, process), rows)
 
+    # Snapshots
+
+    @property
+    def real(self) -> RealFolder:
+        """Give the part of it that has real files."""
+        assert self._folder is not None, "this disk has no room for snapshots"
+        return self._folder
+
+    def installing(self, message: tuple[Any, ...]) -> Installing:
+        """Begin to install a snapshot."""
+        return Installing(self.real, message)
+
+    def snapshot_maker(self, process: Process, rows: Callable[[DataRows], DataRows]) -> SnapshotMaker:
+        """
+        Give what makes snapshots in a run of the store.
+
+        @param rows: Gives what is copied, of what there is.
+        """
+        return SnapshotMaker(
+            str(self.real.path),
+            lambda: CopyingChannel(self, process, rows),
+            lambda step: maybeDeferred(step),
+            room_bytes=0,
+        )
+
+    def snapshot_folder(self, process: Process) -> SimulatedSnapshotFolder:
+        """Give the folder where snapshots arrive, to a run of the store."""
+
+        def run(function: Callable[[], str]) -> Deferred[str]:
+            ran: Deferred[str] = Deferred()
+            self._when_synced(process, lambda: self._run(function, ran))
+            return ran
+
+        return SimulatedSnapshotFolder(self.real, self, run)
+
+    def _when_synced(self, process: Process, function: Callable[[], None]) -> None:
+        def synced() -> None:
+            if self._stuck:
+                self._when_synced(process, function)
+            else:
+                function()
+
+        self.events.after(self.duration_us(0), f"{self.name} synced a file", synced, owner=process)
+
+    @staticmethod
+    def _run(function: Callable[[], str], ran: Deferred[str]) -> None:
+        maybeDeferred(function).chainDeferred(ran)
+
     # Its end
 
     def killed(self) -> None:
@@ -267,6 +334,8 @@ class Disk:
                     channel.finish_some(self._random)
                 channel.abandon()
             self._channels = None
+        if self._folder is not None:
+            self._folder.ended()
 
     def lost_power(self) -> int:
         """
@@ -280,4 +349,7 @@ class Disk:
             for channel in self._channels:
                 channel.abandon()
             self._channels = None
+        if self._folder is not None:
+            self._folder.ended()
+            self._folder.lost_power(self._random)
         return lost

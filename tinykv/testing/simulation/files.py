@@ -265,6 +265,15 @@ class DataRows:
         low, high = self._expiries.range(start, end)
         return [(entry, True) for entry in self._expiries.keys[low : min(high, low + limit)]]
 
+    def everything(self, family: str) -> list[tuple[bytes, Any]]:
+        """Give all rows, ascending."""
+        rows = self._families[family]
+        return [(key, rows.values[key]) for key in rows.keys]
+
+    def all_expiries(self) -> list[tuple[int, bytes]]:
+        """Give the whole index of expiries."""
+        return list(self._expiries.keys)
+
     def size(self, family: str, start: bytes, end: bytes) -> int:
         """Count the bytes of the keys and values in [start, end)."""
         return sum(len(key) + len(value) for key, value in self.first(family, start, end, 1 << 60))

@@ -23,12 +23,6 @@ REFUSED: Final = 4
 UNKNOWN: Final = 5
 #: Bytes that nobody asked for.
 PUSH: Final = 6
-#: A snapshot: what it is, from where on it's wanted, its bytes, and how it ended.
-OFFER: Final = 7
-READY: Final = 8
-PIECE: Final = 9
-DONE: Final = 10
-DECLINED: Final = 11
 
 
 class Frames(Protocol):

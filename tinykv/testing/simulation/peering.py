@@ -3,56 +3,36 @@ The links between simulated stores: L{IPeering} over the simulated network.
 
 Raft messages travel one by one, as datagrams do, so that whatever the network does to them (loss, delay, another
 order, a second copy) happens to each on its own, which is more than a connection would let through. They're bytes on
-the way, so that their wire form is used. Batches of commands, what is pushed, and snapshots go over connections, whose
-end decides what became of them.
+the way, so that their wire form is used. Batches of commands, and what is pushed, go over connections, whose end
+decides what became of them. Snapshots go over the real links (L{tinykv.testing.simulation.endpoints}).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from hashlib import sha256
 from random import Random
-from struct import Struct
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering, Outcome
-from tinykv.peering.errors import SnapshotFailed
 from tinykv.peering.turn import Turn
 from tinykv.raft.messages import HEARTBEAT, Message
 from tinykv.raft.wire import decode_message, encode_message
 from tinykv.testing.simulation.clock import Process
-from tinykv.testing.simulation.frames import (
-    ANSWER,
-    DECLINED,
-    DONE,
-    FORWARD,
-    HELLO,
-    OFFER,
-    PIECE,
-    PUSH,
-    READY,
-    REFUSED,
-    UNKNOWN,
-    Frames,
-)
+from tinykv.testing.simulation.frames import ANSWER, FORWARD, HELLO, PUSH, REFUSED, UNKNOWN, Frames
 from tinykv.testing.simulation.network import Network
 from tinykv.testing.simulation.streams import Streams
 
 #: Seconds that an attempt to connect may take, and the pause before the next one: it's doubled by each failure.
 PATIENCE: Final = 3.0
 PAUSES: Final = (0.05, 1.0)
-#: A snapshot is given up after so many connections that brought nothing.
-ATTEMPTS: Final = 10
-PIECE_BYTES: Final = 16 * 1024
 
-_OFFER: Final = Struct(">QQ32s")
 _OUTCOMES: Final = {ANSWER: Outcome.ANSWERED, REFUSED: Outcome.REFUSED, UNKNOWN: Outcome.UNKNOWN}
 
 Answered = Callable[[Outcome, bytes], None]
@@ -75,20 +55,18 @@ class SimulatedPeering:
         network: Network,
         streams: Streams,
         addresses: Mapping[int, str],
-        files: dict[str, bytes],
         random: Random,
+        snapshots: IPeering | None = None,
     ) -> None:
         """
         @param addresses: Of all stores, by id.
-        @param files: What lies on the machine's disk: snapshots are read from there, and put there.
+        @param snapshots: The real links, for snapshots, if there are any.
         """
         self.store_id = store_id
         self.process = process
-        self.files = files
         self.turn = Turn(process, lambda: None)
         self.incoming: dict[int, _Incoming] = {}
-        #: What there is of snapshots that haven't arrived whole, by sender, region and digest.
-        self.parts: dict[tuple[int, int, bytes], bytes] = {}
+        self._snapshots = snapshots
         self._network = network
         self._streams = streams
         self._addresses = addresses
@@ -98,7 +76,6 @@ class SimulatedPeering:
         self._handler: IPeerHandler | None = None
         self._out: dict[int, list[tuple[int, Message]]] = {}
         self._batches = 0
-        self._sending: dict[tuple[int, int], _Sending] = {}
         self._closed = False
         network.listen(addresses[store_id], process, self._heard)
 
@@ -112,6 +89,8 @@ class SimulatedPeering:
         """Register who hears what comes in."""
         assert self._handler is None, "once is enough"
         self._handler = handler
+        if self._snapshots is not None:
+            self._snapshots.handle(handler)
 
     # Raft messages
 
@@ -199,34 +178,25 @@ class SimulatedPeering:
         link = self._links.pop(store_id, None)
         if link is not None:
             link.close()
+        if self._snapshots is not None:
+            self._snapshots.forget(store_id)
 
     # Snapshots
 
     def send_snapshot(self, store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
-        """Send a file."""
-        key = (store_id, region_id)
-        assert key not in self._sending, "one at a time for each region and store"
-        sending = self._sending[key] = _Sending(self, store_id, region_id, self.files[path], meta)
-
-        def over(result: object) -> object:
-            del self._sending[key]
-            return result
-
-        sending.finished.addBoth(over)
-        sending.begin()
-        return sending.finished
+        """Send a file, by the real links."""
+        assert self._snapshots is not None, "these links carry no snapshots"
+        return self._snapshots.send_snapshot(store_id, region_id, path, meta)
 
     def close(self) -> Deferred[None]:
         """End all connections."""
         self._closed = True
-        for sending in list(self._sending.values()):
-            sending.fail("the store stops")
         for link in self._links.values():
             link.close()
         self._links.clear()
         for incoming in list(self.incoming.values()):
             incoming.abort()
-        return succeed(None)
+        return succeed(None) if self._snapshots is None else self._snapshots.close()
 
 
 class _Dialled(Frames):
@@ -404,14 +374,13 @@ class _Link:
 
 
 class _Incoming(Frames):
-    """A connection that another store dialled: its link, or one for a snapshot."""
+    """A connection that another store dialled."""
 
     def __init__(self, peering: SimulatedPeering, store_id: int) -> None:
         super().__init__()
         self._peering = peering
         self._store_id = store_id
         self._ended = False
-        self._offer = (0, 0, b"", b"")
 
     def frame(self, kind: int, number: int, payload: bytes) -> None:
         """Take what the other store says."""
@@ -424,13 +393,9 @@ class _Incoming(Frames):
                 before.abort()
             self._peering.incoming[self._store_id] = self
             self.send(HELLO, self._peering.store_id)
-        elif kind == FORWARD:
-            self._peering.handler.forwarded(self._store_id, payload, _ForwardAnswer(self, number))
-        elif kind == OFFER:
-            self._offered(number, payload)
         else:
-            assert kind == PIECE, f"nobody sends {kind} here"
-            self._piece(payload)
+            assert kind == FORWARD, f"nobody sends {kind} here"
+            self._peering.handler.forwarded(self._store_id, payload, _ForwardAnswer(self, number))
 
     def reply(self, kind: int, number: int, payload: bytes) -> None:
         """Send a frame, if there's still someone to hear it."""
@@ -447,36 +412,6 @@ class _Incoming(Frames):
         self._ended = True
         if self._peering.incoming.get(self._store_id) is self:
             del self._peering.incoming[self._store_id]
-
-    # A snapshot
-
-    def _offered(self, region_id: int, payload: bytes) -> None:
-        size, _, digest = _OFFER.unpack_from(payload)
-        meta = payload[_OFFER.size :]
-        refusal = self._peering.handler.snapshot_offered(self._store_id, region_id, size, meta)
-        if refusal is not None:
-            self.send(DECLINED, 0, refusal.encode())
-            return
-        self._offer = (region_id, size, digest, meta)
-        kept = self._peering.parts.setdefault((self._store_id, region_id, digest), b"")
-        self.send(READY, len(kept))
-        self._piece(b"")
-
-    def _piece(self, data: bytes) -> None:
-        region_id, size, digest, meta = self._offer
-        peering = self._peering
-        key = (self._store_id, region_id, digest)
-        peering.parts[key] += data
-        if len(peering.parts[key]) < size:
-            return
-        whole = peering.parts.pop(key)
-        if sha256(whole).digest() != digest:
-            self.abort()
-            return
-        path = f"snapshot of region {region_id} from store {self._store_id}, {digest.hex()[:16]}"
-        peering.files[path] = whole
-        peering.handler.snapshot_received(self._store_id, region_id, path, meta)
-        self.send(DONE, 0)
 
 
 @implementer(IForwardAnswer)
@@ -506,103 +441,3 @@ class _ForwardAnswer:
     def unknown(self) -> None:
         """Say that nobody knows."""
         self._give(UNKNOWN, b"")
-
-
-class _Sending:
-    """
-    A snapshot on its way: connections one after another, until one has brought the rest.
-
-    @ivar over: Whether it has arrived, or was given up.
-    """
-
-    def __init__(self, peering: SimulatedPeering, store_id: int, region_id: int, data: bytes, meta: bytes) -> None:
-        self.peering = peering
-        self.store_id = store_id
-        self.region_id = region_id
-        self.data = data
-        self.offer = _OFFER.pack(len(data), 0, sha256(data).digest()) + meta
-        self.finished: Deferred[None] = Deferred(lambda _: self._stop(Failure(CancelledError())))
-        #: What the other store had of it when a connection began last.
-        self.kept = 0
-        self._stream: _Stream | None = None
-        self._attempts = 0
-        self._timer: IDelayedCall | None = None
-        self.over = False
-
-    def begin(self) -> None:
-        """Dial."""
-        self._timer = None
-        stream = self._stream = _Stream(self)
-        self.peering.connect(self.store_id, stream, lambda: self.broken(stream))
-
-    def broken(self, stream: _Stream) -> None:
-        """Learn that a connection is gone: dial another after a while."""
-        if self.over or stream is not self._stream:
-            return
-        self._stream = None
-        self._attempts = 0 if stream.got_on else self._attempts + 1
-        if self._attempts >= ATTEMPTS:
-            self.fail("nothing gets through")
-        else:
-            self._timer = self.peering.process.callLater(PAUSES[1], self.begin)
-
-    def fail(self, text: str) -> None:
-        """Give it up."""
-        problem = f"the snapshot of region {self.region_id} for store {self.store_id}: {text}"
-        self._stop(Failure(SnapshotFailed(problem)))
-
-    def done(self) -> None:
-        """Learn that the other store has it."""
-        self._stop(None)
-
-    def _stop(self, failure: Failure | None) -> None:
-        if self.over:
-            return
-        self.over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        stream, self._stream = self._stream, None
-        if stream is not None and stream.connected:
-            stream.abort()
-        if failure is None:
-            self.finished.callback(None)
-        else:
-            self.finished.errback(failure)
-
-
-class _Stream(Frames):
-    """
-    One connection that a snapshot is sent on.
-
-    @ivar got_on: Whether the other store took something of it.
-    """
-
-    def __init__(self, sending: _Sending) -> None:
-        super().__init__()
-        self.got_on = False
-        self._sending = sending
-
-    def connectionMade(self) -> None:
-        """Offer it."""
-        if self._sending.over:
-            self.abort()
-        else:
-            self.send(OFFER, self._sending.region_id, self._sending.offer)
-
-    def frame(self, kind: int, number: int, payload: bytes) -> None:
-        """Take what the other store says."""
-        if kind == READY:
-            self.got_on = number > self._sending.kept
-            self._sending.kept = number
-            data = self._sending.data
-            for start in range(number, len(data), PIECE_BYTES):
-                self.send(PIECE, 0, data[start : start + PIECE_BYTES])
-        elif kind == DECLINED:
-            self._sending.fail(payload.decode())
-        else:
-            assert kind == DONE, f"nobody sends {kind} here"
-            self._sending.done()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Try again."""
-        self._sending.broken(self)

@@ -232,7 +232,8 @@ class Streams:
         self.events = events
         self._network = network
         self._random = events.random("streams")
-        self._accepting: dict[str, tuple[Process, Accept]] = {}
+        #: By address and service.
+        self._accepting: dict[tuple[str, str], tuple[Process, Accept]] = {}
         self._ends: dict[End, None] = {}
         self._numbers: dict[str, IPv4Address] = {}
 
@@ -244,12 +245,19 @@ class Streams:
             found = self._numbers[address] = IPv4Address("TCP", f"10.0.{number >> 8}.{number & 255}", 6379)
         return found
 
-    def listen(self, address: str, process: Process, accept: Accept) -> None:
-        """Let a process take the connections to an address."""
-        self._accepting[address] = (process, accept)
+    def listen(self, address: str, process: Process, accept: Accept, *, service: str = "") -> None:
+        """Let a process take the connections to an address; it may offer more than one service there, as by ports."""
+        self._accepting[address, service] = (process, accept)
 
     def connect(
-        self, source: str, process: Process, target: str, protocol: IProtocol, failed: Callable[[Exception], None]
+        self,
+        source: str,
+        process: Process,
+        target: str,
+        protocol: IProtocol,
+        failed: Callable[[Exception], None],
+        *,
+        service: str = "",
     ) -> None:
         """
         Connect to an address; then the protocol gets its transport.
@@ -278,7 +286,7 @@ class Streams:
 
         def answer() -> None:
             nonlocal over
-            listener = self._accepting.get(target)
+            listener = self._accepting.get((target, service))
             if listener is None or listener[0].is_dead:
                 self._carry(target, source, 0, refused)
             elif not over and not process.is_dead:
@@ -326,7 +334,7 @@ class Streams:
         if not other.process.is_dead and other.open:
             end.arrived(number)
             return
-        listener = self._accepting.get(end.peer)
+        listener = self._accepting.get((end.peer, ""))
         if not other.process.is_dead or (listener is not None and not listener[0].is_dead):
             # The machine is up and knows nothing of this connection.
             self._carry(end.peer, end.address, 0, end.reset)

@@ -1,0 +1,147 @@
+"""Changes of a simulated cluster's members, as faults: stores are added, removed, exchanged and demoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Step
+from tinykv.raft.refusals import Refused
+from tinykv.testing.simulation.endpoints import address_of
+from tinykv.testing.simulation.events import SECOND
+
+if TYPE_CHECKING:
+    from tests.testing.cluster import Store, World
+
+ADD: Final = "add-store"
+REMOVE_STORE: Final = "remove-store"
+EXCHANGE: Final = "exchange-stores"
+DEMOTE: Final = "demote"
+
+KINDS: Final = (ADD, REMOVE_STORE, EXCHANGE, DEMOTE)
+
+#: With fewer voters than these a removal is seldom: with two of them, one that is away is enough for a standstill.
+ENOUGH: Final = 4
+
+
+class Changes:
+    """
+    What operators do, at any time.
+
+    @ivar begun: How many changes were asked for.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.begun = 0
+        self._world = world
+        self._random = world.events.random("changes of members")
+
+    @property
+    def actions(self) -> dict[str, Callable[[str], bool]]:
+        """Give them by their names."""
+        return {ADD: self.add, REMOVE_STORE: self.remove, EXCHANGE: self.exchange, DEMOTE: self.demote}
+
+    def _ask(self, leader: Store, what: str, function: Callable[..., Any], *arguments: Any) -> bool:
+        self.begun += 1
+        leader.process.soon(what, function, leader, *arguments)
+        return True
+
+    def _leader(self) -> Store | None:
+        leader = self._world.leader()
+        return leader if leader is not None and leader.process.life is leader.process.life.RUNNING else None
+
+    # By the control, as operators do it
+
+    def add(self, node: str) -> bool:
+        """Add a store, which may end and start again meanwhile."""
+        leader = self._leader()
+        spare = self._world.spare() if leader is not None else None
+        if leader is None or spare is None:
+            return False
+        self._trouble(spare)
+        return self._ask(leader, "adds a store", self._add, spare)
+
+    def _add(self, leader: Store, spare: Store) -> None:
+        self._await(leader.control.add_store(spare.id, address_of(spare.name)))
+
+    def _trouble(self, store: Store) -> None:
+        """Let a new store end now and then, while it gets what the others have."""
+        world, random = self._world, self._random
+        for _ in range(random.choice((0, 0, 1, 3))):
+            at, name = random.randint(0, 2 * SECOND), store.name
+            end = world.crash if random.random() < 0.5 else world.kill
+            world.events.after(at, f"{name} ends", end, name)
+            world.events.after(at + random.randint(0, SECOND), f"{name} is there again", world.restart, name)
+
+    def remove(self, node: str) -> bool:
+        """Remove a store; the leader as well."""
+        leader, store = self._leader(), self._world.store(node)
+        descriptor = self._world.descriptor
+        peer = descriptor.peer_on(store.id)
+        few = len(descriptor.membership.voters) < ENOUGH
+        if leader is None or peer is None or (few and self._random.random() < 0.7):
+            return False
+        if store is leader:
+            return self._ask(leader, "removes itself", self._propose, lambda now: now.removing(leader.id))
+        return self._ask(leader, "removes a store", self._remove, store)
+
+    def _remove(self, leader: Store, store: Store) -> None:
+        self._await(leader.control.remove_store(store.id))
+
+    def _await(self, done: Deferred[None]) -> None:
+        done.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        """Leave it at that: an operator would look, and ask again."""
+        if failure.check(ControlRefused, ControlUnknown, NotLeading) is None:
+            self._world.checker.problem(f"an operator's wish failed unexpectedly: {failure!r}")
+
+    # By the group, what the control doesn't do yet
+
+    def exchange(self, node: str) -> bool:
+        """Put a new store in the place of another one, by a joint configuration."""
+        leader, store = self._leader(), self._world.store(node)
+        if leader is None or self._world.descriptor.peer_on(store.id) is None:
+            return False
+        spare = self._world.spare()
+        if spare is None:
+            return False
+        self._trouble(spare)
+
+        def change(now: Any) -> Change | None:
+            peer = now.peer_on(store.id)
+            if peer is None or now.peer_on(spare.id) is not None:
+                return None
+            added = now.adding(spare.id, address_of(spare.name))
+            return Change((Step(ADD_VOTER, now.next_peer), Step(REMOVE, peer)), context=added.context)
+
+        return self._ask(leader, "exchanges stores", self._propose, change)
+
+    def demote(self, node: str) -> bool:
+        """Take their votes from one or two stores, by a joint configuration if two; the leader gives them back."""
+        leader = self._leader()
+        if leader is None:
+            return False
+        count = self._random.choice((1, 2))
+
+        def change(now: Any) -> Change | None:
+            voters = now.membership.voters
+            gone = self._random.sample(voters, min(count, (len(voters) - 1) // 2))
+            return Change(tuple(Step(ADD_LEARNER, peer) for peer in gone)) if gone else None
+
+        return self._ask(leader, "demotes", self._propose, change)
+
+    @staticmethod
+    def _propose(leader: Store, change: Callable[[Any], Change | None]) -> None:
+        wanted = change(leader.host.descriptor)
+        if wanted is None or leader.group.membership.outgoing:
+            return
+        try:
+            leader.group.propose_change(wanted)
+        except Refused:
+            return  # it leads no more, or another change is under way
+        leader.replica.go_on()
