@@ -130,6 +130,11 @@ class IRegionHost(Interface):
         @return: Why a command can't be taken now (an error reply), or None if it can.
         """
 
+    def undone() -> list[Operation]:
+        """
+        @return: The operations that wait to be proposed, here or elsewhere: certainly nothing of them was done.
+        """
+
 
 class Outcome(Enum):
     """

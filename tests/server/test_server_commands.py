@@ -10,6 +10,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.option_examples import ErrorReply, SocketConnection, load_examples
 from tests.real_redis import REDIS_SERVER, RealRedis
 from tests.server.harness import TABLE, Client, Store
+from tinykv.redis.operations import COMMANDS, NOBODY
+from tinykv.resp.replies import encode_command
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.info import SECTIONS
 from tinykv.server.routes import Routes
@@ -122,6 +124,19 @@ class InfoTests(SynchronousTestCase):
         self.assertEqual(found["total_error_replies"], "0")
         self.assertNotIn("errorstat_ERR", found)
         self.assertNotIn("cmdstat_set", found)
+
+    def test_errors_of_other_stores_clients(self) -> None:
+        """They're counted there, though every store runs the command."""
+        self.client.says(b"SET k v")
+        words = [b"incr", b"k"]
+        operation = (COMMANDS, NOBODY, 0, 0, self.store.execution.table["incr"], words, encode_command(words))
+        self.store.host.submit(operation)
+        self.store.turn()
+        found = info(self.client, b"errorstats", b"commandstats")
+        self.assertNotIn("errorstat_ERR", found)
+        self.assertNotIn("cmdstat_incr", found)
+        self.client.says(b"INCR k")
+        self.assertEqual(info(self.client, b"errorstats")["errorstat_ERR"], "count=1")
 
     def test_times(self) -> None:
         """Of 64 calls the first is timed, however it's run, and stands for the others."""

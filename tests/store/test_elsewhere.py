@@ -26,6 +26,9 @@ class FakeElsewhere:
     def take_back(self, operations: list[Operation]) -> None:
         self.back += operations
 
+    def undone(self) -> list[Operation]:
+        return [*self.back, *self.taken]
+
     def leads(self, here: bool) -> None:
         """Nothing waits for it."""
 

@@ -391,6 +391,20 @@ class LeaderTests(Way):
         self.pass_time()
         self.assertEqual(list(map(_line, self.here.submitted)), ["SET a 1", "SET a 2"])
 
+    def test_what_is_undone(self) -> None:
+        """What waits, and what was refused; what is under way may be done."""
+        self.take(self.one("SET a 1"))
+        self.take(self.two("SET a 2"))
+        first, second = self.flights
+        self.flights.clear()
+        first.refuse()
+        self.take(self.one("SET a 3"))
+        self.assertEqual(list(map(_line, self.forwarder.undone())), ["SET a 1", "SET a 3"])
+        second.answer(OK)
+        self.assertEqual(list(map(_line, self.forwarder.undone())), ["SET a 1", "SET a 3"])
+        self.pass_time()
+        self.assertEqual((self.flight().lines, self.forwarder.undone()), (["SET a 1", "SET a 3"], []))
+
     def test_given_up_here(self) -> None:
         self.here.unresolved = True
         self.take(self.one("SET a 4"))
@@ -407,6 +421,37 @@ class LeaderTests(Way):
         self.here.unresolved = False
         self.pass_time()
         self.assertEqual(self.flight().lines, ["SET a 5", "SET a 6"])
+
+
+class ErrorTests(Way):
+    """Errors are counted where their client is."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.failed: list[tuple[int, str, bytes]] = []
+        self.forwarder.failed = lambda client, name, text: self.failed.append((client.client_id, name, text))
+
+    def test_a_command(self) -> None:
+        self.take(self.one("SET a 1"), self.two("INCR a"), self.one("GET a"))
+        self.flight().answer(OK, b"-ERR no\r\n", b"$-1\r\n")
+        self.assertEqual(self.failed, [(2, "incr", b"ERR no\r\n")])
+
+    def test_a_transaction(self) -> None:
+        """Its own error, or those of its commands on data; what a value holds is no error."""
+        commands: list[Any] = [
+            (0, lookup([b"get"], TABLE), [b"get", b"a"], None),
+            (0, None, [b"ping"], lambda: b"+PONG\r\n"),
+            (0, lookup([b"incr"], TABLE), [b"incr", b"a"], None),
+        ]
+        for reply, failed in (
+            (b"*2\r\n$4\r\n\r\n-x\r\n:1\r\n", []),
+            (b"*2\r\n$1\r\nx\r\n-ERR no\r\n", [(1, "incr", b"ERR no\r\n")]),
+            (b"-OOM no\r\n", [(1, "exec", b"OOM no\r\n")]),
+        ):
+            self.failed.clear()
+            self.take((EXEC, self.one, 0, 0, None, commands, []))
+            self.flight().answer(reply)
+            self.assertEqual(self.failed, failed)
 
 
 class UnknownTests(Way):

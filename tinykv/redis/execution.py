@@ -36,7 +36,7 @@ class Execution:
     @ivar keyspace: The data.
     @ivar waiting_client: Gives the client of this store, by its id, that waits with the request of a number.
     @ivar summing: Told the name of each checksum that an entry asks for, when all that is before it has been done.
-    @ivar refused: Told of a command that was answered with an error: its name, and the error's text.
+    @ivar refused: Told of a command that was answered with an error: its client, its name, and the error's text.
     @ivar waiters: The clients that wait.
     """
 
@@ -56,7 +56,7 @@ class Execution:
         self.context = Context(keyspace)
         self.time = 0
         self._defect = defect
-        self.refused: Callable[[str, bytes], None] = lambda name, text: None
+        self.refused: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self.summing: Callable[[bytes], None] = lambda name: None
         self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
         self._random = random
@@ -115,7 +115,7 @@ class Execution:
             keyspace.commit()
         except CommandError as problem:
             keyspace.rollback()
-            self.refused(spec.name, problem.wire)
+            self.refused(client, spec.name, problem.wire)
             return replies.error(problem.wire)
         except MustWait:
             keyspace.rollback()
@@ -281,7 +281,7 @@ class Execution:
             else:
                 reply = self._read_exec(client, arguments)
         except CommandError as problem:
-            self.refused(spec.name if spec else "exec", problem.wire)
+            self.refused(client, spec.name if spec else "exec", problem.wire)
             reply = replies.error(problem.wire)
         except OutOfTime:
             keyspace.noticed = []
@@ -312,7 +312,7 @@ class Execution:
             try:
                 answers.append(spec.run(self.context, arguments))
             except CommandError as problem:
-                self.refused(spec.name, problem.wire)
+                self.refused(client, spec.name, problem.wire)
                 answers.append(replies.error(problem.wire))
         return replies.array(answers)
 

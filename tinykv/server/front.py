@@ -295,9 +295,13 @@ class Front:
     def look_at_waiters(self) -> None:
         """After the data was replaced: tell clients that don't wait in it any more that nobody knows what they got."""
         waiters = self.host.execution.waiters
+        # Nothing of these has been done, so the data can't know of them.
+        undone = {(operation[1], operation[2]) for operation in self.host.undone()}
         for session in list(self.sessions.values()):
             number = session.waiting
-            if number is not None and waiters.find((self.host.start_id, session.client_id, number)) is None:
+            if number is None or (session, number) in undone:
+                continue
+            if waiters.find((self.host.start_id, session.client_id, number)) is None:
                 # Should it become a waiter after all, nothing is to be popped for it.
                 self.wake(session, b"gone")
                 session.answer(number, _REPLACED)
@@ -347,8 +351,10 @@ class Front:
             self.errors.count(reply[1:])
         return reply
 
-    def refused(self, name: str, text: bytes) -> None:
-        """Learn that a command on data was answered with an error."""
+    def refused(self, client: Client, name: str, text: bytes) -> None:
+        """Learn that a command on data was answered with an error; each is counted where its client is."""
+        if not isinstance(client, (Session, _Waiting)):
+            return
         route = self.routes.by_name.get(name)
         if route is not None:
             route.failed += 1

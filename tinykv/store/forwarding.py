@@ -41,6 +41,7 @@ from tinykv.redis.operations import (
     READ,
     READ_EXEC,
     WAITING,
+    Client,
     Operation,
     size_of,
 )
@@ -132,6 +133,7 @@ class Forwarder:
 
     @ivar forwarded: How many operations were sent to other stores.
     @ivar retried: How many operations that did nothing were sent, or done here, again.
+    @ivar failed: Told of a command that another store answered with an error, as L{Execution.refused} is of one here.
     """
 
     log = Logger()
@@ -153,6 +155,7 @@ class Forwarder:
         """
         self.forwarded = 0
         self.retried = 0
+        self.failed: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self._here = here
         self._links = links
         self._leader_store = leader_store
@@ -205,6 +208,11 @@ class Forwarder:
             self._given_back += 1
             self.retried += 1
         self._soon()
+
+    def undone(self) -> list[Operation]:
+        """Give the operations of which certainly nothing was done: what waits, and what was refused."""
+        refused = [waiting for flight in self._flights for waiting in flight.refused]
+        return [operation for _, operation in (*refused, *self._queue)]
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
@@ -369,10 +377,22 @@ class Forwarder:
                     raise Damaged("what doesn't block was made to wait")
                 client.waits(number, decode_timeout(result))
             else:
+                self._tell_errors(operation, result)
                 client.answer(number, _with_locals(arguments, result) if kind in (EXEC, READ_EXEC) else result)
         except Damaged as problem:
             self.log.error("a reply of the store that leads can't be read: {problem}", problem=problem)
             client.answer(number, _UNKNOWN)
+
+    def _tell_errors(self, operation: Operation, reply: bytes) -> None:
+        """Let errors be counted where their client is."""
+        kind, client, _, _, spec, arguments, _ = operation
+        if reply.startswith(b"-"):
+            self.failed(client, spec.name if spec is not None else "exec", reply[1:])
+        elif kind in (EXEC, READ_EXEC) and b"\r\n-" in reply:
+            specs = [command for _, command, _, _ in arguments if command is not None]
+            for command, answer in zip(specs, elements_of(reply), strict=False):
+                if answer.startswith(b"-"):
+                    self.failed(client, command.name, answer[1:])
 
     def _unknown(self, operation: Operation) -> None:
         """Tell a client that nobody knows what became of its request."""

@@ -74,6 +74,7 @@ class RegionHost:
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
     @ivar submit_before: Takes in what came before all that waits; see L{Proposals.submit_before}.
+    @ivar undone: Gives the operations of which certainly nothing was done; see L{Proposals.undone}.
     @ivar read: Runs a read now; None if its client is answered later; see L{Reads.read}.
     @ivar refusal: Says why a command can't be taken now; see L{Admission.refusal}.
     @ivar look: Runs a step of the front's when all that was decided by now is applied; see L{Reads.look}.
@@ -85,6 +86,7 @@ class RegionHost:
     log = Logger()
     submit: Callable[[Operation], None]
     submit_before: Callable[[list[Operation]], None]
+    undone: Callable[[], list[Operation]]
     read: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
     refusal: Callable[[CommandSpec], bytes | None]
     look: Callable[[Operation], bool]
@@ -266,6 +268,7 @@ class RegionHost:
         )
         self.submit = proposals.submit
         self.submit_before = proposals.submit_before
+        self.undone = proposals.undone
         self.read = reads.read
         self.refusal = self._admission.refusal
         self.look = reads.look

@@ -42,6 +42,9 @@ class Elsewhere(Protocol):
     def take_back(self, operations: list[Operation]) -> None:
         """Take operations that were given up here, before all that are new."""
 
+    def undone(self) -> list[Operation]:
+        """Give the operations of which certainly nothing was done."""
+
     def leads(self, here: bool) -> None:
         """Learn whether they can be done here now."""
 
@@ -117,6 +120,10 @@ class Proposals:
         else:
             self.pending[:0] = operations
             self.go_on()
+
+    def undone(self) -> list[Operation]:
+        """Give the operations that wait to be proposed: certainly nothing of them was done."""
+        return self.pending if self.elsewhere is None else [*self.elsewhere.undone(), *self.pending]
 
     def go_on(self) -> None:
         """Propose what came while there was no leader, or too much on its way."""

@@ -273,6 +273,8 @@ class StoreService(Service):
         )
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
+        if cluster is not None:
+            cluster.forwarder.failed = self.front.refused
         measure(self)
         self.host.start()
         self.control.start()
