@@ -211,7 +211,7 @@ class RoomTests(SynchronousTestCase):
     """
 
     def test_it_is_enough(self) -> None:
-        for length in (20, 200, 900, 990, 1010, 2000, 4000, 9000):
+        for length in (20, 200, 900, 1010, 1400, 2000, 2060, 4000, 4060, 4100, 9000):
             store = LocalStore(self.mktemp())
             store.hurry()
             before = os.stat(store.folder.data_path).st_size

@@ -33,8 +33,8 @@ DELETE_ROWS: Final = 5000
 STEP_BYTES: Final = 2 * 1024 * 1024
 
 _MARKS_MAX: Final = 1_000_000
-#: Bytes of a row from which on SQLite gives it pages of its own: a quarter of a page, less what it writes beside.
-_SHARED_BYTES: Final = PAGE_BYTES // 4 - 32
+#: Bytes that a row takes beside its key and value, and its key beside itself in the tree of keys, each at most.
+_ROW_BYTES: Final = 24
 
 
 class Installation:
@@ -236,9 +236,12 @@ def room_of(items: list[bytes]) -> int:
     @return: about the bytes of data.db that rows will take, at most, from the strings of their frame.
     """
     strings = iter(items)
-    sizes = (len(first) + len(second) for first, second in zip(strings, strings, strict=False))
-    # What fits within a page shares it with others, but pages may be a third empty; the rest has pages of its own.
-    return sum(size * 3 // 2 if size < _SHARED_BYTES else size + PAGE_BYTES for size in sizes)
+    # Rows that are as large as half a page and a byte have a page each; a larger one fills all pages but its last.
+    return sum(
+        size + min(size, PAGE_BYTES) + len(key) + 2 * _ROW_BYTES
+        for key, value in zip(strings, strings, strict=False)
+        for size in [len(key) + len(value)]
+    )
 
 
 def marks(connection: sqlite3.Connection, data_path: str) -> list[tuple[int, InstallMark]]:
