@@ -47,6 +47,7 @@ from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
+from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
@@ -445,11 +446,7 @@ class StoreService(Service):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
-        if not self.host.group.leader_id:
-            return "starting" if self.cluster is None else "no store leads: a majority isn't reached"
-        if self.host.stalled:
-            return "the disk does not answer: writes are refused"
-        return "disk nearly full: growing writes are refused" if self.host.growing_refused else None
+        return problem_of(self.host)
 
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""
