@@ -287,6 +287,11 @@ class StoreConfig:
         """By how much two hosts' clocks may differ in how long they take a lease to be, some election_ticks
         long. If they run apart faster, a read under read_mode = lease can miss the newest write.""",
     )
+    max_clock_offset: float = _option(
+        "replication", kinds.duration(0.01, 3600), 0.5,
+        """How far the clock of the store that leads may be from the median of the stores' clocks: expiries go by
+        it. One that is further off says so in its log, and hands over to a store that isn't.""",
+    )
     read_mode: str = _option(
         "replication", kinds.choice("lease", "readindex", "local"), "lease",
         """How reads know that they see every write answered before. lease: the leader answers by itself while its

@@ -149,6 +149,8 @@ class PeerStore:
                 identity = replace(identity, **{name: changes.pop(name)})
         self.identity = identity
         self.entropy = Random(store_id)
+        #: What its clock says.
+        self.now_ms = 1_000_000_000_000 * store_id
         self.peering = Peering(
             clock=network.clock,
             identity=identity,
@@ -158,6 +160,7 @@ class PeerStore:
             files=SnapshotFolder(folder, execute),
             entropy=self.entropy.randbytes,
             random=Random(store_id),
+            now_ms=lambda: self.now_ms,
         )
         self.peering.handle(self.recorder)
         self.figures = self.peering.figures

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from tests.peering.stores import PeerStore, append, outcomes, pair, sides
 from tests.peering.wires import Network
 from tinykv.interfaces import IForwardAnswer, IPeering, Outcome
-from tinykv.peering.links import BackOff
+from tinykv.peering.dialling import BackOff
 from tinykv.peering.verbs import FRAME_BYTES
 from tinykv.raft.messages import APPEND_REPLY, HEARTBEAT, HEARTBEAT_REPLY, VOTE, Message
 from tinykv.raft.wire import encode_message

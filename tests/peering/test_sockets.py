@@ -60,6 +60,7 @@ class SocketTests(TestCase):
                 files=SnapshotFolder(folder, execute),
                 entropy=Random(store_id).randbytes,
                 random=Random(store_id),
+                now_ms=lambda: 0,
             )
             peering.handle(self.heard[store_id])
             factory: Any = peering.acceptor if tls is None else tls.listening(peering.acceptor, clock)

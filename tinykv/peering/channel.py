@@ -21,9 +21,10 @@ from twisted.python.failure import Failure
 
 from tinykv.interfaces import IFolderIds, IPeerHandler
 from tinykv.peering.address_book import STORES_MAX, AddressBook
+from tinykv.peering.clocks import FEATURE, PeerClocks
 from tinykv.peering.figures import PeerFigures
-from tinykv.peering.grammar import GrammarError, LineReader, Verb, line, words
-from tinykv.peering.handshake import NONCE_BYTES, Handshake, Hello, Refused
+from tinykv.peering.grammar import GrammarError, LineReader, Verb, line, number, words
+from tinykv.peering.handshake import LINK, NONCE_BYTES, Handshake, Hello, Refused
 from tinykv.peering.lanes import Lanes
 from tinykv.peering.notices import Notices
 from tinykv.peering.outlet import Outlet
@@ -53,6 +54,7 @@ class Common:
     What all connections of a store share.
 
     @ivar entropy: Gives random bytes that nobody can foretell.
+    @ivar now_ms: The time of day, in ms since 1970, to be compared with other stores'.
     @ivar handler: Who hears what comes in; None until it's registered.
     """
 
@@ -62,6 +64,8 @@ class Common:
     folder_ids: IFolderIds
     addresses: AddressBook
     entropy: Callable[[int], bytes]
+    now_ms: Callable[[], int]
+    clocks: PeerClocks
     figures: PeerFigures
     notices: Notices
     turn: Turn
@@ -110,6 +114,8 @@ class Channel(Protocol):
         self._held = False
         self._over = False
         self._listed = False
+        #: Whether pings tell what clocks say.
+        self._timed = False
         self._peer_text = "a peer"
 
     # What kinds of connections add
@@ -261,6 +267,7 @@ class Channel(Protocol):
         self.store_id = hello.store_id
         self._peer_text = f"store {hello.store_id}"
         self.is_up = True
+        self._timed = hello.purpose == LINK and FEATURE in hello.features & self.common.identity.features
         self.came_up(hello)
         if not self._dials:
             self._write(self._handshake.proof())
@@ -301,15 +308,24 @@ class Channel(Protocol):
             self.abort()
             return
         self._timer = common.clock.callLater(common.limits.ping_interval, self._tick)
-        if self._dials and self.lanes.urgent(_PING):
+        if self._dials and self.lanes.urgent(line(b"PING", common.now_ms()) if self._timed else _PING):
             self.flush()
 
     def _ping(self, fields: list[bytes], payload: bytes) -> None:
-        if self.lanes.urgent(_PONG):
+        answer = _PONG
+        if fields:
+            answer = line(b"PONG", number(fields[0]), self.common.now_ms())
+        if self.lanes.urgent(answer):
             self.flush_later()
 
     def _pong(self, fields: list[bytes], payload: bytes) -> None:
-        """Having come is all that it's for."""
+        """Compare clocks, if it tells them; else having come is all that it's for."""
+        if not fields:
+            return
+        if len(fields) != 2:
+            raise GrammarError("a PONG line has one time where two belong")
+        common = self.common
+        common.clocks.answered(self.store_id, number(fields[0]), number(fields[1]), common.now_ms())
 
     # Bytes out
 

@@ -13,15 +13,11 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
-from twisted.internet.protocol import Factory
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from tinykv.interfaces import Outcome
 from tinykv.peering.channel import Channel, Common
+from tinykv.peering.dialling import Dialling
 from tinykv.peering.grammar import GrammarError, framed, number
 from tinykv.peering.handshake import LINK, Hello
 from tinykv.peering.lanes import Assembly, Lanes, Tracked
@@ -117,42 +113,6 @@ class Dialled(Channel):
             self._whole[verb](whole_fields, whole)
 
 
-class Single(Factory):
-    """Gives its one protocol to the one connection of an endpoint."""
-
-    noisy = False
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def buildProtocol(self, addr: IAddress | None) -> Channel:
-        """Give it."""
-        return self._channel
-
-
-class BackOff:
-    """
-    How long to wait before another attempt: each failure doubles it, up to a limit, and chance shortens it by up to
-    half, so that not all stores dial at once.
-    """
-
-    def __init__(self, least: float, most: float, random: Random) -> None:
-        self._least = least
-        self._most = most
-        self._random = random
-        self._next = least
-
-    def seconds(self) -> float:
-        """Give the next pause."""
-        pause = self._next
-        self._next = min(self._most, 2 * pause)
-        return pause * (1 - self._random.random() / 2)
-
-    def reset(self) -> None:
-        """Begin again with the shortest."""
-        self._next = self._least
-
-
 class Link:
     """
     The way to one other store.
@@ -160,25 +120,20 @@ class Link:
     @ivar store_id: That store.
     """
 
-    log = Logger()
-
     def __init__(self, common: Common, store_id: int, random: Random, entry_bytes: EntryBytes) -> None:
         limits = common.limits
         self.store_id = store_id
         self._common = common
         self._entry_bytes = entry_bytes
-        self._back_off = BackOff(limits.reconnect_least, limits.reconnect_most, random)
+        self._dialling = Dialling(common, store_id, random, self.dial)
         #: What waits to leave, and by what, while there's a connection or the attempt for one.
         self._lanes: Lanes | None = None
         self._channel: Dialled | None = None
         #: Whether the connection has been up.
         self._was_up = False
-        self._attempt: Deferred[IProtocol] | None = None
-        self._retry: IDelayedCall | None = None
         #: Fires when the link is closed; None until it's to be.
         self._closing: Deferred[None] | None = None
         self._up_at = 0.0
-        self._dialled_at = 0.0
         self._forwards: dict[int, Forward] = {}
         #: Batches refused on this side whose senders haven't heard of it.
         self._refused: list[Forward] = []
@@ -300,33 +255,20 @@ class Link:
         """Connect, unless there's a connection or an attempt for one."""
         if self._closing is not None or self._lanes is not None:
             return
-        self._stop_retry()
+        self._dialling.wait_no_more()
         common = self._common
         endpoint = common.addresses.endpoint(self.store_id)
         if endpoint is None:
             return
         common.figures.dials += 1
-        self._dialled_at = common.clock.seconds()
         limits = common.limits
         self._lanes = Lanes(limits.urgent_bytes_max, limits.bulk_bytes_max)
         self._channel = channel = Dialled(common, self, self._lanes)
-        self._attempt = attempt = endpoint.connect(Single(channel))
-        patience = common.clock.callLater(limits.connect_timeout, attempt.cancel)
-        attempt.addBoth(self._attempted, patience)
-        attempt.addErrback(self._not_connected)
+        self._dialling.attempt(endpoint, channel, self._not_connected)
 
-    def _attempted(self, result: object, patience: IDelayedCall) -> object:
-        self._attempt = None
-        if patience.active():
-            patience.cancel()
-        return result
-
-    def _not_connected(self, failure: Failure) -> None:
-        if failure.check(ConnectError, CancelledError, OSError) is None:
-            self.log.failure("store {store} can't be dialled", failure, store=self.store_id)
-        elif self._closing is None:
+    def _not_connected(self, text: str | None) -> None:
+        if text is not None and self._closing is None:
             address = self._common.addresses.address(self.store_id)
-            text = failure.getErrorMessage() or failure.type
             self._common.notices.warn(f"store {self.store_id}", "dial", f"{address} can't be reached: {text}")
         self._common.figures.dials_failed += 1
         self._failed()
@@ -346,7 +288,7 @@ class Link:
         if was_up:
             common.figures.links_out -= 1
             if common.clock.seconds() - self._up_at >= common.limits.reconnect_most:
-                self._back_off.reset()
+                self._dialling.back_off.reset()
         else:
             common.figures.dials_failed += 1
         self._failed()
@@ -370,28 +312,19 @@ class Link:
             else:
                 self._refuse(forward)
         if self._closing is None:
-            self._retry = common.clock.callLater(self._back_off.seconds(), self._again)
+            self._dialling.again_later()
         else:
             self._closing.callback(None)
-
-    def _again(self) -> None:
-        self._retry = None
-        self.dial()
 
     def nudge(self) -> None:
         """Dial at once: the store is there, for it has connected, and its address is known for sure."""
         if self._closing is not None:
             return
-        if self._attempt is not None and self._common.clock.seconds() - self._dialled_at >= _STALE_SECONDS:
-            self._attempt.cancel()
+        if self._dialling.under_way_for >= _STALE_SECONDS:
+            self._dialling.give_up()
         if self._lanes is None:
-            self._back_off.reset()
+            self._dialling.back_off.reset()
             self.dial()
-
-    def _stop_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
 
     def close(self) -> Deferred[None]:
         """
@@ -402,10 +335,10 @@ class Link:
         assert self._closing is None
         closing: Deferred[None] = Deferred()
         self._closing = closing
-        self._stop_retry()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        elif self._channel is not None:
+        self._dialling.wait_no_more()
+        if self._dialling.give_up():
+            return closing
+        if self._channel is not None:
             self._channel.end("closing", "this store closes its link")
         else:
             closing.callback(None)

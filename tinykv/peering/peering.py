@@ -15,6 +15,7 @@ from tinykv.interfaces import IFolderIds, IPeerHandler, IPeering, ISnapshotFiles
 from tinykv.peering.acceptor import Acceptor
 from tinykv.peering.address_book import AddressBook
 from tinykv.peering.channel import Common
+from tinykv.peering.clocks import PeerClocks
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.links import EntryBytes, Link
 from tinykv.peering.notices import Notices
@@ -32,6 +33,7 @@ class Peering:
 
     @ivar figures: What the metrics page tells of them.
     @ivar acceptor: The factory for the port where other stores connect.
+    @ivar clocks: What other stores' clocks say.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Peering:
         files: ISnapshotFiles,
         entropy: Callable[[int], bytes],
         random: Random,
+        now_ms: Callable[[], int],
     ) -> None:
         """
         @param clock: Time, and the end of the turn.
@@ -52,11 +55,13 @@ class Peering:
         @param files: Where snapshots come from and go to.
         @param entropy: Gives so many random bytes that nobody can foretell, for nonces.
         @param random: For the pauses between attempts to connect.
+        @param now_ms: The time of day, in ms since 1970.
         """
         self.figures = PeerFigures()
         self._entry_bytes = EntryBytes()
         self._turn = Turn(clock, self._entry_bytes.forget)
         self._random = random
+        self.clocks = PeerClocks(clock)
         self._common = Common(
             clock=clock,
             identity=identity,
@@ -64,6 +69,8 @@ class Peering:
             folder_ids=folder_ids,
             addresses=addresses,
             entropy=entropy,
+            now_ms=now_ms,
+            clocks=self.clocks,
             figures=self.figures,
             notices=Notices(clock, self.figures),
             turn=self._turn,
@@ -133,6 +140,7 @@ class Peering:
     def forget(self, store_id: int) -> None:
         """Close the link to a store for good."""
         self._common.addresses.forget(store_id)
+        self.clocks.forget(store_id)
         link = self._links.pop(store_id, None)
         if link is not None:
             link.close()

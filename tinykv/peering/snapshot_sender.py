@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IDelayedCall, IProtocol
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tinykv.interfaces import ISnapshotFile, ISnapshotFiles
 from tinykv.peering.channel import Channel, Common
+from tinykv.peering.dialling import Dialling
 from tinykv.peering.errors import SnapshotFailed
 from tinykv.peering.grammar import GrammarError, number
 from tinykv.peering.handshake import SNAPSHOT, Hello
 from tinykv.peering.hashing import hash_pieces
-from tinykv.peering.links import BackOff, Single
 from tinykv.peering.rate import Rate
 from tinykv.peering.verbs import CHUNK_BYTES, META_BYTES, SNAPSHOT_TO_DIALLER
 
@@ -175,13 +174,11 @@ class Sending:
         self._common = common
         self._senders = senders
         self._number = count
-        self._back_off = BackOff(limits.reconnect_least, limits.reconnect_most, senders.random)
+        self._dialling = Dialling(common, store_id, senders.random, self._dial)
         self._digest = ""
         self._file: ISnapshotFile | None = None
         self._hashing: Deferred[_Hash] | None = None
-        self._attempt: Deferred[IProtocol] | None = None
         self._stream: _Stream | None = None
-        self._retry: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None
         self._furthest = -1
         self._over = False
@@ -234,28 +231,12 @@ class Sending:
         )
 
     def _dial(self) -> None:
-        self._retry = None
-        common = self._common
-        endpoint = common.addresses.endpoint(self.store_id)
+        endpoint = self._common.addresses.endpoint(self.store_id)
         if endpoint is None:
             self.fail(f"the address of store {self.store_id} isn't known")
             return
-        self._stream = _Stream(common, self)
-        self._attempt = attempt = endpoint.connect(Single(self._stream))
-        patience = common.clock.callLater(common.limits.connect_timeout, attempt.cancel)
-        attempt.addBoth(self._attempted, patience)
-        attempt.addErrback(self._not_connected)
-
-    def _attempted(self, result: object, patience: IDelayedCall) -> object:
-        self._attempt = None
-        if patience.active():
-            patience.cancel()
-        return result
-
-    def _not_connected(self, failure: Failure) -> None:
-        if failure.check(ConnectError, CancelledError, OSError) is None:
-            self.log.failure("store {store} can't be dialled", failure, store=self.store_id)
-        self.broke()
+        self._stream = _Stream(self._common, self)
+        self._dialling.attempt(endpoint, self._stream, lambda text: self.broke())
 
     def accepted(self, offset: int) -> None:
         """Learn that a receiver has begun, with so much of it already there."""
@@ -267,7 +248,7 @@ class Sending:
         """Learn how far it has arrived."""
         if offset > self._furthest:
             self._furthest = offset
-            self._back_off.reset()
+            self._dialling.back_off.reset()
             self._got_on()
 
     def _got_on(self) -> None:
@@ -292,7 +273,7 @@ class Sending:
         """Go on by another connection, later."""
         self._stream = None
         if not self._over:
-            self._retry = self._common.clock.callLater(self._back_off.seconds(), self._dial)
+            self._dialling.again_later()
 
     def done(self) -> None:
         """Learn that it has arrived."""
@@ -320,13 +301,10 @@ class Sending:
         """Let go of everything."""
         self._over = True
         self._stop_patience()
-        if self._retry is not None:
-            self._retry.cancel()
+        self._dialling.wait_no_more()
         if self._hashing is not None:
             self._hashing.cancel()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        elif self._stream is not None:
+        if not self._dialling.give_up() and self._stream is not None:
             self._stream.abort()
         if self._file is not None:
             self._file.close()

@@ -32,6 +32,9 @@ _HEARTBEATS_BYTES: Final = 16 + HEARTBEATS_MAX * 6 * 20
 
 _ERROR: Final = Verb(_LINE_BYTES, 2, 100)
 _PING: Final = Verb(16, 0, 0)
+#: On links, with what clocks say, if both sides understand that.
+_TIMED_PING: Final = Verb(32, 0, 1)
+_TIMED_PONG: Final = Verb(48, 0, 2)
 _HEARTBEATS: Final = Verb(_HEARTBEATS_BYTES, 1, HEARTBEATS_MAX)
 
 #: One region's heartbeat, and its answer; ids aren't 0. One match is a third of the work of reading each number.
@@ -66,13 +69,13 @@ LINK_TO_ACCEPTOR: Final[Mapping[bytes, Verb]] = {
     **_with_payloads(_TO_ACCEPTOR),
     b"HEARTBEAT": _HEARTBEATS,
     b"HEARD": _HEARTBEATS,
-    b"PING": _PING,
+    b"PING": _TIMED_PING,
     b"ERROR": _ERROR,
 }
 #: On a link, to the one that dialled.
 LINK_TO_DIALLER: Final[Mapping[bytes, Verb]] = {
     **_with_payloads(_TO_DIALLER),
-    b"PONG": _PING,
+    b"PONG": _TIMED_PONG,
     b"ERROR": _ERROR,
 }
 #: On a snapshot's connection, from the one that dialled, who has the snapshot.

@@ -5,6 +5,7 @@ A store's part in a cluster, put together: its links to the others, and what goe
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +24,7 @@ from tinykv.peering.peering import Peering
 from tinykv.peering.snapshot_files import SnapshotFolder
 from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.snapshot_folder import make_snapshots_folder
+from tinykv.store.clock_watch import ClockWatch
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
@@ -45,10 +47,12 @@ class Cluster:
     @ivar peering: The links; C{addresses} is where they lead.
     @ivar peers: What comes over them.
     @ivar forwarder: What clients want that another store has to do; once there's a host.
+    @ivar clock_watch: Compares the stores' clocks; likewise.
     """
 
     forwarder: Forwarder
     snapshots: Snapshots
+    clock_watch: ClockWatch
 
     def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
         """
@@ -72,6 +76,7 @@ class Cluster:
             ),
             entropy=os.urandom,
             random=Random(),
+            now_ms=lambda: int(time.time() * 1000),
         )
         self.peers = Peers(region, self.peering, reactor)
         self.peering.handle(self.peers)
@@ -107,6 +112,15 @@ class Cluster:
         )
         host.log_needed = lambda: snapshots.needed
         self.peers.serve(host, Receiver(here=host, table=table), snapshots)
+        self.clock_watch = ClockWatch(
+            host=host,
+            store_id=self._config.store_id,
+            clocks=self.peering.clocks,
+            is_up=self.peering.is_up,
+            clock=self._reactor,
+            max_offset_ms=1000 * self._config.max_clock_offset,
+        )
+        self.clock_watch.start()
         for store in sorted(host.descriptor.stores.values()):
             if store != self._config.store_id:
                 self.peering.connect(store)
@@ -121,4 +135,5 @@ class Cluster:
     def close(self) -> Deferred[None]:
         """End all links; fires when they're closed."""
         self.forwarder.close()
+        self.clock_watch.stop()
         return self.snapshots.close().addCallback(lambda _: self.peering.close())

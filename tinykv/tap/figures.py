@@ -47,6 +47,13 @@ def measure(store: StoreService) -> None:
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))
 
     if store.cluster is not None:
+        watch = store.cluster.clock_watch
+        gauge(
+            "clock_offset_seconds",
+            "How far this store's clock is ahead of the median of the stores'; 0 while that isn't known.",
+            lambda: (watch.offset_ms or 0) / 1000,
+        )
+        counter("clock_hand_overs_total", "Times this leader handed over for its clock.", lambda: watch.hand_overs)
         links = store.cluster.peering.figures
         counter("snapshots_sent_total", "Copies of the data that another store took.", lambda: links.snapshots_out)
         counter("snapshots_received_total", "Copies of the data that came whole.", lambda: links.snapshots_in)

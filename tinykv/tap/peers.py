@@ -9,6 +9,7 @@ import stat
 
 from tinykv.config import ConfigError, StoreConfig, own_address
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
+from tinykv.peering.clocks import FEATURE
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.tls import PeerTls, TlsProblem
 from tinykv.raft.config import RaftConfig
@@ -67,6 +68,7 @@ def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id
         start_id=start_id,
         address=peer_address(config),
         secret=read_secret(config),
+        features=frozenset((FEATURE,)),
     )
 
 

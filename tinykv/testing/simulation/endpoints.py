@@ -116,6 +116,7 @@ def real_peering(
         files=files,
         entropy=random.randbytes,
         random=random,
+        now_ms=process.clock.calendar_ms,
     )
 
     def accept(address: str) -> IProtocol:
