@@ -121,7 +121,6 @@ class Link:
     """
 
     def __init__(self, common: Common, store_id: int, random: Random, entry_bytes: EntryBytes) -> None:
-        limits = common.limits
         self.store_id = store_id
         self._common = common
         self._entry_bytes = entry_bytes

@@ -15,7 +15,6 @@ from zlib import crc32
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tinykv.interfaces import ISnapshotFile, ISnapshotFiles
@@ -156,8 +155,6 @@ class Sending:
     """
     One snapshot on its way, over all connections that it takes.
     """
-
-    log = Logger()
 
     def __init__(
         self, common: Common, senders: Senders, store_id: int, region_id: int, path: str, meta: bytes, count: int
