@@ -1,9 +1,8 @@
 """
 The options of a store: INI text becomes one frozen value that was checked once.
 
-L{StoreConfig} is the table: every field is declared by L{_option} with its section, kind, meaning and the
-consequence of a bad choice. The parser, the checks, `etc/tinykv.ini` (held equal to L{reference} by a test)
-and the help of the command line derive from it, so an option can't exist without its documentation.
+L{StoreConfig} is the table; what L{tinykv.config_options} makes of it are the parser, the checks and `etc/tinykv.ini`,
+which a test holds equal to L{reference}.
 
 Parts of the store receive the few values that they need, never the whole value; nothing reads configuration
 from the environment or from a global.
@@ -11,17 +10,15 @@ from the environment or from a global.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Mapping
-from configparser import ConfigParser
-from configparser import Error as IniError
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from tinykv import config_values as kinds
-from tinykv.config_values import InitialStore, Kind
+from tinykv.config_options import ConfigError as ConfigError
+from tinykv.config_options import OptionTable
+from tinykv.config_options import option as _option
+from tinykv.config_values import InitialStore
 from tinykv.raft.config import RaftConfig
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
@@ -43,54 +40,6 @@ SECTIONS = {
     "storage": "Memory, disk and durability.",
     "limits": "What one client may ask for. Past a limit there is an error, or the client is closed.",
 }
-
-
-class ConfigError(Exception):
-    """
-    The configuration can't be used.
-
-    @ivar source: The file (or "command line") that it came from.
-    @ivar section: The section concerned, or None where it's the file as a whole.
-    @ivar name: The option concerned, or None.
-    @ivar problem: What is wrong, as a sentence for a person.
-    """
-
-    def __init__(self, source: str, section: str | None, name: str | None, problem: str) -> None:
-        option = " ".join(part for part in (section and f"[{section}]", name) if part)
-        super().__init__(": ".join(part for part in (source, option, problem) if part))
-        self.source = source
-        self.section = section
-        self.name = name
-        self.problem = problem
-
-
-@dataclass(frozen=True)
-class Option:
-    """
-    One option, as the file and the manual show it.
-
-    @ivar name: Its name in the file, and its attribute of L{StoreConfig}.
-    @ivar meaning: What it does, and what follows from a bad choice: the paragraph in etc/tinykv.ini.
-    @ivar secret: Whether its value is kept out of messages.
-    """
-
-    name: str
-    section: str
-    kind: Kind
-    default: Any
-    meaning: str
-    secret: bool
-
-    @property
-    def default_text(self) -> str:
-        """The default as it stands in the file."""
-        return self.kind.render(self.default)
-
-
-def _option(section: str, kind: Kind, default: Any, meaning: str, *, secret: bool = False) -> Any:
-    """Declare one option as a dataclass field; a secret is left out of the repr."""
-    metadata = {"section": section, "kind": kind, "meaning": " ".join(meaning.split())}
-    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,74 +336,6 @@ class StoreConfig:
     )
 
 
-def options() -> Iterator[Option]:
-    """Yield every option in the order of the file."""
-    for item in fields(StoreConfig):
-        meta = item.metadata
-        yield Option(item.name, meta["section"], meta["kind"], item.default, meta["meaning"], not item.repr)
-
-
-def load(path: Path) -> StoreConfig:
-    """Read a file; L{ConfigError} if it can't be read or isn't right as a whole."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), None, None, f"can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), None, None, f"is not UTF-8 text (byte {error.start})") from error
-    return parse(text, str(path), path.parent)
-
-
-def parse(text: str, source: str, folder: Path = Path()) -> StoreConfig:
-    """
-    Make a configuration of INI text; options that it doesn't name have their defaults.
-
-    @param source: What to call the text in errors.
-    @param folder: Where relative paths start.
-    @raise ConfigError: On an unknown section or option, a bad value, or values that don't fit together.
-    """
-    ini = ConfigParser(
-        interpolation=None,
-        delimiters=("=",),
-        comment_prefixes=("#", ";"),
-        default_section="",
-        empty_lines_in_values=False,
-    )
-    ini.optionxform = str  # type: ignore[assignment, method-assign]  # documented: keeps names as written
-    try:
-        ini.read_string(text, source)
-    except IniError as error:
-        raise ConfigError(source, None, None, " ".join(error.message.split())) from error
-    known = {option.name: option for option in options()}
-    values: dict[str, Any] = {}
-    for section in ini.sections():
-        if section not in SECTIONS:
-            raise ConfigError(source, section, None, f"no such section; there are {', '.join(SECTIONS)}")
-        for name, raw in ini.items(section):
-            option = known.get(name)
-            if option is None:
-                raise ConfigError(source, section, name, "no such option")
-            if option.section != section:
-                raise ConfigError(source, section, name, f"belongs to section [{option.section}]")
-            values[name] = _value(option, raw, source, folder)
-    return checked(StoreConfig(**values), source)
-
-
-def override(config: StoreConfig, values: Mapping[str, str], source: str = "command line") -> StoreConfig:
-    """
-    Change some options of a configuration, given as text by name; paths start at the working directory.
-
-    @raise ConfigError: As L{parse} does.
-    """
-    known = {option.name: option for option in options()}
-    changed: dict[str, Any] = {}
-    for name, raw in values.items():
-        if name not in known:
-            raise ConfigError(source, None, name, "no such option")
-        changed[name] = _value(known[name], raw, source, Path())
-    return checked(replace(config, **changed), source)
-
-
 def checked(config: StoreConfig, source: str) -> StoreConfig:
     """
     Return the configuration if its values fit together.
@@ -577,41 +458,22 @@ def check_exposure(config: StoreConfig, address: str, source: str) -> None:
         )
 
 
-def _value(option: Option, raw: str, source: str, folder: Path) -> Any:
-    try:
-        value = option.kind.parse(raw.strip())
-    except ValueError as error:
-        given = "" if option.secret else f", not {raw.strip()!r}"
-        raise ConfigError(source, option.section, option.name, f"{error}{given}") from error
-    return folder / value if isinstance(value, Path) else value
-
-
-def render(config: StoreConfig) -> str:
-    """Write the options that differ from their defaults as INI text that L{parse} reads as an equal value."""
-    lines: list[str] = []
-    for section in SECTIONS:
-        changed = [o for o in options() if o.section == section and getattr(config, o.name) != o.default]
-        settings = [f"{o.name} = {o.kind.render(getattr(config, o.name))}" for o in changed]
-        if settings:
-            lines += [f"[{section}]", *settings, ""]
-    return "\n".join(lines)
-
-
-def reference() -> str:
-    """Write etc/tinykv.ini: every option with its meaning and its default, commented out."""
-    lines = [
+TABLE = OptionTable(
+    StoreConfig,
+    SECTIONS,
+    checked,
+    (
         "# Options of a TinyKV store, each with its default: take away the '#' before a name to change it.",
         "# Sizes: 65536, 64kb, 256mb, 1gb. Times: 5s, 250ms, 10m, 1h, 1d. A comment takes a line of its own.",
         "# Made by `python -m tinykv.config`; a test holds it equal to the code.",
-    ]
-    for section, about in SECTIONS.items():
-        lines += ["", "", f"# {about}", f"[{section}]"]
-        for option in options():
-            if option.section == section:
-                meaning = textwrap.wrap(option.meaning, 108, initial_indent="# ", subsequent_indent="# ")
-                setting = f"#{option.name} = {option.default_text}".rstrip()
-                lines += ["", *meaning, f"# ({option.kind.name})", setting]
-    return "\n".join(lines) + "\n"
+    ),
+)
+options = TABLE.options
+load = TABLE.load
+parse = TABLE.parse
+override = TABLE.override
+render = TABLE.render
+reference = TABLE.reference
 
 
 if __name__ == "__main__":
