@@ -5,7 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-# What `make run` starts.
+# What `make run` starts: STORES is 1, 3 or 5; where it's empty, as many as the folder holds, and 3 in a new one.
 DIR ?= data
 PORT ?= 6379
 STORES ?=
@@ -36,7 +36,7 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-sett
 help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
 
-run: $(VENV)/.run ## Start a store on 127.0.0.1:6379 with its data in ./data (PORT= DIR= STORES=)
+run: $(VENV)/.run ## Start three stores on 127.0.0.1:6379 to 6381, with their data in ./data (PORT= DIR= STORES=1|3|5)
 	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" $(if $(STORES),--stores "$(STORES)")
 
 test: $(VENV)/.dev redis node ## Run all tests (TESTS= JOBS= TRIALFLAGS=)

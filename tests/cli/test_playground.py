@@ -5,6 +5,7 @@ What `tinykv playground` refuses before it starts anything, and how it reads log
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
 from tinykv.cli.playground_cluster import PEER_PORTS, Ports, choose_count, keep, plan
-from tinykv.cli.playground_stores import TAIL_LINES, LocalStore, last_words, tail
+from tinykv.cli.playground_stores import TAIL_LINES, LocalStore, last_words, tail, what_is_left
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import quoted
 from tinykv.config import StoreConfig, checked, load, own_address
@@ -97,7 +98,13 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(choose_count(self.folder, 1, 3), (1, None))
         count, told = choose_count(self.folder, None, 3)
         self.assertEqual(count, 1)
-        self.assertIn("holds one store, so that's what is started; 3 would need another --dir", told or "")
+        for part in (
+            "holds one store, as it was begun, so that's what is started",
+            "3 that hold the same data need another folder and other ports",
+            "make run DIR= PORT=",
+            "tinykv import",
+        ):
+            self.assertIn(part, told or "")
         problem = self.assertRaises(Problem, choose_count, self.folder, 3, 3)
         self.assertIn("tinykv import", str(problem))
 
@@ -245,6 +252,20 @@ class StoreTests(SynchronousTestCase):
             name = config.data_dir.name
             LocalStore(name, folder, config)
             self.assertEqual(load(folder / f"{name}.ini"), config)
+
+    def test_what_is_left_when_one_has_ended(self) -> None:
+        folder = Path(self.mktemp()).absolute() / "a folder"
+        folder.mkdir(parents=True)
+        store = LocalStore("store-2", folder, StoreConfig(data_dir=folder / "store-2"))
+        for running, count, part in (
+            (2, 3, "The others carry on (2 of 3). store-2 comes back"),
+            (1, 3, "1 of 3 are no majority: "),
+            (3, 5, "The others carry on (3 of 5). "),
+            (2, 5, "2 of 5 are no majority: "),
+        ):
+            first, command = what_is_left(store, running, count)
+            self.assertIn(part, first)
+            self.assertEqual(shlex.split(command)[-2:], ["--config", str(folder / "store-2.ini")])
 
     def test_no_stores_in_the_record(self) -> None:
         record = Path(self.mktemp())

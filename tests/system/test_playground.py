@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -39,9 +40,9 @@ class PlaygroundTests(SynchronousTestCase):
         return [*TINYKV, "playground", "--dir", str(self.folder), "--port", "0", "--http-port", "0", *arguments]
 
     def start(self) -> tuple[Process, dict[str, Any]]:
-        """Start a playground and wait until it's ready; give it and its store's record."""
+        """Start a playground of one store and wait until it's ready; give it and its store's record."""
         self.runs += 1
-        playground = Process(self.command(), self.base / f"output {self.runs}")
+        playground = Process(self.command("--stores", "1"), self.base / f"output {self.runs}")
         self.addCleanup(playground.destroy)
         playground.wait_for(lambda: "Ctrl-C stops it." in playground.output, "the playground to be ready")
         (store,) = json.loads(self.record.read_text())["processes"]
@@ -115,8 +116,7 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertEqual(self.offline("dump"), '[0] "kept" (string)\n  "yes"\n')
 
     def test_three_stores(self) -> None:
-        command = self.command("--stores", "3")
-        playground = Process(command, self.base / "output")
+        playground = Process(self.command(), self.base / "output")
         self.addCleanup(playground.destroy)
         playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "the playground to be ready")
         stores = json.loads(self.record.read_text())["processes"]
@@ -135,6 +135,16 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertEqual([store["name"] for store in left], ["store-1", "store-3"])
         os.kill(stores[0]["pid"], signal.SIGKILL)
         playground.wait_for(lambda: "1 of 3 are no majority" in playground.output, "the second end to be seen")
+
+        # By hand, as it says.
+        (words,) = (line for line in playground.output.splitlines() if line.endswith("store-2.ini"))
+        wait_until(lambda: not held(self.folder / "store-2"), "the writers to end")
+        again = Process(shlex.split(words), self.base / "output of store-2")
+        self.addCleanup(again.destroy)
+        again.wait_for(lambda: "is ready" in again.output, "it was ready")
+        client = self.client(stores[1])
+        wait_until(lambda: writes(client), "a majority")
+        again.stop()
         self.assertEqual(playground.stop(), 0, playground.output)
         self.assertIn("store-3 has stopped; its data is in ", playground.output)
         self.assertFalse(self.record.exists())
@@ -182,6 +192,14 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertIn("belongs to store 7", done.stderr)
         self.assertFalse(self.record.exists())
         shutil.rmtree(self.folder)
+
+
+def writes(client: redis.Redis) -> bool:
+    """Say if a write is taken."""
+    try:
+        return bool(client.set("key", "value"))
+    except redis.RedisError:
+        return False
 
 
 def held(folder: Path) -> bool:

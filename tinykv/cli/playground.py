@@ -3,8 +3,8 @@ C{tinykv playground}: stores to try, with their data in a folder, until they're 
 
 Each store is an ordinary C{twistd tinykv} in a process group of its own, so that Ctrl-C on the terminal reaches only
 the playground, which then stops them in order. One that ends by itself isn't started again: a person who kills one
-wants to see the others carry on. Signals are blocked and waited for, the end of a child (SIGCHLD) among them: nothing
-is polled while all goes well, and no signal comes at a bad moment.
+wants to see the others carry on, and is told how to start it by hand. Signals are blocked and waited for, the end of a
+child (SIGCHLD) among them: nothing is polled while all goes well, and no signal comes at a bad moment.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 import click
 
 from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, choose_count, keep, plan
-from tinykv.cli.playground_stores import LocalStore, last_words, welcome
+from tinykv.cli.playground_stores import LocalStore, last_words, welcome, what_is_left
 from tinykv.cli.problems import Problem, problems_of
 from tinykv.cli.screen import printer
 from tinykv.config import ConfigError, checked
 
 #: How many stores a new folder gets when nobody asks for a number.
-DEFAULT_STORES = 1
+DEFAULT_STORES = 3
 
 #: How long a store may take to stop, in seconds, before it's killed.
 STOP_SECONDS = 30.0
@@ -52,8 +52,11 @@ def playground(folder: Path, port: int, stores: int | None, http_port: int | Non
     Start stores on this machine and keep them running until Ctrl-C or SIGTERM.
 
     Several stores hold the same data, and any of them serves any client. The data stays in the folder, and the next
-    start finds it again. A store that ends by itself, or is killed, isn't started again before that.
-    DIR/playground.json says what runs where.
+    start finds it again. A store that ends by itself, or is killed, isn't started again before that, so that the others
+    are seen to carry on; what starts it by hand is printed then. DIR/playground.json says what runs where.
+
+    A folder keeps the number of stores that it began with. One that an earlier version left with a single store goes on
+    as a single store: with --dir and --port, start several beside it, and copy the keys with `tinykv import`.
     """
     folder = folder.absolute()
     with problems_of(str(folder)):
@@ -131,7 +134,7 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
     @return: (the stores that run, whether any ended by itself).
     """
     out = printer()
-    count = len(stores)
+    every = stores
     ended = False
     while stores:
         received = signal.sigwait(_WAITED)
@@ -146,15 +149,11 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
                 out.print(f"  {line}")
             if stores:
                 write_record(record, stores)
-                out.print(_what_is_left(len(stores), count))
+                # Others may have been started by hand since they ended.
+                running = [other for other in every if other in stores or (other is not store and other.answers())]
+                for line in what_is_left(store, len(running), len(every)):
+                    out.print(line)
     return stores, ended
-
-
-def _what_is_left(running: int, count: int) -> str:
-    """Say what becomes of the others when a store has ended."""
-    if running > count // 2:
-        return f"The others carry on ({running} of {count}). It comes back when the playground is started again."
-    return f"{running} of {count} are no majority: reads and writes are refused until the playground is started again."
 
 
 def _stop(stores: Iterable[LocalStore]) -> None:

@@ -114,7 +114,11 @@ def choose_count(folder: Path, asked: int | None, default: int) -> tuple[int, st
     if held is None:
         return asked or default, None
     if asked is None:
-        other = f"{folder} holds {_stores(held)}, so that's what is started; {default} would need another --dir"
+        other = (
+            f"{folder} holds {_stores(held)}, as it was begun, so that's what is started. {default} that hold the same"
+            " data need another folder and other ports: start them beside this with --dir and --port (make run DIR="
+            " PORT=), and copy the keys with `tinykv import`."
+        )
         return held, None if held == default else other
     if asked != held:
         raise Problem(

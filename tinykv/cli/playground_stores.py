@@ -5,6 +5,7 @@ A store of the playground: its process, its files, and what is told about it.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -61,7 +62,7 @@ class LocalStore:
         """
         if self.log.exists():
             os.replace(self.log, self.log.with_name(self.log.name + ".old"))
-        command = [*_TWISTD, "--nodaemon", "--pidfile=", "tinykv", "--config", str(self._ini)]
+        command = [*_TWISTD, *self._arguments]
         signals = list(unblock)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -72,6 +73,16 @@ class LocalStore:
                 process_group=0,
                 preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),  # noqa: PLW1509 - no threads yet
             )
+
+    @property
+    def _arguments(self) -> list[str]:
+        return ["--nodaemon", "--pidfile=", "tinykv", "--config", str(self._ini)]
+
+    @property
+    def by_hand(self) -> str:
+        """Give the command that starts it on a terminal of its own."""
+        script = Path(sys.executable).with_name("twistd")
+        return shlex.join([*([str(script)] if script.exists() else _TWISTD), *self._arguments])
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -157,6 +168,18 @@ def welcome(stores: Sequence[LocalStore]) -> list[str]:
         "",
         f"Data and logs: {first.data_dir.parent}",
         "Ctrl-C stops them.",
+    ]
+
+
+def what_is_left(ended: LocalStore, running: int, count: int) -> list[str]:
+    """Say what becomes of the others when a store has ended, and how it's started again."""
+    if running > count // 2:
+        first = f"The others carry on ({running} of {count})."
+    else:
+        first = f"{running} of {count} are no majority: reads and writes are refused until there's one again."
+    return [
+        f"{first} {ended.name} comes back when the playground is started again, or by hand, on another terminal, with",
+        f"    {ended.by_hand}",
     ]
 
 
