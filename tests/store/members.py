@@ -16,7 +16,6 @@ from tests.testing.cluster import DiskLog
 from tests.testing.one_store import Durations
 from tinykv.interfaces import MemberView
 from tinykv.raft.config import RaftConfig
-from tinykv.raft.group import Group
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -24,13 +23,11 @@ from tinykv.redis.operations import COMMANDS, NOBODY, lookup
 from tinykv.region.descriptor import Descriptor
 from tinykv.resp.replies import encode_command
 from tinykv.storage.rowstore import RowStore
+from tinykv.store.composition import join_stores, replica_of
 from tinykv.store.control import Control
-from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
-from tinykv.store.replica import Replica
-from tinykv.store.snapshots import Snapshots
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
@@ -100,8 +97,7 @@ class Member:
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        applied, hard_state, descriptor, peer = recover(disk, execution, cluster.initial, self.id)
-        assert peer is not None, "it was removed"
+        recovered = recover(disk, execution, cluster.initial, self.id)
         log_writer, data_writer = disk.start_writers(process)
         self.peering = peering = SimulatedPeering(
             store_id=self.id,
@@ -113,30 +109,22 @@ class Member:
         )
         self.peers = Peers(REGION, peering, process)
         peering.handle(self.peers)
-        self.group = Group(
-            peer,
-            RAFT,
-            Random(random.getrandbits(64)),
-            DiskLog(disk),
-            hard_state,
-            descriptor.membership,
-            applied.index,
-            process.seconds() + (RAFT.silence if self.starts > 1 else 0),
-        )
         durations = Durations()
-        self.host = RegionHost(
+        self.host = host = RegionHost(
             region=REGION,
-            replica=Replica(
-                region=REGION,
-                group=self.group,
+            replica=replica_of(
+                recovered,
+                raft=RAFT,
+                log=DiskLog(disk),
                 log_writer=log_writer,
                 send=self.peers.send,
                 clock=process,
                 uptime=process.seconds,
-                tick_seconds=RAFT.tick,
+                random=random,
                 durations=durations,
+                quiet_until=None if self.starts > 1 else 0.0,
             ),
-            descriptor=descriptor,
+            descriptor=recovered.descriptor,
             execution=execution,
             rows=rows,
             log_writer=log_writer,
@@ -147,7 +135,7 @@ class Member:
             now=process.seconds,
             uptime=process.seconds,
             random=Random(random.getrandbits(64)),
-            applied=applied,
+            applied=recovered.applied,
             flushed=lambda: None,
             answered=lambda: None,
             stopped=self.failures.append,
@@ -156,17 +144,19 @@ class Member:
             request_timeout=5.0,
             durations=durations,
         )
-        snapshots = Snapshots(
-            region=REGION,
+        self.group = host.group
+        join_stores(
+            host,
+            peers=self.peers,
+            links=peering,
+            store_id=self.id,
+            table=TABLE,
             maker=_NoMaker(),
-            sends=peering,
-            flush=self.host.flush_all,
             log_begins=lambda: 0,
-            sent=self.host.snapshot_sent,
-            progress=self.host.progress,
-            now=process.seconds,
+            clock=process,
+            request_timeout=5.0,
+            answered=lambda: None,
         )
-        self.peers.serve(self.host, Receiver(here=self.host, table=TABLE), snapshots)
         self.book = Book()
         self.control = self.peers.control = Control(
             store_id=self.id,

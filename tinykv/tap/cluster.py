@@ -25,7 +25,8 @@ from tinykv.peering.snapshot_files import SnapshotFolder
 from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.snapshot_folder import make_snapshots_folder
 from tinykv.store.clock_watch import ClockWatch
-from tinykv.store.forwarding import Forwarder, Receiver
+from tinykv.store.composition import join_stores
+from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.snapshots import Snapshots
@@ -90,28 +91,18 @@ class Cluster:
         self, host: RegionHost, table: Any, answered: Any, maker: ISnapshotMaker, log_begins: Callable[[], int]
     ) -> Snapshots:
         """Say whose region it is about, and give what makes and sends its snapshots."""
-        self.forwarder = Forwarder(
-            here=host,
+        self.forwarder, self.snapshots = join_stores(
+            host,
+            peers=self.peers,
             links=self.peering,
-            leader_store=lambda: self.peers.store_of(host.group.leader_id),
-            own_store=self._config.store_id,
+            store_id=self._config.store_id,
+            table=table,
+            maker=maker,
+            log_begins=log_begins,
             clock=self._reactor,
             request_timeout=self._config.request_timeout,
             answered=answered,
         )
-        host.elsewhere = self.forwarder
-        self.snapshots = snapshots = Snapshots(
-            region=host.descriptor.region,
-            maker=maker,
-            sends=self.peering,
-            flush=host.flush_all,
-            log_begins=log_begins,
-            sent=host.snapshot_sent,
-            progress=host.progress,
-            now=self._reactor.seconds,
-        )
-        host.log_needed = lambda: snapshots.needed
-        self.peers.serve(host, Receiver(here=host, table=table), snapshots)
         self.clock_watch = ClockWatch(
             host=host,
             store_id=self._config.store_id,
@@ -124,7 +115,7 @@ class Cluster:
         for store in sorted(host.descriptor.stores.values()):
             if store != self._config.store_id:
                 self.peering.connect(store)
-        return snapshots
+        return self.snapshots
 
     @property
     def factory(self) -> Any:

@@ -29,7 +29,6 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.config import ConfigError, StoreConfig, load, override
 from tinykv.errors import Fault
-from tinykv.raft.group import Group
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
@@ -47,10 +46,10 @@ from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
+from tinykv.store.composition import replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
-from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.tap.cluster import Cluster, cluster_id_of
 from tinykv.tap.control import control_pages, make_control
@@ -207,30 +206,19 @@ class StoreService(Service):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
-        raft = raft_config(config)
-        replica = Replica(
-            region=REGION,
-            group=Group(
-                recovered.peer,
-                raft,
-                Random(random.getrandbits(64)),
-                self.log_reader,
-                recovered.hard_state,
-                recovered.descriptor.membership,
-                recovered.applied.index,
-                # A lease as it may seem long to another host's clock.
-                uptime() + raft.silence,
-            ),
-            log_writer=self.log_writer,
-            send=cluster.peers.send if cluster is not None else _nobody,
-            clock=self._reactor,
-            uptime=uptime,
-            tick_seconds=raft.tick,
-            durations=self.metrics,
-        )
         self.host = RegionHost(
             region=REGION,
-            replica=replica,
+            replica=replica_of(
+                recovered,
+                raft=raft_config(config),
+                log=self.log_reader,
+                log_writer=self.log_writer,
+                send=cluster.peers.send if cluster is not None else _nobody,
+                clock=self._reactor,
+                uptime=uptime,
+                random=random,
+                durations=self.metrics,
+            ),
             descriptor=recovered.descriptor,
             execution=execution,
             rows=self.rows,

@@ -1,0 +1,135 @@
+"""
+A region's parts put together, where a daemon and a simulation would do the same: one place, so that they stay alike.
+
+What differs is given: the clock and the randomness, how messages leave, and the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+from tinykv.interfaces import ILogWriter, IPeering, ISnapshotMaker
+from tinykv.raft.config import RaftConfig
+from tinykv.raft.group import Group
+from tinykv.raft.log import Storage
+from tinykv.raft.messages import Message
+from tinykv.redis.spec import CommandSpec
+from tinykv.store.durations import Durations
+from tinykv.store.forwarding import Forwarder, Receiver
+from tinykv.store.host import RegionHost
+from tinykv.store.peers import Peers
+from tinykv.store.recovery import Recovered
+from tinykv.store.replica import Replica
+from tinykv.store.snapshots import Snapshots
+
+
+def replica_of(
+    recovered: Recovered,
+    *,
+    raft: RaftConfig,
+    log: Storage,
+    log_writer: ILogWriter,
+    send: Callable[[Message], None],
+    clock: IReactorTime,
+    uptime: Callable[[], float],
+    random: Random,
+    durations: Durations,
+    group_type: type[Group] = Group,
+    replica_type: type[Replica] = Replica,
+    quiet_until: float | None = None,
+) -> Replica:
+    """
+    Make a region's peer from what a start found; it belongs to the region still, or will.
+
+    @param log: Reads the log that is on disk.
+    @param send: Sends a message to the peer that it's for.
+    @param uptime: The time in seconds since whenever, sleep included.
+    @param random: Seeds the peer's own randomness.
+    @param quiet_until: Until when it neither votes nor campaigns, by C{uptime}; None for as long as a lease that was
+        granted before the start may seem to another host's clock.
+    """
+    assert recovered.peer is not None, "the store doesn't belong to the region any more"
+    group = group_type(
+        recovered.peer,
+        raft,
+        Random(random.getrandbits(64)),
+        log,
+        recovered.hard_state,
+        recovered.descriptor.membership,
+        recovered.applied.index,
+        uptime() + raft.silence if quiet_until is None else quiet_until,
+    )
+    return replica_type(
+        region=recovered.descriptor.region,
+        group=group,
+        log_writer=log_writer,
+        send=send,
+        clock=clock,
+        uptime=uptime,
+        tick_seconds=raft.tick,
+        durations=durations,
+    )
+
+
+class Joined(NamedTuple):
+    """
+    What a region's host has beside it where there are other stores.
+
+    @ivar forwarder: Takes to the store that leads what can't be done here.
+    @ivar snapshots: Makes and sends copies to stores that need more than the log has.
+    """
+
+    forwarder: Forwarder
+    snapshots: Snapshots
+
+
+def join_stores(
+    host: RegionHost,
+    *,
+    peers: Peers,
+    links: IPeering,
+    store_id: int,
+    table: Mapping[str, CommandSpec],
+    maker: ISnapshotMaker,
+    log_begins: Callable[[], int],
+    clock: IReactorTime,
+    request_timeout: float,
+    answered: Callable[[], None],
+    forwarder_type: type[Forwarder] = Forwarder,
+) -> Joined:
+    """
+    Put a region's host among other stores; before it starts.
+
+    @param peers: Hears what comes over the links.
+    @param table: The commands, by name.
+    @param log_begins: Names the last index that the log on disk lacks.
+    @param request_timeout: How long clients wait, in seconds.
+    @param answered: Called when clients may have been answered.
+    """
+    forwarder = forwarder_type(
+        here=host,
+        links=links,
+        leader_store=lambda: peers.store_of(host.group.leader_id),
+        own_store=store_id,
+        clock=clock,
+        request_timeout=request_timeout,
+        answered=answered,
+    )
+    host.elsewhere = forwarder
+    snapshots = Snapshots(
+        region=host.descriptor.region,
+        maker=maker,
+        sends=links,
+        flush=host.flush_all,
+        log_begins=log_begins,
+        sent=host.snapshot_sent,
+        progress=host.progress,
+        now=clock.seconds,
+    )
+    host.log_needed = lambda: snapshots.needed
+    peers.serve(host, Receiver(here=host, table=table), snapshots)
+    return Joined(forwarder, snapshots)
