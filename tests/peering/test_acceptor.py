@@ -271,7 +271,8 @@ class EntryTests(PortCase):
 
     def test_what_a_refused_dialler_logs(self) -> None:
         network, one, two = pair(Path(self.mktemp()), secret=SECRET)
-        two.peering._common.folder_ids.known[1] = "other"  # type: ignore[attr-defined]
+        folder_ids: Any = two.peering._common.folder_ids
+        folder_ids.known[1] = "other"
         one.peering.send(2, 9, Message(VOTE, 2, 1, 5))
         network.run(3)
         self.assertEqual(list(one.figures.refused_out), ["folder"])

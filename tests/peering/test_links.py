@@ -345,7 +345,8 @@ class ForwardTests(LinkCase):
     def test_pushes_keep_their_place_among_answers(self) -> None:
         network, one, two = self.linked()
         events: list[Any] = []
-        one.recorder.pushed = lambda store_id, payload: events.append(payload)  # type: ignore[method-assign]
+        recorder: Any = one.recorder
+        recorder.pushed = lambda store_id, payload: events.append(payload)
         for payload in (b"a", b"b"):
             one.peering.forward(2, payload, lambda outcome, answer: events.append(answer))
         network.settle()

@@ -642,7 +642,8 @@ class DiskTests(ByHandCase):
     def test_a_file_being_finished_is_not_taken_over(self) -> None:
         hand, sink = self.failing("nothing")
         finished: Deferred[str] = Deferred()
-        sink.finish = lambda: finished  # type: ignore[method-assign]
+        replaced: Any = sink
+        replaced.finish = lambda: finished
         self.assertEqual(len(self.say(hand, self.offer(b""))), 1)
         transport: Any = hand.transport
         transport.abortConnection()

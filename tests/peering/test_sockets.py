@@ -114,7 +114,8 @@ class SocketTests(TestCase):
         one = self.stores[1]
         one.send(2, 9, append(b"first"))
         await self.until("received", count=1)
-        self.stores[2].acceptor.links[1].channel.transport.pauseProducing()  # type: ignore[union-attr]
+        transport: Any = self.stores[2].acceptor.links[1].channel.transport
+        transport.pauseProducing()
         for place in range(20):
             one.send(2, 9, append(bytes(2 * FRAME_BYTES), place))
         one.flush()

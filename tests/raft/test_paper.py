@@ -252,16 +252,17 @@ class ReplicationTests(SynchronousTestCase):
 
     def test_follower_checks_what_comes_before(self) -> None:
         """An append is accepted if the log has the entry before it, and rejected with a hint if not."""
+        accepted = Message(APPEND_REPLY, 2, 1, 3)
+        rejected = accepted._replace(reject=True)
         for log_term, index, reply in (
-            (0, 0, {"index": 1}),
-            (1, 1, {"index": 1}),
-            (2, 2, {"index": 2}),
-            (1, 2, {"index": 2, "reject": True, "hint_index": 1, "hint_term": 1}),
-            (3, 3, {"index": 3, "reject": True, "hint_index": 2, "hint_term": 2}),
+            (0, 0, accepted._replace(index=1)),
+            (1, 1, accepted._replace(index=1)),
+            (2, 2, accepted._replace(index=2)),
+            (1, 2, rejected._replace(index=2, hint_index=1, hint_term=1)),
+            (3, 3, rejected._replace(index=3, hint_index=2, hint_term=2)),
         ):
             peer = peer_with((1, 2), commit=1)
-            sent = peer.step(Message(APPEND, 1, 2, 3, log_term=log_term, index=index))
-            self.assertEqual(sent, [Message(APPEND_REPLY, 2, 1, 3, **reply)])  # type: ignore[arg-type]
+            self.assertEqual(peer.step(Message(APPEND, 1, 2, 3, log_term=log_term, index=index)), [reply])
 
     def test_follower_appends_entries(self) -> None:
         """What conflicts is replaced, with all behind it, and must become durable again; what agrees stays."""

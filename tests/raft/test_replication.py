@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -408,11 +409,11 @@ class ReadyTests(SynchronousTestCase):
                 peer.group.__class__(
                     1,
                     PLAIN,
-                    None,
+                    Random(1),
                     peer.disk,
                     peer.disk.hard_state,
                     peer.disk.membership,
-                    applied,  # type: ignore[arg-type]
+                    applied,
                 )
 
     def test_apply_in_portions(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis.regions import START_ID, START_TIME, Region, Teller
@@ -537,11 +539,11 @@ class FailureTests(SynchronousTestCase):
 
     def contents(self, region: Region) -> dict[bytes, object]:
         """Give the rows, but of large values what can be seen."""
-        large = region.keyspace.databases[0].get(b"large")
+        large: Any = region.keyspace.databases[0].get(b"large")
         held: dict[bytes, object] = {
             key: row for key, row in region.image()["data"].items() if b"large" not in key and key[4] == 1
         }
-        held[b"large"] = list(large.items())  # type: ignore[union-attr]
+        held[b"large"] = list(large.items())
         held[b"keys"] = region.keyspace.databases[0].keys
         held[b"expiring"] = region.keyspace.databases[0].expiring
         return held
@@ -657,8 +659,8 @@ class ReadTests(SynchronousTestCase):
         self.region.do(self.client, "RPUSH l a")
         self.region.do(self.client, "RPUSH l a b", 1)
         lines = [(0, b"LLEN l"), (1, b"LLEN l"), (0, b"GET l")]
-        commands = [(db, TABLE[line.split()[0].decode().lower()], line.split(), None) for db, line in lines]
-        commands.insert(1, (0, None, [b"PING"], lambda: b"+PONG\r\n"))  # type: ignore[arg-type]
+        commands: list[Any] = [(db, TABLE[line.split()[0].decode().lower()], line.split(), None) for db, line in lines]
+        commands.insert(1, (0, None, [b"PING"], lambda: b"+PONG\r\n"))
         reply = self.region.execution.read(self.client, 0, None, commands, 0)
         self.assertEqual(
             reply,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -62,23 +64,23 @@ ENTRIES = st.lists(st.tuples(st.lists(STEP, min_size=1, max_size=5), st.sampled_
 PAUSES = st.lists(st.sampled_from(["", "", "flush", "rotate", "forget"]), min_size=12, max_size=12)
 
 
-def operation(region: Region, clients: list[Teller], step: tuple[object, ...]) -> Operation | None:
+def operation(region: Region, clients: list[Teller], step: tuple[Any, ...]) -> Operation | None:
     """Make an operation of a step; none of a client that waits."""
     kind = step[0]
     if kind == "expire":
         return region.internal(b"expire", str(step[1]).encode(), str(step[2]).encode())
     if kind == "gone":
         return region.internal(b"gone", b"%d" % START_ID)
-    client = clients[step[1]]  # type: ignore[call-overload]
+    client = clients[step[1]]
     if kind == "wake":
         name = b"%d" % client.client_id
-        return region.internal(b"wake", b"%d" % START_ID, name, b"%d" % client.number, step[2])  # type: ignore[arg-type]
+        return region.internal(b"wake", b"%d" % START_ID, name, b"%d" % client.number, step[2])
     if client.blocked:
         return None
     if kind == "exec":
         watched = region.watch(str(step[2]).encode())
-        return region.transaction(client, "SELECT 0", *step[3], watched=(watched,))  # type: ignore[misc]
-    return region.make(client, str(step[3]), step[2])  # type: ignore[arg-type]
+        return region.transaction(client, "SELECT 0", *step[3], watched=(watched,))
+    return region.make(client, str(step[3]), step[2])
 
 
 class ReplayTests(SynchronousTestCase):

@@ -62,6 +62,9 @@ class Remote:
         self.told = (place, proto, client_id)
 
 
+#: It only notes what it was made of.
+REMOTE: Any = Remote
+
 def words(line: str) -> list[bytes]:
     return line.encode().split()
 
@@ -91,7 +94,7 @@ def internal(*arguments: bytes) -> Operation:
 
 def carried(*operations: Operation) -> Any:
     """Encode and decode."""
-    return decode_batch(encode_batch(3, 9, list(operations)), TABLE, Remote)  # type: ignore[arg-type]
+    return decode_batch(encode_batch(3, 9, list(operations)), TABLE, REMOTE)
 
 
 def raw(kind: int, body: bytes, *, flags: int = 0, proto: int = 2, db: int = 0) -> bytes:
@@ -128,11 +131,11 @@ class BatchTests(SynchronousTestCase):
 
     def test_fresh_reads(self) -> None:
         self.assertEqual(carried(one("GET a"), one("GET b", fresh=True)).fresh, frozenset({1}))
-        batch = decode_batch(raw(COMMANDS, encode_command(words("SET a 1")), flags=1), TABLE, Remote)  # type: ignore[arg-type]
+        batch = decode_batch(raw(COMMANDS, encode_command(words("SET a 1")), flags=1), TABLE, REMOTE)
         self.assertEqual(batch.fresh, frozenset())
 
     def test_an_inline_request(self) -> None:
-        batch = decode_batch(raw(COMMANDS, b"SET a 1\r\n"), TABLE, Remote)  # type: ignore[arg-type]
+        batch = decode_batch(raw(COMMANDS, b"SET a 1\r\n"), TABLE, REMOTE)
         self.assertEqual(batch.operations[0][5], words("SET a 1"))
 
     def test_no_batch(self) -> None:
@@ -140,25 +143,25 @@ class BatchTests(SynchronousTestCase):
         for end in range(len(good)):
             if end == 16:
                 continue
-            self.assertRaises(Damaged, decode_batch, good[:end], TABLE, Remote)
+            self.assertRaises(Damaged, decode_batch, good[:end], TABLE, REMOTE)
 
     def test_no_operation(self) -> None:
         body = encode_command(words("SET a 1"))
         for kind in (0, LOCAL, 8, 255):
-            self.assertRaises(Damaged, decode_batch, raw(kind, body), TABLE, Remote)
-        self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, proto=4), TABLE, Remote)
-        self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, db=16), TABLE, Remote)
+            self.assertRaises(Damaged, decode_batch, raw(kind, body), TABLE, REMOTE)
+        self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, proto=4), TABLE, REMOTE)
+        self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, db=16), TABLE, REMOTE)
 
     def strange(self, *batches: bytes) -> None:
         """Check that the one operation of each can't be done here."""
         for data in batches:
-            batch = decode_batch(data, TABLE, Remote)  # type: ignore[arg-type]
+            batch = decode_batch(data, TABLE, REMOTE)
             self.assertEqual(batch.strange, frozenset({0}), data)
             self.assertEqual(batch.operations[0][1].told, (0, 2, 7))
 
     def test_an_unknown_command_alone_is_strange(self) -> None:
         unknown = raw(COMMANDS, encode_command(words("NEWCOMMAND a")))
-        batch = decode_batch(unknown + encode_batch(3, 9, [one("SET a 1")])[16:], TABLE, Remote)  # type: ignore[arg-type]
+        batch = decode_batch(unknown + encode_batch(3, 9, [one("SET a 1")])[16:], TABLE, REMOTE)
         self.assertEqual(batch.strange, frozenset({0}))
         self.assertEqual(batch.operations[1][5], words("SET a 1"))
 
@@ -212,13 +215,13 @@ class BatchTests(SynchronousTestCase):
     @given(st.binary(max_size=200))
     def test_any_bytes(self, data: bytes) -> None:
         try:
-            decode_batch(data, TABLE, Remote)  # type: ignore[arg-type]
+            decode_batch(data, TABLE, REMOTE)
         except Damaged:
             return
 
     @given(st.sampled_from((COMMANDS, WAITING, EXEC, INTERNAL, READ, READ_EXEC)), st.binary(max_size=100))
     def test_any_operation(self, kind: int, body: bytes) -> None:
-        batch = decode_batch(raw(kind, body), TABLE, Remote)  # type: ignore[arg-type]
+        batch = decode_batch(raw(kind, body), TABLE, REMOTE)
         self.assertEqual(len(batch.operations), 1)
 
     @given(st.data())
@@ -229,7 +232,7 @@ class BatchTests(SynchronousTestCase):
         for _ in range(data.draw(st.integers(1, 4))):
             bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
         try:
-            decode_batch(bytes(bad), TABLE, Remote)  # type: ignore[arg-type]
+            decode_batch(bytes(bad), TABLE, REMOTE)
         except Damaged:
             return
 

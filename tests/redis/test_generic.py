@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +17,7 @@ SETS = frozenset((b"smembers", b"keys", b"hgetall"))
 _KEYS = st.sampled_from([b"a", b"b", b"c"])
 _COMMANDS = st.one_of(
     *[
-        st.tuples(_KEYS).map(lambda keys, name=name: [name, *keys])  # type: ignore[misc]
+        st.tuples(st.just(name), _KEYS).map(list)
         for name in (
             b"del",
             b"type",
@@ -28,7 +30,7 @@ _COMMANDS = st.one_of(
         )
     ],
     *[
-        st.tuples(_KEYS, _KEYS).map(lambda keys, name=name: [name, *keys])  # type: ignore[misc]
+        st.tuples(st.just(name), _KEYS, _KEYS).map(list)
         for name in (b"rename", b"renamenx", b"copy", b"set", b"touch")
     ],
     _KEYS.map(lambda key: [b"sadd", key, b"1", b"2"]),
@@ -124,10 +126,10 @@ class GenericTests(SynchronousTestCase):
             b"rename h i",
             b"del a s h l z",
         ):
-            commit = embedded.keyspace.commit
-            embedded.keyspace.commit = embedded.keyspace.rollback  # type: ignore[method-assign]
+            keyspace: Any = embedded.keyspace
+            commit, keyspace.commit = keyspace.commit, keyspace.rollback
             embedded.run(*line.split())
-            embedded.keyspace.commit = commit  # type: ignore[method-assign]
+            keyspace.commit = commit
             after = embedded.rows.image()
             # A slot's counter row stays when the slot is empty again.
             data = {key: row for key, row in after["data"].items() if key[4:] != b"\0" or row != bytes(16)}

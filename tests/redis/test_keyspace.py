@@ -273,12 +273,12 @@ class Twin:
             model[key] = {}, 0
         elif kind == "copy" and key in model and rest[1] != key:
             assert what is not None
-            value = db.get(key)
+            value: Any = db.get(key)
             db.delete(rest[1])
             if isinstance(what, bytes):
                 db.set_string(rest[1], what, expires)
             else:
-                copy: Any = db.create(rest[1], type(value))  # type: ignore[type-var]
+                copy: Any = db.create(rest[1], type(value))
                 copy.copy_from(value)
                 if expires:
                     db.set_expires(rest[1], expires)
@@ -355,7 +355,7 @@ class Twin:
                 value = db.get(key)
                 assert held(value) == what, (key, held(value), what)
                 if value is not None:
-                    assert (row_expires(value) if isinstance(value, bytes) else value.expires) == expires  # type: ignore[attr-defined]
+                    assert (row_expires(value) if isinstance(value, bytes) else value.expires) == expires
         assert not keyspace.noticed
 
 

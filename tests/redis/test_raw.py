@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -130,10 +132,10 @@ class RawTests(SynchronousTestCase):
             b"raw.batchput default a x c y b z",
             b"raw.batchdelete default a b c",
         ):
-            commit = self.embedded.keyspace.commit
-            self.embedded.keyspace.commit = self.embedded.keyspace.rollback  # type: ignore[method-assign]
+            keyspace: Any = self.embedded.keyspace
+            commit, keyspace.commit = keyspace.commit, keyspace.rollback
             self.run_(*line.split())
-            self.embedded.keyspace.commit = commit  # type: ignore[method-assign]
+            keyspace.commit = commit
             self.assertEqual(self.embedded.rows.image(), before, line)
 
     @given(

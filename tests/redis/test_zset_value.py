@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 from hypothesis import given
@@ -70,9 +71,9 @@ def content(keyspace: Keyspace) -> dict[bytes, object]:
     return held
 
 
-def signed(pairs: object) -> list[tuple[bytes, str]]:
+def signed(pairs: Iterable[tuple[bytes, float]]) -> list[tuple[bytes, str]]:
     """Make the sign of zeros comparable."""
-    return [(member, repr(score)) for member, score in pairs]  # type: ignore[attr-defined]
+    return [(member, repr(score)) for member, score in pairs]
 
 
 class Model:

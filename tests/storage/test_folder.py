@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -405,7 +406,7 @@ class RecoveryTests(SynchronousTestCase):
         self.log(lambda batch: batch.append(1, 1, self.entries(1, 1, 1)))
         self.applied(2, 1)
         for hint, commit in ((0, 2), (3, 3), (9, 3)):
-            self.log(lambda batch, hint=hint: batch.hard_state(1, 1, 1, 1, hint))  # type: ignore[misc]
+            self.log(partial(LogBatch.hard_state, region=1, peer=1, term=1, vote=1, commit_hint=hint))
             self.restart()
             self.assertEqual(self.store.recovery.commit, commit)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.folders import LocalStore
@@ -68,7 +70,8 @@ class LogReaderTests(SynchronousTestCase):
 
     def test_damaged(self) -> None:
         """An entry that isn't what was written is no entry."""
-        connection = self.store.log_session._store._connection  # type: ignore[attr-defined]
+        session: Any = self.store.log_session
+        connection = session._store._connection
         connection.execute("UPDATE log SET data = x'00' WHERE region = 1 AND idx = 4")
         self.assertEqual(len(self.reader.entries(1, 4, 1000)), 3)
         self.assertRaises(CorruptFile, self.reader.entries, 1, 5, 1000)

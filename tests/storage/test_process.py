@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -113,7 +114,7 @@ class WriterProcessTests(TestCase):
         assert table is not None
         self.data.flush(table, lambda: done.append(0))
         for index in range(1, 4):
-            self.log.write(entry(index, bytes(500_000)), lambda index=index: done.append(index))  # type: ignore[misc]
+            self.log.write(entry(index, bytes(500_000)), partial(done.append, index))
         await self.finish()
         self.assertEqual(sorted(done), [0, 1, 2, 3])
 

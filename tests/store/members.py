@@ -142,6 +142,7 @@ class Member:
             memtable_bytes=1 << 30,
             durability_os=False,
             request_timeout=5.0,
+            read_mode=cluster.read_mode,
             durations=durations,
         )
         self.group = host.group
@@ -156,6 +157,7 @@ class Member:
             clock=process,
             request_timeout=5.0,
             answered=lambda: None,
+            local_reads=cluster.read_mode == "local",
         )
         self.book = Book()
         self.control = self.peers.control = Control(
@@ -224,7 +226,8 @@ class Cluster:
     @ivar initial: The region at its beginning.
     """
 
-    def __init__(self, stores: int = 3, seed: int = 1) -> None:
+    def __init__(self, stores: int = 3, seed: int = 1, *, read_mode: str = "lease") -> None:
+        self.read_mode = read_mode
         self.events = Events(seed)
         self.network = Network(self.events, GOOD)
         self.streams = Streams(self.events, self.network)
@@ -264,7 +267,8 @@ class Cluster:
         self.until(lambda: results, 60)
         if isinstance(results[0], Failure):
             results[0].raiseException()
-        return results[0]  # type: ignore[no-any-return]
+        result: T = results[0]
+        return result
 
     def cut(self, store: int, but: int | None = None) -> None:
         """Cut a store off from all others, but one."""

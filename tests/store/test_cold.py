@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.store.hosted import Hosted
 from tests.store.test_host import HostCase
 
@@ -24,14 +26,14 @@ class ColdTests(HostCase):
         client.heard()
         self.asked: list[int] = []  # how many rows each time
         channel = hosted.store.read_channel
-        session = channel._session
+        session: Any = channel._session
         take = session.take
 
         def taken(messages: list[list[bytes]]) -> object:
             self.asked += map(len, messages)
             return take(messages)
 
-        session.take = taken  # type: ignore[method-assign, assignment]
+        session.take = taken
         return hosted
 
     def flushed(self, hosted: Hosted) -> None:

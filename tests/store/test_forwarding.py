@@ -279,7 +279,8 @@ class OrderTests(Way):
             def done(self, place: int, status: int, data: bytes) -> None:
                 refused.append(status)
 
-        remote = RemoteClient(Batch(), 0, 2, 9)  # type: ignore[arg-type]
+        batch: Any = Batch()
+        remote = RemoteClient(batch, 0, 2, 9)
         operation = (COMMANDS, remote, 0, 0, TABLE["set"], words("SET a 1"), b"")
         self.take(operation)
         self.forwarder.take_back([operation])

@@ -328,7 +328,8 @@ class FlushTests(HostCase):
 
     def log(self, hosted: Hosted) -> list[int]:
         """Give the indexes of the entries on disk."""
-        store: Any = hosted.store.log_session._store  # type: ignore[attr-defined]
+        session: Any = hosted.store.log_session
+        store = session._store
         first = store._connection.execute("SELECT coalesce(min(idx), 1) FROM log").fetchone()[0]
         return [entry.index for entry in read_entries(store._connection, "", 1, first - 1)]
 

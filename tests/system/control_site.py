@@ -4,8 +4,10 @@ A process that serves the control pages of a made-up cluster on a free port of 1
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry
-from twisted.internet import reactor
+from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, fail
 
 from tests.server.controls import FakeControl
@@ -21,11 +23,12 @@ def nowhere(store: int, payload: bytes) -> Deferred[bytes]:
 
 def main() -> None:
     """Serve until a signal comes."""
+    reactor: Any = global_reactor
     root = status_resource(dict, lambda: None, CollectorRegistry())
     root.putChild(b"control", control_resource(FakeControl(), nowhere))
-    port = reactor.listenTCP(0, status_site(root, reactor), interface="127.0.0.1")  # type: ignore[attr-defined]
+    port = reactor.listenTCP(0, status_site(root, reactor), interface="127.0.0.1")
     print(port.getHost().port, flush=True)
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":

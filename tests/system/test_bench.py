@@ -95,4 +95,4 @@ class Measuring(SynchronousTestCase):
         self.assertEqual(len(rows_of(figures)), 2 + 1 + 4 + 1 + 2 * len(ROWS))
 
     if BENCHMARK is None:
-        test_everything_once.skip = "redis-benchmark isn't installed"  # type: ignore[attr-defined]
+        test_everything_once.skip = "redis-benchmark isn't installed"  # type: ignore[attr-defined]  # trial looks there
