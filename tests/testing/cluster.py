@@ -68,7 +68,9 @@ from tinykv.testing.simulation.faults import Limits, Nemesis, draw, schedule_tex
 from tinykv.testing.simulation.files import DataRows
 from tinykv.testing.simulation.folder import RealFolder
 from tinykv.testing.simulation.network import GOOD, Network, Quality
+from tinykv.testing.simulation.optimists import Optimist
 from tinykv.testing.simulation.peering import SimulatedPeering
+from tinykv.testing.simulation.pipelines import Pipeliner
 from tinykv.testing.simulation.ports import RespPort
 from tinykv.testing.simulation.replication import ReplicationChecker
 from tinykv.testing.simulation.scenario import Report, Settings, judge
@@ -111,6 +113,7 @@ SLACK_US: Final = LIMITS.clock_error_us + int(LIMITS.clock_rate * LIMITS.duratio
 STORMY: Final = Quality(
     latency_us=500, jitter_us=20_000, loss=0.1, duplication=0.1, straying=0.1, straying_us=SECOND, fifo=False
 )
+MIX: Final = Mix(pause_us=SECOND // 10)
 #: Rows are compared whenever so many entries were applied.
 ROWS_EVERY: Final = 8
 #: After this time without faults all clients are answered, and all stores have applied the same.
@@ -650,8 +653,27 @@ class World(faults.Target):
     def client(self, name: str) -> Port:
         """Make a client on a machine of its own."""
         process = Process(self.events, NodeClock(self.events), name)
-        port = RespPort(self.streams, process, list(self.addresses.values()), self.events.random(f"port {name}"))
-        return self.variant.port(SeekingPort(port))
+        return self.variant.port(SeekingPort(self._port(name, process)))
+
+    def _port(self, name: str, process: Process) -> RespPort:
+        return RespPort(self.streams, process, list(self.addresses.values()), self.events.random(f"port {name}"))
+
+    def pipeliner(self, name: str, end: int) -> Pipeliner:
+        """Make a client that doesn't wait for replies."""
+        process = Process(self.events, NodeClock(self.events), name)
+        targets = list(self.addresses.values())
+        return Pipeliner(self.events, self.streams, process, targets, key=name.encode(), end_us=end)
+
+    def optimist(self, name: str, pause: int, end: int) -> Optimist:
+        """Make a client that raises a counter if nobody else has."""
+        port = self._port(name, Process(self.events, NodeClock(self.events), name))
+        return Optimist(self.events, port, name, key=b"counter", pause_us=pause, end_us=end)
+
+    def read_pipelines(self, pipeliners: Sequence[Pipeliner]) -> None:
+        """In the end: find out what they have left."""
+        for pipeliner in pipeliners:
+            process = Process(self.events, NodeClock(self.events), f"reader of {pipeliner.key.decode()}")
+            pipeliner.read(self._port(process.name, process))
 
     # Watching
 
@@ -976,14 +998,29 @@ class Cluster:
     )
 
     def __init__(
-        self, variant: Callable[[], Variant] = Variant, *, size: int | None = None, limits: Limits = LIMITS
+        self,
+        variant: Callable[[], Variant] = Variant,
+        *,
+        size: int | None = None,
+        limits: Limits = LIMITS,
+        mix: Mix = MIX,
+        pipeliners: int | None = None,
+        optimists: int | None = None,
+        pause_us: int = SECOND // 2,
     ) -> None:
         """
-        @param size: How many stores there are; three or five if it isn't said.
+        @param size: How many stores there are at first; three or five if it isn't said.
+        @param pipeliners: How many clients don't wait for replies; none or one if it isn't said.
+        @param optimists: How many share a counter under WATCH; none or some if it isn't said. C{pause_us} is how long
+            they rest.
         """
         self._variant = variant
         self._size = size
         self._limits = limits
+        self._mix = mix
+        self._pipeliners = pipeliners
+        self._optimists = optimists
+        self._pause_us = pause_us
 
     def run(self, seed: int, settings: Settings) -> Report:
         """Run it once."""
@@ -1014,12 +1051,23 @@ class Cluster:
         nemesis = Nemesis(events, world, actions)
         nemesis.arm(schedule)
         ports = [world.client(f"client{number}") for number in range(settings.clients)]
-        workload = Workload(events, ports, Mix(pause_us=SECOND // 10), end_us=end)
+        workload = Workload(events, ports, self._mix, end_us=end)
         workload.start()
+        count = self._pipeliners if self._pipeliners is not None else world.random.choice((0, 1)) * bool(ports)
+        pipeliners = [world.pipeliner(f"pipeline{number}", end) for number in range(count)]
+        count = self._optimists if self._optimists is not None else world.random.choice((0, 0, 3)) * bool(ports)
+        optimists = [world.optimist(f"optimist{number}", self._pause_us, end) for number in range(count)]
+        for pipeliner in pipeliners:
+            pipeliner.start()
+        for optimist in optimists:
+            optimist.start()
         world.run_until(end)
         steps = 0
         if not checker.problems:
-            self._end(world, workload)
+            self._end(world, workload, pipeliners)
+        for optimist in optimists:
+            for problem in optimist.problems:
+                checker.problem(problem)
         problems = list(checker.problems)
         if not problems:
             problems, steps = judge(workload.history.operations, RedisModel(slack_us=SLACK_US))
@@ -1027,6 +1075,8 @@ class Cluster:
             "runs": 1,
             "stores": len(world.stores),
             "requests": len(workload.history),
+            "requests in pipelines": sum(pipeliner.sent for pipeliner in pipeliners),
+            "rounds of optimists": sum(optimist.rounds for optimist in optimists),
             "replies": workload.statistics.replies,
             "requests of unknown outcome": workload.statistics.unknown,
             "requests refused": workload.statistics.nothing_done,
@@ -1044,7 +1094,7 @@ class Cluster:
         return Report(events.digest, schedule_text(schedule), problems, figures, recent)
 
     @staticmethod
-    def _end(world: World, workload: Workload) -> None:
+    def _end(world: World, workload: Workload, pipeliners: Sequence[Pipeliner]) -> None:
         """With nothing wrong any more, they recover: all that was acknowledged is there, and the same everywhere."""
         checker = world.checker
         world.mend()
@@ -1054,11 +1104,19 @@ class Cluster:
         for node in world.nodes:
             world.restart(node)
         workload.look_at_all(world.client("auditor"))
-        if not world.run_while(lambda: workload.busy, WHOLE_SECONDS):
+        world.read_pipelines(pipeliners)
+
+        def busy() -> bool:
+            return workload.busy or any(pipeliner.found is None for pipeliner in pipeliners)
+
+        if not world.run_while(busy, WHOLE_SECONDS):
             checker.problem(f"The stores don't answer, although nothing has been wrong for {WHOLE_SECONDS} s")
         if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
             applied = {store.name: store.host.applied for store in world.members if store.runs}
             checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+        for pipeliner in pipeliners:
+            for problem in pipeliner.problems():
+                checker.problem(problem)
         if checker.problems:
             return
         for store in world.members:

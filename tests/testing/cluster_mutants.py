@@ -7,13 +7,17 @@ another class after they were made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
 from math import inf
+from random import Random
 from typing import Any
 
 from zope.interface import implementer
 
-from tests.testing.cluster import Store, Variant
+from tests.testing.cluster import REGION, Store, Variant
 from tests.testing.one_store import Doubled
 from tests.testing.one_store import Retries as RetriesAlone
 from tinykv.interfaces import ILogWriter
@@ -23,18 +27,33 @@ from tinykv.raft.leader import Leader
 from tinykv.raft.log import RaftLog
 from tinykv.raft.messages import TIMEOUT_NOW, Message
 from tinykv.raft.quorum import agreed
+from tinykv.redis.context import Context
 from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Database, Keyspace
 from tinykv.redis.operations import Operation
+from tinykv.redis.sampling import pick
+from tinykv.redis.set_value import Set
+from tinykv.redis.spec import CommandSpec
+from tinykv.redis.value import Value
+from tinykv.region.state import ApplyState, apply_key
+from tinykv.resp import replies
+from tinykv.storage.data import COMMIT, ROWS
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import STATE
 from tinykv.storage.log import Entry as StoredEntry
+from tinykv.storage.rowstore import RowStore
+from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
+from tinykv.store.flushes import Flushes
+from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.proposals import Proposals
 from tinykv.store.replica import Replica
+from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.disk import Disk, DiskQuality
 from tinykv.testing.simulation.events import MILLISECOND, SECOND
+from tinykv.testing.simulation.files import DataRows
 from tinykv.testing.simulation.workload import Port
 
 SLOW = DiskQuality(commit_us=30 * MILLISECOND, jitter_us=30 * MILLISECOND)
@@ -295,6 +314,136 @@ class RedoesReplaced(Variant):
                 while self.queue.batches:
                     self.proposals.give_back(self.queue.batches.popleft().operations)
             super().role_changed()
+
+
+class RetriesOutOfOrder(Variant):
+    """What was refused is sent again behind what came after it."""
+
+    class forwarder(Forwarder):  # noqa: N801 - it stands for the attribute
+        """Puts it at the end of the queue."""
+
+        def _once_more(self) -> list[Any]:
+            self._queue.extend(reversed(super()._once_more()))
+            return []
+
+
+class SpopBySetOrder(Variant):
+    """
+    SPOP takes a member by its place in a set of Python's.
+
+    Its order depends on the process, on its PYTHONHASHSEED. All simulated stores share one, so each draws its own here.
+    """
+
+    def table(self, random: Random) -> Mapping[str, CommandSpec]:
+        """Give the commands, with another SPOP."""
+        salt = random.randbytes(8)
+        spop = TABLE["spop"].run
+
+        def run(ctx: Context, args: list[bytes]) -> bytes:
+            value = ctx.db.typed(args[1], Set)
+            if len(args) > 2 or value is None:
+                return spop(ctx, args)
+            members = sorted(value.members(), key=lambda member: blake2b(member, key=salt).digest())
+            member = members[pick(ctx.random, len(members))]
+            value.remove(member)
+            return replies.bulk(member)
+
+        return {**TABLE, "spop": replace(TABLE["spop"], run=run)}
+
+
+class WatchByIndex(Variant):
+    """
+    WATCH remembers at which index of the log a key was changed, and EXEC compares that.
+
+    It's no part of the rows, so who was started anew doesn't know it, and decides otherwise than the others.
+    """
+
+    class keyspace(Keyspace):  # noqa: N801 - it stands for the attribute
+        """Remembers the index of each entry, by the sequence at its beginning."""
+
+        def __init__(self, rows: RowStore, types: list[type[Value]], *, budget: int) -> None:
+            super().__init__(rows, types, budget=budget)
+            self.marks: list[tuple[int, int]] = []
+            for database in self.physical:
+                database.__class__ = _DatabaseByIndex
+
+        def index_of(self, version: int) -> int:
+            """Give the index of the entry that has made a version."""
+            place = bisect_left(self.marks, (version,)) - 1
+            return self.marks[place][1] if place >= 0 else 0
+
+    class execution(Execution):  # noqa: N801 - it stands for the attribute
+        """Takes down where it is."""
+
+        host: RegionHost | None = None
+
+        def begin_entry(self, time: int, seed: int) -> None:
+            """Begin an entry."""
+            super().begin_entry(time, seed)
+            keyspace: Any = self.keyspace
+            if self.host is not None:
+                keyspace.marks.append((keyspace.sequence, self.host.applied + 1))
+
+    class host(RegionHost):  # noqa: N801 - it stands for the attribute
+        """Tells the index."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            options["execution"].host = self
+
+
+class _DatabaseByIndex(Database):
+    __slots__ = ()
+
+    def version(self, key: bytes) -> int:
+        keyspace: Any = self.keyspace
+        index: int = keyspace.index_of(super().version(key))
+        return index
+
+
+# What is flushed, and what snapshots say
+
+
+class LiveAppliedIndex(Variant):
+    """A flush says what is applied when it's written, not when it was frozen."""
+
+    class host(RegionHost):  # noqa: N801 - it stands for the attribute
+        """Flushes so."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self._flushes.__class__ = _LiveFlushes
+
+
+class _LiveFlushes(Flushes):
+    __slots__ = ()
+
+    def _flush(self, table: MemTable, state: ApplyState) -> None:
+        def write() -> None:
+            live = ApplyState(
+                self._queue.applied, self._queue.applied_term, self._execution.time, self._keyspace.sequence
+            )
+            table.rows["region"][apply_key(self._region)] = live.encode()
+            Flushes._flush(self, table, live)
+
+        # When the data writer is ready for it.
+        self._clock.callLater(0.05, write)
+
+
+class WrongLabel(Variant):
+    """A snapshot says what is applied when it's made, not what is in it."""
+
+    def disk(self, disk: Disk) -> None:
+        """Let the disk take its time, so that entries are applied meanwhile."""
+        disk.quality = SLOW
+
+    def copied(self, store: Store, rows: DataRows) -> DataRows:
+        """Give the rows with another apply state."""
+        queue, execution = store.host.queue, store.host.execution
+        live = ApplyState(queue.applied, queue.applied_term, execution.time, execution.keyspace.sequence)
+        labelled = rows.copy()
+        labelled.apply([(ROWS, "region", [(apply_key(REGION), live.encode())]), (COMMIT,)])
+        return labelled
 
 
 # What clients do

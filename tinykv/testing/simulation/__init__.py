@@ -13,6 +13,7 @@ A world in one process that one seed determines.
     faults     a schedule of what goes wrong, drawn kind by kind, and the nemesis that lets it happen
     workload   clients that draw requests and take the history down
     ports      their way to a store, in RESP
+    pipelines  clients that don't wait for replies; optimists: clients that write what they've read under WATCH
     scenario   what a run is given and what it reports
     runner     many seeds: `make sim`
 

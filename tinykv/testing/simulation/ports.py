@@ -8,6 +8,7 @@ its connection is gone before an answer came it says that it doesn't know.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -18,10 +19,17 @@ from tinykv.resp.reader import NEED_DATA
 from tinykv.resp.replies import encode_command
 from tinykv.resp.reply_reader import ErrorReply, NullArray, ReplyReader
 from tinykv.testing.redis_model import Exec, Watch
-from tinykv.testing.redis_space import Failed
+from tinykv.testing.redis_space import Command, Failed
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.streams import Streams
 from tinykv.testing.simulation.workload import Done, Request, Silence
+
+
+@dataclass(frozen=True)
+class Together:
+    """Commands that are sent in one go; the answer is the tuple of all their answers."""
+
+    commands: tuple[Command, ...]
 
 
 class RespPort:
@@ -66,6 +74,7 @@ class _Connection(Protocol):
         self._done: Done | None = None
         self._request: Request = None
         self._awaited = 0
+        self._answers: list[Any] = []
         self._broken = False
         self._given_up = False
 
@@ -107,9 +116,12 @@ class _Connection(Protocol):
             commands: list[Sequence[bytes]] = [(b"MULTI",), *request.commands, (b"EXEC",)]
         elif isinstance(request, Watch):
             commands = [(b"WATCH", *request.keys)]
+        elif isinstance(request, Together):
+            commands = list(request.commands)
         else:
             commands = [request]
         self._awaited = len(commands)
+        self._answers.clear()
         transport: Any = self.transport
         transport.write(b"".join(encode_command(list(command)) for command in commands))
 
@@ -119,8 +131,9 @@ class _Connection(Protocol):
         while (reply := self._reader.next_reply()) is not NEED_DATA:
             assert self._given_up or self._awaited > 0, f"a reply that nobody asked for: {reply!r}"
             self._awaited -= 1
+            self._answers.append(as_output(reply))
             if self._awaited == 0:
-                self._answer(as_output(reply))
+                self._answer(tuple(self._answers) if isinstance(self._request, Together) else self._answers[-1])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Learn nothing of the request that was under way."""
