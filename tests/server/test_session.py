@@ -371,6 +371,9 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(
             self.client.taken(), b"-TIMEOUT the store was behind and took over a snapshot; outcome unknown\r\n"
         )
+        # What was under way to the store that leads may be answered after all.
+        self.client.session.answer(1, b"+late\r\n" + bytes(2 * SEND_BYTES))
+        self.assertEqual(self.client.says(b"PING", b"PING"), b"+PONG\r\n+PONG\r\n")
 
     def test_a_waiting_client_that_leaves_takes_nothing(self) -> None:
         self.client.says(b"BLPOP l 0")

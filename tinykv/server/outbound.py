@@ -84,8 +84,10 @@ class Outbound(Protocol):
     # Replies
 
     def answer(self, number: int, reply: bytes) -> None:
-        """Take the reply to a request; it leaves when all before it have."""
+        """Take the reply to a request; it leaves when all before it have. Only the first to a request counts."""
         if number != self.answered:
+            if number < self.answered:
+                return
             self._early[number] = reply
             self._early_bytes += len(reply)
             if self._early_bytes > SEND_BYTES:
