@@ -10,11 +10,8 @@ knows, plain and in pipelines of 16. The figures go to docs/evidence/bench.json 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import select
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,28 +21,33 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
+from tests.proofs.beside_redis import (
+    CLIENTS,
+    KEYS,
+    REDIS_OPTIONS,
+    VALUE_BYTES,
+    Rates,
+    Row,
+    in_turns,
+    rates_row,
+    share,
+    show,
+    single,
+    teller,
+    write,
+)
 from tests.proofs.report import surroundings
 from tests.redis_server import RedisServer, encode_command
 from tests.sources import ROOT
 from tests.system.daemon import Daemon
 from tests.system.test_clients import BENCHMARK, measure
 
-CLIENTS = 50
-KEYS = 1_000_000
-VALUE_BYTES = 100
 GETS_PERCENT = 90
 
 #: What is to be reached: shares of what Redis does, and a time in ms.
 SET_SHARE = 0.4
 GET_SHARE = 0.6
 SET_P99_MS = 25.0
-
-BEGIN_MARK = "<!-- make bench writes from here -->"
-END_MARK = "<!-- to here -->"
-
 
 @dataclass
 class Mix:
@@ -68,16 +70,11 @@ class Measured:
     @ivar all_plain: By server and row of redis-benchmark, requests a second; C{all_pipelined} with 16 at a time.
     """
 
-    single: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    single: Rates = field(default_factory=dict)
     mix: dict[str, list[Mix]] = field(default_factory=dict)
     all_plain: dict[str, dict[str, float]] = field(default_factory=dict)
     all_pipelined: dict[str, dict[str, float]] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
-
-    def share(self, test: str) -> float:
-        """Give ours as a share of theirs: the median over the rounds."""
-        ours, theirs = self.single[test]["ours"], self.single[test]["theirs"]
-        return median(one / other for one, other in zip(ours, theirs, strict=True))
 
     def set_p99(self, server: str) -> float:
         """Give the median over the rounds of the time in ms within which 99 of 100 SETs of the mix are answered."""
@@ -86,7 +83,7 @@ class Measured:
     @property
     def missed(self) -> list[str]:
         """Name what wasn't reached."""
-        sets, gets, slowest = self.share("SET"), self.share("GET"), self.set_p99("ours")
+        sets, gets, slowest = share(self.single, "SET"), share(self.single, "GET"), self.set_p99("ours")
         bounds = [
             (sets >= SET_SHARE, f"SET is {sets:.2f} of Redis, not {SET_SHARE}"),
             (gets >= GET_SHARE, f"GET is {gets:.2f} of Redis, not {GET_SHARE}"),
@@ -179,22 +176,11 @@ def _percentile(ordered: list[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000 if ordered else 0.0
 
 
-def single(port: int, test: str, requests: int) -> float:
-    """Let redis-benchmark do one test with 50 clients; give the requests a second."""
-    assert BENCHMARK is not None
-    options = ["-c", str(CLIENTS), "-n", str(requests), "-r", str(KEYS), "-d", str(VALUE_BYTES), "-t", test.lower()]
-    command = [BENCHMARK, "-p", str(port), "--csv", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = {row[0]: float(row[1]) for row in csv.reader(done.stdout.splitlines()) if row and row[0] == test}
-    return rows[test]
-
-
 def bench(ports: dict[str, int], ceiling: int, found: argparse.Namespace, tell: Callable[[str], None]) -> Measured:
     """Measure the servers on these ports, in turns."""
     measured = Measured(machine=dict(surroundings(ROOT)))
     for number in range(found.rounds):
-        # The one that is first in a round isn't the first in the next.
-        turns = list(ports.items())[:: 1 if number % 2 == 0 else -1]
+        turns = in_turns(ports, number)
         for test in ("SET", "GET"):
             for server, port in turns:
                 rate = single(port, test, found.requests)
@@ -211,20 +197,15 @@ def bench(ports: dict[str, int], ceiling: int, found: argparse.Namespace, tell: 
     return measured
 
 
-Row = tuple[str, str, str, str]
-
-
 def rows_of(measured: Measured) -> list[Row]:
     """Give the figures as rows: what, ours, Redis, share."""
     rows: list[Row] = []
-    for test, servers in measured.single.items():
-        ours, theirs = median(servers["ours"]), median(servers["theirs"])
-        what = f"{test}, {CLIENTS} clients, a second"
-        rows.append((what, f"{ours:,.0f}", f"{theirs:,.0f}", f"{measured.share(test):.2f}"))
+    for test in measured.single:
+        rows.append(rates_row(measured.single, test, f"{test}, {CLIENTS} clients, a second"))
     mixes = measured.mix
     rates = {server: median(mix.rate for mix in mixes[server]) for server in mixes}
-    share = f"{rates['ours'] / rates['theirs']:.2f}"
-    rows.append(("mix, a second", f"{rates['ours']:,.0f}", f"{rates['theirs']:,.0f}", share))
+    of_theirs = f"{rates['ours'] / rates['theirs']:.2f}"
+    rows.append(("mix, a second", f"{rates['ours']:,.0f}", f"{rates['theirs']:,.0f}", of_theirs))
     for name in ("set_p50", "set_p99", "get_p50", "get_p99"):
         ours, theirs = (median(getattr(mix, name) for mix in mixes[server]) for server in ("ours", "theirs"))
         what = f"mix, {name.replace('_', ' ').upper().replace('P', 'p')}, ms"
@@ -236,32 +217,6 @@ def rows_of(measured: Measured) -> list[Row]:
             name = test.partition(" (")[0] if "needed" not in test else "LPUSH for LRANGE"
             rows.append((name + label, f"{rate:,.0f}", f"{other:,.0f}", f"{rate / other:.2f}"))
     return rows
-
-
-def write(measured: Measured, docs: Path) -> None:
-    """Write evidence/bench.json and the generated part of performance.md; the rest of the page stays as it is."""
-    (docs / "evidence").mkdir(parents=True, exist_ok=True)
-    (docs / "evidence" / "bench.json").write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
-    lines = ["", "| what | TinyKV | Redis | share |", "|---|---:|---:|---:|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows_of(measured)]
-    lines += ["", *(f"- {key}: {value}" for key, value in measured.machine.items()), ""]
-    path = docs / "performance.md"
-    page = path.read_text("utf-8") if path.exists() else f"# Performance\n\n{BEGIN_MARK}\n{END_MARK}\n"
-    before, mark, rest = page.partition(BEGIN_MARK)
-    _, end, after = rest.partition(END_MARK)
-    if not mark or not end:
-        raise ValueError(f"{path} lacks the marks between which the figures go")
-    path.write_text(before + mark + "\n" + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
-
-
-def show(console: Console, measured: Measured) -> None:
-    """Print the figures as a table."""
-    table = Table("what", title="TinyKV beside redis-server --appendonly yes --appendfsync always")
-    for column in ("TinyKV", "Redis", "share"):
-        table.add_column(column, justify="right")
-    for row in rows_of(measured):
-        table.add_row(*row)
-    console.print(table)
 
 
 def main() -> int:
@@ -276,15 +231,13 @@ def main() -> int:
     if BENCHMARK is None:
         print("bench: redis-benchmark isn't installed", file=sys.stderr)
         return 1
-    console = Console(stderr=True)
-    options = ("--appendonly", "yes", "--appendfsync", "always")
     with tempfile.TemporaryDirectory() as folder, Daemon(Path(folder)) as ours:
-        with RedisServer(*options) as theirs, RedisServer() as bare:
-            ports = {"ours": ours.port, "theirs": theirs.port}
-            measured = bench(ports, bare.port, found, lambda line: console.print(line, highlight=False))
-    show(Console(), measured)
+        with RedisServer(*REDIS_OPTIONS) as theirs, RedisServer() as bare:
+            measured = bench({"ours": ours.port, "theirs": theirs.port}, bare.port, found, teller())
+    rows = rows_of(measured)
+    show(rows, f"TinyKV beside redis-server {' '.join(REDIS_OPTIONS)}")
     if not found.dry:
-        write(measured, ROOT / "docs")
+        write(ROOT / "docs", "bench", asdict(measured), rows, measured.machine)
     for text in measured.missed:
         print(f"bench: {text}", file=sys.stderr)
     return 1 if measured.missed else 0

@@ -262,9 +262,9 @@ class Stores:
             self._led[place] = max([self._led[place], *terms])
 
     def close(self) -> None:
-        """End all of them."""
-        for process in self._processes.values():
-            process.destroy()
+        """End all of them, their writers too: nothing is written behind it."""
+        for place in self.running:
+            self.kill(place)
 
     def __enter__(self) -> Stores:
         return self

@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.proofs.bench import BEGIN_MARK, END_MARK, Measured, Mix, bench, mixed_load, rows_of, write
+from tests.proofs.bench import Measured, Mix, bench, mixed_load, rows_of
+from tests.proofs.beside_redis import marks, share, write
+from tests.sources import ROOT
 from tests.system.daemon import Daemon
 from tests.system.test_clients import BENCHMARK, ROWS
+
+BEGIN_MARK, END_MARK = marks("bench")
 
 
 def measured(share: float, p99: float) -> Measured:
@@ -38,7 +43,7 @@ class Judging(SynchronousTestCase):
         )
 
     def test_shares_are_of_the_same_round(self) -> None:
-        self.assertEqual(measured(0.5, 1.0).share("SET"), 0.5)
+        self.assertEqual(share(measured(0.5, 1.0).single, "SET"), 0.5)
 
 
 class Writing(SynchronousTestCase):
@@ -49,9 +54,13 @@ class Writing(SynchronousTestCase):
         self.docs.mkdir()
         self.page = self.docs / "performance.md"
 
+    def write(self, target: str = "bench") -> None:
+        found = measured(0.5, 1.0)
+        write(self.docs, target, asdict(found), rows_of(found), found.machine)
+
     def test_a_page_with_text_around(self) -> None:
         self.page.write_text(f"# Before\n{BEGIN_MARK}\nold\n{END_MARK}\nAfter\n", "utf-8")
-        write(measured(0.5, 1.0), self.docs)
+        self.write()
         text = self.page.read_text("utf-8")
         self.assertTrue(text.startswith(f"# Before\n{BEGIN_MARK}\n"), text)
         self.assertTrue(text.endswith(f"{END_MARK}\nAfter\n"), text)
@@ -61,14 +70,28 @@ class Writing(SynchronousTestCase):
         self.assertEqual(figures["all_plain"]["ours"], {"SET": 10.0})
 
     def test_no_page_yet(self) -> None:
-        write(measured(0.5, 1.0), self.docs)
+        self.write()
         first = self.page.read_text("utf-8")
-        write(measured(0.5, 1.0), self.docs)
+        self.write()
         self.assertEqual(self.page.read_text("utf-8"), first)
+
+    def test_two_tables(self) -> None:
+        begin, end = marks("proof-replicated")
+        self.page.write_text(f"{BEGIN_MARK}\none\n{END_MARK}\nBetween\n{begin}\nold\n{end}\nAfter\n", "utf-8")
+        self.write("proof-replicated")
+        text = self.page.read_text("utf-8")
+        self.assertTrue(text.startswith(f"{BEGIN_MARK}\none\n{END_MARK}\nBetween\n{begin}\n\n| what"), text)
+        self.assertTrue(text.endswith(f"{END_MARK}\nAfter\n"), text)
+        self.assertTrue((self.docs / "evidence" / "replicated.json").exists())
+
+    def test_the_real_page_has_all_marks(self) -> None:
+        page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+        for target in ("bench", "proof-replicated"):
+            self.assertIn(marks(target)[0], page)
 
     def test_a_page_without_marks(self) -> None:
         self.page.write_text("# Mine\n", "utf-8")
-        self.assertRaises(ValueError, write, measured(0.5, 1.0), self.docs)
+        self.assertRaises(ValueError, self.write)
 
 
 class Measuring(SynchronousTestCase):

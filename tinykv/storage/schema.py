@@ -65,8 +65,8 @@ def _raft_1(db: Database) -> None:
 
 @data_migrations(name="1")
 def _data_1(db: Database) -> None:
-    # With rowids, so that each row of up to a page lies in pages that it shares with others, and what one flush adds lies
-    # together; the keys are in a tree of their own. See ADR 0014.
+    # With rowids, so that rows of up to a page lie in pages that they share, and what one flush adds lies together. The
+    # keys are in a tree of their own. See ADR 0014.
     for family in FAMILIES:
         db.conn.execute(
             f'CREATE TABLE "{family}" (key BLOB PRIMARY KEY NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL)'
