@@ -37,6 +37,7 @@ LAYERS = {
 SIDEWAYS = {
     "codec": {"errors", "keys"},
     "keys": {"errors", "codec"},
+    "placement": {"region"},
     "interfaces": set(),
     "config": {"config_options", "config_values"},
     "config_options": {"config_values"},
