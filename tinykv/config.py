@@ -245,7 +245,8 @@ class StoreConfig:
         "replication", kinds.choice("lease", "readindex", "local"), "lease",
         """How reads know that they see every write answered before. lease: the leader answers by itself while its
         lease lasts. readindex: it asks a majority first, once for all reads of a moment; no clock is trusted.
-        local: each store answers from what it has, which may be old.""",
+        local: each store answers from what it has, also when no store leads. That may be old, but a client sees
+        what it wrote at the same store, and nothing whose time is over by that store's clock.""",
     )
     log_entries_max: int = _option(
         "replication", kinds.integer(1000, 1_000_000_000), 100_000,

@@ -157,6 +157,9 @@ def _line(operation: Operation) -> str:
 class Way(SynchronousTestCase):
     """A forwarder among fakes."""
 
+    #: Whether clients read what is applied on this store.
+    local_reads = False
+
     def setUp(self) -> None:
         self.here = FakeHere()
         self.clock = Clock()
@@ -171,6 +174,7 @@ class Way(SynchronousTestCase):
             clock=self.clock,
             request_timeout=5.0,
             answered=self._count,
+            local_reads=self.local_reads,
         )
         self.forwarder.log = Logger(observer=LogPublisher())
         self.one = Asker(1)
@@ -195,6 +199,88 @@ class Way(SynchronousTestCase):
 
     def step(self, name: str = "step") -> Operation:
         return self.one.step(lambda: self.steps.append(name))
+
+
+class OwnWritesTests(Way):
+    """Where reads are local, it's known whether what was done elsewhere is applied here."""
+
+    local_reads = True
+
+    def setUp(self) -> None:
+        #: Whether that was so whenever clients were answered.
+        self.told_behind: list[bool] = []
+        super().setUp()
+
+    def _count(self) -> None:
+        super()._count()
+        self.told_behind.append(self.forwarder.behind)
+
+    def applied(self) -> None:
+        """Let what was asked for be applied."""
+        (operation,) = self.here.looks
+        self.here.looks.clear()
+        operation[5]()
+
+    def test_until_it_is_applied_here(self) -> None:
+        """Before the client hears that it was done."""
+        self.take(self.one("SET a 1"))
+        self.assertFalse(self.forwarder.behind)
+        self.flight().answer(OK)
+        self.assertEqual((self.told_behind, self.forwarder.behind), ([True], True))
+        self.applied()
+        self.assertFalse(self.forwarder.behind)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_is_done_meanwhile_is_asked_for_again(self) -> None:
+        self.take(self.one("SET a 1"))
+        self.flight().answer(OK)
+        self.take(self.one("SET a 2"))
+        self.flight().answer(OK)
+        self.applied()
+        self.assertTrue(self.forwarder.behind)
+        self.applied()
+        self.assertFalse(self.forwarder.behind)
+
+    def test_reads_and_refusals_change_nothing(self) -> None:
+        self.take(self.one("GET a"))
+        self.flight().answer(OK)
+        self.take(self.one("SET a 1"))
+        self.flight().refuse()
+        self.assertFalse(self.forwarder.behind)
+
+    def test_what_may_have_been_done(self) -> None:
+        self.take(self.one("SET a 1"))
+        self.flight().lose()
+        self.assertTrue(self.forwarder.behind)
+
+    def test_nobody_to_ask(self) -> None:
+        """It's asked until somebody leads."""
+        self.here.can_look = False
+        self.take(self.one("SET a 1"))
+        self.flight().answer(OK)
+        self.pass_time(0.5)
+        self.assertTrue(self.forwarder.behind)
+        self.here.can_look = True
+        self.pass_time()
+        self.applied()
+        self.assertFalse(self.forwarder.behind)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_question_is_lost(self) -> None:
+        self.take(self.one("SET a 1"))
+        self.flight().answer(OK)
+        self.forwarder.take_back([self.here.looks.pop()])
+        self.assertTrue(self.forwarder.behind)
+        self.pass_time()
+        self.applied()
+        self.assertFalse(self.forwarder.behind)
+
+    def test_only_where_reads_are_local(self) -> None:
+        self.local_reads = False
+        self.setUp()
+        self.take(self.one("SET a 1"))
+        self.flight().answer(OK)
+        self.assertEqual((self.forwarder.behind, self.here.looks), (False, []))
 
 
 class OrderTests(Way):

@@ -77,6 +77,36 @@ class ThreeStoresTests(SynchronousTestCase):
         wait_until(lambda: not isinstance(back.attempt("INCR", "a"), ReplyError), "writes to go on")
         self.assertGreaterEqual(int(clients[others[1]].call("GET", "a")), 5)
 
+    def without_others(self, mode: str) -> BlockingClient:
+        """Start in a read mode, write, and kill all but one that doesn't lead; give its client."""
+        self.start(read_mode=mode, request_timeout="1s")
+        client = self.connect(0)
+        wait_until(lambda: client.attempt("SET", "a", "0") == b"OK", "a leader")
+        leader = self.stores.leader
+        place, other = (place for place in range(3) if place != leader)
+        client = self.connect(other)
+        for number in range(100):
+            # It sees what it wrote, wherever that was done.
+            self.assertEqual(client.call("SET", "a", number), b"OK")
+            self.assertEqual(client.call("GET", "a"), b"%d" % number)
+        client.call("SET", "b", "1", "PX", "3000")
+        client = self.connect(place)
+        wait_until(lambda: client.call("EXISTS", "b") == 1, "the last write to be seen everywhere")
+        self.stores.kill(leader)
+        self.stores.kill(other)
+        return client
+
+    def test_local_reads(self) -> None:
+        client = self.without_others("local")
+        self.assertEqual(client.call("GET", "a"), b"99")
+        wait_until(lambda: client.call("EXISTS", "b") == 0, "the end of its time, which nobody decides")
+        self.assertIn("CLUSTERDOWN", str(client.attempt("SET", "a", "x")))
+        self.assertEqual(client.call("GET", "a"), b"99")
+
+    def test_reads_that_ask_a_majority(self) -> None:
+        client = self.without_others("readindex")
+        self.assertIn("CLUSTERDOWN", str(client.attempt("GET", "a")))
+
     def test_it_ends_without_a_majority(self) -> None:
         self.start(request_timeout="1s")
         client = self.connect(0)

@@ -253,12 +253,13 @@ class Execution:
     # Reads
 
     def read(
-        self, client: Client, db: int, spec: CommandSpec | None, arguments: Any, now: int
+        self, client: Client, db: int, spec: CommandSpec | None, arguments: Any, now: int, filters: bool = False
     ) -> bytes | list[tuple[Database, bytes]]:
         """
         Run a read, by the clock.
 
         @param spec: The command; None for a transaction that only reads, whose commands C{arguments} then are.
+        @param filters: Whether a key that has expired by the clock alone is just absent, and nothing has to be applied.
         @return: The reply; or, where it met keys that have expired by the clock alone, those keys: their expiry has
             to be applied, then the read is run again (R15).
         @raise OutOfTime: It takes too long for a look; it has to be run where it may rest.
@@ -294,7 +295,8 @@ class Execution:
         if keyspace.noticed:
             noticed = keyspace.noticed
             keyspace.noticed = []
-            return noticed
+            if not filters:
+                return noticed
         return reply
 
     def _read_exec(

@@ -24,6 +24,7 @@ from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import Refused
 from tinykv.store.control import LAG_MAX
 from tinykv.store.host import RegionHost
+from tinykv.store.successor import successor_of
 
 #: How often the clocks are looked at, in seconds.
 LOOK_SECONDS: Final = 1.0
@@ -174,17 +175,16 @@ class ClockWatch:
     ) -> int | None:
         """Choose the peer with the longest log among those that are reached, keep up, and have a good clock."""
         group = self._host.group
-        fit: list[tuple[int, float, int]] = []
-        for peer, seen in group.progress().items():
-            store = stores.get(peer)
-            if (
-                store is not None
-                and store != self._store_id
-                and store in offsets
+        known = group.progress()
+
+        def fit(peer: int) -> bool:
+            store = stores[peer]
+            return (
+                store in offsets
                 and median.has_within(offsets[store], self._max)
                 and self._is_up(store)
-                and seen.state == REPLICATE
-                and seen.match + LAG_MAX >= group.last
-            ):
-                fit.append((seen.match, -abs(offsets[store].ms - median.likeliest), peer))
-        return max(fit)[2] if fit else None
+                and known[peer].state == REPLICATE
+                and known[peer].match + LAG_MAX >= group.last
+            )
+
+        return successor_of(group, fit)

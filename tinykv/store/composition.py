@@ -99,6 +99,7 @@ def join_stores(
     clock: IReactorTime,
     request_timeout: float,
     answered: Callable[[], None],
+    local_reads: bool = False,
     forwarder_type: type[Forwarder] = Forwarder,
 ) -> Joined:
     """
@@ -109,6 +110,7 @@ def join_stores(
     @param log_begins: Names the last index that the log on disk lacks.
     @param request_timeout: How long clients wait, in seconds.
     @param answered: Called when clients may have been answered.
+    @param local_reads: Whether clients read what is applied here.
     """
     forwarder = forwarder_type(
         here=host,
@@ -118,6 +120,7 @@ def join_stores(
         clock=clock,
         request_timeout=request_timeout,
         answered=answered,
+        local_reads=local_reads,
     )
     host.elsewhere = forwarder
     snapshots = Snapshots(

@@ -148,10 +148,13 @@ class Forwarder:
         clock: IReactorTime,
         request_timeout: float,
         answered: Callable[[], None],
+        local_reads: bool = False,
     ) -> None:
         """
         @param leader_store: Names the store that leads, if that's known.
         @param answered: Called when clients were answered.
+        @param local_reads: Whether clients read what is applied here. They see their own writes all the same, so it's
+            found out when those are applied here that were done elsewhere.
         """
         self.forwarded = 0
         self.retried = 0
@@ -177,6 +180,11 @@ class Forwarder:
         #: The step of the front's that waits for this store to know all that was decided: as it was taken from the
         #: queue, and as it was handed on.
         self._looking: tuple[_Waiting, Operation] | None = None
+        self._local_reads = local_reads
+        #: Whether something was done elsewhere since it was last asked up to where that goes.
+        self._unseen = False
+        #: What is run here when all is applied that was decided when it was asked.
+        self._catching_up: Operation | None = None
         self._due: IDelayedCall | None = None
         #: When it was last looked who has waited too long.
         self._looked = 0.0
@@ -189,6 +197,11 @@ class Forwarder:
         """Whether what comes now has to wait behind something that is here or under way."""
         return bool(self._queue or self._flights) or self._looking is not None
 
+    @property
+    def behind(self) -> bool:
+        """Whether something was done elsewhere that may not be applied here; known where reads are local."""
+        return self._unseen or self._catching_up is not None
+
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
         now = self._clock.seconds()
@@ -200,6 +213,10 @@ class Forwarder:
         now = self._clock.seconds()
         for operation in operations:
             waiting = (now, operation)
+            if operation is self._catching_up:
+                self._catching_up = None
+                self._unseen = True
+                continue
             if self._looking is not None and operation is self._looking[1]:
                 waiting, self._looking = self._looking[0], None
             elif _refused(operation):
@@ -228,7 +245,8 @@ class Forwarder:
 
     def _soon(self) -> None:
         """Try again a little later, if there's something to be tried."""
-        if (self._queue or self._flights) and not self._closed and (self._due is None or not self._due.active()):
+        waits = self._queue or self._flights or self._unseen
+        if waits and not self._closed and (self._due is None or not self._due.active()):
             self._due = self._clock.callLater(RETRY_SECONDS, self._try)
 
     def _try(self) -> None:
@@ -239,7 +257,25 @@ class Forwarder:
         if self._queue:
             self._tell_late()
             self._send()
-        if self._queue or self._overtaken is not None:
+        if self._unseen:
+            self._catch_up()
+        if self._queue or self._overtaken is not None or self._unseen:
+            self._soon()
+
+    def _catch_up(self) -> None:
+        """Ask up to where all that was done elsewhere goes, and learn when that is applied here."""
+        if self._catching_up is not None:
+            return
+
+        def done() -> None:
+            self._catching_up = None
+            if self._unseen:
+                self._catch_up()
+
+        operation = (LOCAL, NOBODY, 0, 0, None, done, None)
+        self._catching_up, self._unseen = operation, False
+        if not self._here.look(operation):
+            self._catching_up, self._unseen = None, True
             self._soon()
 
     def _tell_late(self) -> None:
@@ -352,6 +388,10 @@ class Forwarder:
                 self.log.error("the answer of the store that leads can't be read: {problem}", problem=problem)
                 outcome = Outcome.UNKNOWN
         flight.done = True
+        if self._local_reads and outcome is not Outcome.REFUSED and any(map(_writes, flight.waiting)):
+            # Before any client is told that it was done.
+            self._unseen = True
+            self._catch_up()
         if outcome is Outcome.ANSWERED:
             for waiting, (status, result) in zip(flight.waiting, results, strict=True):
                 if status == REFUSED:
@@ -459,6 +499,11 @@ class Forwarder:
         if told:
             self._answered()
         return again
+
+
+def _writes(waiting: _Waiting) -> bool:
+    """Tell whether an operation may change something for its client to see."""
+    return waiting[1][0] in (COMMANDS, EXEC, WAITING)
 
 
 def _repeatable(operation: Operation) -> bool:

@@ -209,6 +209,7 @@ class RegionHost:
             clock=clock,
             now_ms=now_ms,
             local=read_mode == "local",
+            behind=lambda: proposals.elsewhere is not None and proposals.elsewhere.behind,
             submit=proposals.submit,
             expire=self._expiry.noticed,
             fail=self.fail,

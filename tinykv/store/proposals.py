@@ -36,6 +36,10 @@ class Elsewhere(Protocol):
     def holds(self) -> bool:
         """Whether what comes now has to wait behind operations that were taken."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether something was done elsewhere that may not be applied here; known where reads are local."""
+
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
 

@@ -39,12 +39,14 @@ class Reads:
         clock: IReactorTime,
         now_ms: Callable[[], int],
         local: bool,
+        behind: Callable[[], bool],
         submit: Callable[[Operation], None],
         expire: Callable[[list[tuple[Database, bytes]]], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         """
         @param local: Whether what is applied here is enough, old as it may be.
+        @param behind: Whether something was done elsewhere, for a client of this store, that may not be applied here.
         @param expire: Sees to it that keys go which were found to have expired by the clock.
         """
         self._queue = queue
@@ -56,6 +58,7 @@ class Reads:
         self._clock = clock
         self._now_ms = now_ms
         self._local = local
+        self._behind = behind
         self._submit = submit
         self._expire = expire
         self._fail = fail
@@ -64,7 +67,7 @@ class Reads:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
         queue = self._queue
-        if self._local and not pacer.paused and not queue.held:
+        if self._local and not pacer.paused and not queue.held and not self._behind():
             return self._read_locally(client, db, spec, arguments)
         if not queue.ready or pacer.paused or self._entries or not self._holds_lease():
             self._submit((READ, client, number, db, spec, arguments, FRESH))
@@ -89,14 +92,13 @@ class Reads:
         return None
 
     def _read_locally(self, client: Client, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
-        """Run a read on what is applied here, which may be old; what has expired by region time is absent."""
-        execution = self._execution
+        """Run a read on what is applied here, which may be old; what has expired by the clock is absent."""
         try:
-            reply = execution.read(client, db, spec, arguments, execution.time)
+            reply = self._execution.read(client, db, spec, arguments, self._now_ms(), filters=True)
         except (Fault, MemoryError, OSError) as problem:
             self._fail(problem)
             return None
-        assert isinstance(reply, bytes), "by region time nothing is left to be decided"
+        assert isinstance(reply, bytes), "nothing is left to be decided"
         return reply
 
     def look(self, operation: Operation) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
 from tinykv.resp import replies
 
@@ -12,6 +14,9 @@ TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing 
 STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothing was done")
 UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
 UNDECIDED = replies.error(b"TIMEOUT no majority of the stores has answered in time; outcome unknown")
+_NO_MAJORITY = replies.error(b"CLUSTERDOWN no majority of the stores has answered in time; nothing was done")
+#: What a read is told where a write is told that.
+_OF_READS: Final = {UNKNOWN: STALLED, UNDECIDED: _NO_MAJORITY}
 TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
 
 
@@ -19,10 +24,10 @@ def give_up(operation: Operation, unknown: bytes) -> Operation:
     """
     Answer an operation that is under way, and give what stays of it: if it's done after all nobody is told.
 
-    @param unknown: The reply to a write. A read has done nothing, whatever becomes of it.
+    @param unknown: The reply to a write, L{UNKNOWN} or L{UNDECIDED}. A read has done nothing, whatever becomes of it.
     """
     kind, client, number, *rest = operation
     if kind in (WAITING, INTERNAL, LOCAL) or client is NOBODY:
         return operation
-    client.answer(number, STALLED if kind in (READ, READ_EXEC) else unknown)
+    client.answer(number, _OF_READS[unknown] if kind in (READ, READ_EXEC) else unknown)
     return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])

@@ -102,6 +102,7 @@ class Cluster:
             clock=self._reactor,
             request_timeout=self._config.request_timeout,
             answered=answered,
+            local_reads=self._config.read_mode == "local",
         )
         self.clock_watch = ClockWatch(
             host=host,
