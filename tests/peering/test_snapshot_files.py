@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from tinykv.interfaces import ISnapshotFile, ISnapshotFiles, ISnapshotSink
 from tinykv.peering.hashing import hash_pieces
-from tinykv.peering.snapshot_files import PARTIAL, SnapshotFolder
+from tinykv.peering.snapshot_files import PARTIAL, SYNC_BYTES, SnapshotFolder
 
 
 class SnapshotFolderTests(SynchronousTestCase):
@@ -58,6 +58,62 @@ class SnapshotFolderTests(SynchronousTestCase):
         self.assertEqual(waiting[0](), str(self.path / "9-d"))
         self.assertEqual(self.names(), ["9-d"])
         self.assertEqual((self.path / "9-d").read_bytes(), b"ab")
+
+    def test_it_is_synced_while_it_arrives(self) -> None:
+        calls: list[tuple[Callable[[], str], Deferred[str]]] = []
+
+        def run(call: Callable[[], str]) -> Deferred[str]:
+            calls.append((call, Deferred()))
+            return calls[-1][1]
+
+        sink = SnapshotFolder(self.path, run).sink(1, 9, "d", 3 * SYNC_BYTES)
+        sink.write(bytes(SYNC_BYTES - 1))
+        self.assertEqual(calls, [])
+        sink.write(b"a")
+        self.assertEqual(len(calls), 1)
+        # One at a time; and the name waits for it.
+        sink.write(bytes(SYNC_BYTES))
+        finished = sink.finish()
+        self.assertEqual(len(calls), 1)
+        call, synced = calls[0]
+        synced.callback(call())
+        self.assertEqual(len(calls), 2)
+        call, named = calls[1]
+        named.callback(call())
+        self.assertEqual(self.successResultOf(finished), str(self.path / "9-d"))
+        self.assertEqual((self.path / "9-d").stat().st_size, 2 * SYNC_BYTES)
+
+    def test_a_sync_that_fails_on_the_way_fails_all(self) -> None:
+        first: Deferred[str] = Deferred()
+
+        def run(call: Callable[[], str]) -> Deferred[str]:
+            return execute(call) if first.called else first
+
+        for ends in (False, True):
+            first = Deferred()
+            sink = SnapshotFolder(self.path, run).sink(1, 9, "d", 3 * SYNC_BYTES)
+            sink.write(bytes(SYNC_BYTES))
+            if ends:
+                finished = sink.finish()
+                first.errback(OSError(5, "worn out"))
+            else:
+                first.errback(OSError(5, "worn out"))
+                self.assertRaises(OSError, sink.write, b"x")
+                finished = sink.finish()
+            self.failureResultOf(finished, OSError)
+            self.assertEqual(self.names(), ["9-d" + PARTIAL])
+
+    def test_it_is_closed_while_it_is_synced(self) -> None:
+        calls: list[Callable[[], str]] = []
+
+        def run(call: Callable[[], str]) -> Deferred[str]:
+            calls.append(call)
+            return Deferred()
+
+        sink = SnapshotFolder(self.path, run).sink(1, 9, "d", 2 * SYNC_BYTES)
+        sink.write(bytes(SYNC_BYTES))
+        sink.close()
+        self.assertEqual(calls[0](), "")
 
     def test_what_came_is_kept(self) -> None:
         sink = self.folder.sink(1, 9, "d", 4)

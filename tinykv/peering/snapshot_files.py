@@ -2,7 +2,8 @@
 Files of snapshots in a folder: read piece by piece, and received under a temporary name until they're whole.
 
 A file that arrives is called by its region and its SHA-256, so that what came before a connection broke, or before the
-store was restarted, is found again. When it's whole it's synced, renamed, and the folder is synced.
+store was restarted, is found again. When it's whole it's synced, renamed, and the folder is synced. And it's synced now
+and then while it arrives: whoever else waits for an fsync of that disk, as the log does, would wait for all of it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tinykv.interfaces import ISnapshotFile, ISnapshotFiles, ISnapshotSink
 
 #: The end of the name of a file that isn't whole.
 PARTIAL: Final = ".part"
+#: Bytes after which what has arrived is brought to disk.
+SYNC_BYTES: Final = 8 * 1024 * 1024
 
 #: Runs a function, and gives its result.
 Run = Callable[[Callable[[], str]], Deferred[str]]
+
+_fdatasync: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 
 @implementer(ISnapshotFile)
@@ -55,6 +61,10 @@ class SnapshotSink:
         self._partial = path.with_name(path.name + PARTIAL)
         self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self.kept = os.fstat(self._fd).st_size
+        self._unsynced = 0
+        self._syncing: Deferred[str] | None = None
+        #: Why what has arrived can't be brought to disk. The system tells it once.
+        self._problem: OSError | None = None
 
     def read(self, offset: int, size: int) -> bytes:
         """Read a piece of what there is."""
@@ -62,18 +72,54 @@ class SnapshotSink:
 
     def write(self, data: bytes) -> None:
         """Append a piece."""
+        if self._problem is not None:
+            raise self._problem
         left = memoryview(data)
         while left:
             written = os.pwrite(self._fd, left, self.kept)
             self.kept += written
             left = left[written:]
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_BYTES and self._syncing is None:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Bring what there is to disk, while more arrives."""
+        self._unsynced = 0
+        # One of its own: this one may be closed meanwhile, and its number be another file's.
+        descriptor = os.dup(self._fd)
+
+        def sync() -> str:
+            try:
+                _fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            return ""
+
+        self._syncing = self._run(sync)
+        self._syncing.addCallbacks(self._synced, self._not_synced)
+
+    def _synced(self, nothing: str) -> str:
+        self._syncing = None
+        return nothing
+
+    def _not_synced(self, failure: Failure) -> str:
+        failure.trap(OSError)
+        assert isinstance(failure.value, OSError)
+        self._syncing = None
+        self._problem = failure.value
+        return ""
 
     def finish(self) -> Deferred[str]:
         """Make it durable under its lasting name."""
-        return self._run(self._finish)
+        if self._syncing is None:
+            return self._run(self._finish)
+        return self._syncing.addCallback(lambda _: self._run(self._finish))
 
     def _finish(self) -> str:
         try:
+            if self._problem is not None:
+                raise self._problem
             os.fsync(self._fd)
         finally:
             self.close()
