@@ -26,6 +26,9 @@ from typing import Any
 
 from tests.sources import ROOT
 
+#: The sources that a proof is about, and those of the proofs.
+SOURCES = ("tinykv", "tests/proofs", "tests/testing")
+
 #: What one unit found out: figures that add up over the units.
 Figures = dict[str, int]
 
@@ -125,7 +128,7 @@ def options(arguments: Sequence[str], *, units: int, seconds: float) -> tuple[in
 def digest_of_sources(root: Path) -> str:
     """Sum up the sources that a proof is about, and those of the proofs."""
     seen = sha256()
-    for part in ("tinykv", "tests/proofs"):
+    for part in SOURCES:
         for path in sorted((root / part).rglob("*.py")):
             seen.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return seen.hexdigest()
@@ -146,7 +149,7 @@ def commit_of(root: Path) -> str:
     head = _git(root, "rev-parse", "HEAD")
     if head is None:
         return f"none; the sources' digest is {digest_of_sources(root)[:16]}"
-    changed = _git(root, "status", "--porcelain", "--", "tinykv", "tests/proofs")
+    changed = _git(root, "status", "--porcelain", "--", *SOURCES)
     return head + (f" with changes, the sources' digest is {digest_of_sources(root)[:16]}" if changed else "")
 
 
