@@ -124,11 +124,13 @@ class PeerStore:
         folder: Path,
         *,
         start_id: int = 0,
+        keep: Callable[[int, str | None], None] = lambda store_id, address: None,
         **changes: Any,
     ) -> None:
         """
         @param others: Addresses of other stores.
         @param folder: Where snapshots arrive.
+        @param keep: Keeps other stores' addresses.
         @param changes: Of the identity and the limits.
         """
         self.network = network
@@ -156,7 +158,7 @@ class PeerStore:
             identity=identity,
             limits=PeerLimits(**changes),
             folder_ids=self.folder_ids,
-            addresses=AddressBook(network.endpoint(f"host{store_id}"), others),
+            addresses=AddressBook(network.endpoint(f"host{store_id}"), others, keep),
             files=SnapshotFolder(folder, execute),
             entropy=self.entropy.randbytes,
             random=Random(store_id),

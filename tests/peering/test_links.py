@@ -16,6 +16,7 @@ from tinykv.peering.dialling import BackOff
 from tinykv.peering.verbs import FRAME_BYTES
 from tinykv.raft.messages import APPEND_REPLY, HEARTBEAT, HEARTBEAT_REPLY, VOTE, Message
 from tinykv.raft.wire import encode_message
+from tinykv.storage.known_addresses import KnownAddresses
 
 VOTE_MESSAGE = Message(VOTE, 2, 1, 5, index=3, log_term=4)
 
@@ -412,6 +413,41 @@ class ReconnectTests(LinkCase):
         network.settle()
         self.assertTrue(one.peering.is_up(2))
         self.assertEqual(one.take("received"), [("received", 2, 9, VOTE_MESSAGE)])
+
+    def test_stores_that_have_moved_find_each_other_after_a_restart(self) -> None:
+        """One after the other has moved; nobody's configuration was changed."""
+        network = Network()
+        configured = {store: f"host{store}:1" for store in (1, 2, 3)}
+        folders = {store: Path(self.mktemp()) for store in configured}
+        stores: dict[int, PeerStore] = {}
+
+        def start(*addresses: str) -> None:
+            """Start all of them again, each where it's said to be."""
+            for store in stores.values():
+                store.peering.close()
+            network.settle()
+            network.listeners.clear()
+            for number, address in enumerate(addresses, 1):
+                folders[number].mkdir(exist_ok=True)
+                others = {other: where for other, where in configured.items() if other != number}
+                known = KnownAddresses(folders[number], others)
+                stores[number] = PeerStore(
+                    network, number, known.addresses, folders[number], address=address, keep=known.keep
+                )
+                stores[number].listen(address)
+            # The first reaches nobody by itself: what the others find doesn't come from it.
+            for number in (2, 3):
+                for other in configured:
+                    if other != number:
+                        stores[number].peering.connect(other)
+            network.run(5)
+            self.assertTrue(stores[2].peering.is_up(3), addresses)
+            self.assertTrue(stores[3].peering.is_up(2), addresses)
+
+        start("host1:1", "host2:1", "host3:1")
+        start("host1:1", "elsewhere:1", "host3:1")
+        start("host1:1", "elsewhere:1", "far:1")
+        start("host1:1", "elsewhere:1", "far:1")
 
     def test_a_store_that_connects_is_dialled_at_once(self) -> None:
         network, one, two = self.linked()

@@ -15,15 +15,22 @@ STORES_MAX: Final = 1024
 
 class AddressBook:
     """
-    The latest address of each store: as configured at first, then as each store itself says when it connects.
+    The latest address of each store: as known at first, then as each store itself says when it connects.
     """
 
-    def __init__(self, dial: Callable[[str], IStreamClientEndpoint], addresses: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        dial: Callable[[str], IStreamClientEndpoint],
+        addresses: Mapping[int, str],
+        keep: Callable[[int, str | None], None] = lambda store_id, address: None,
+    ) -> None:
         """
         @param dial: Makes the endpoint for C{host:port}.
         @param addresses: What is known at first.
+        @param keep: Keeps over a restart what a store has said; with None it's forgotten for good.
         """
         self._dial = dial
+        self._keep = keep
         self._addresses = dict(addresses)
 
     def has_room(self, store_id: int) -> bool:
@@ -34,6 +41,12 @@ class AddressBook:
         """Note where a store is now."""
         assert self.has_room(store_id)
         self._addresses[store_id] = address
+
+    def told(self, store_id: int, address: str) -> None:
+        """Note where a store itself says that it is; it has proven who it is."""
+        if self._addresses.get(store_id) != address:
+            self.note(store_id, address)
+            self._keep(store_id, address)
 
     def address(self, store_id: int) -> str | None:
         """Give a store's address, or None when it isn't known."""
@@ -47,3 +60,4 @@ class AddressBook:
     def forget(self, store_id: int) -> None:
         """Forget a store that is no longer in the cluster."""
         self._addresses.pop(store_id, None)
+        self._keep(store_id, None)

@@ -149,7 +149,7 @@ class Peering:
         """Learn where a store is, which has connected and proven who it is."""
         addresses = self._common.addresses
         if addresses.has_room(store_id):
-            addresses.note(store_id, address)
+            addresses.told(store_id, address)
         link = self._links.get(store_id)
         if link is not None:
             link.nudge()

@@ -1,14 +1,12 @@
 """
 Which data folder each other store has, in a file of its own beside the databases (R16).
 
-It's written at the first contact with a store, once in its life, so it's made durable on the spot: under another name,
-synced, renamed, and the folder synced.
+It's written at the first contact with a store, once in its life, so it's made durable on the spot.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from tinykv.interfaces import IFolderIds
-from tinykv.storage.errors import CorruptFile, from_os
-from tinykv.storage.schema import fsync_folder
+from tinykv.storage.errors import CorruptFile, StorageError, from_os
+from tinykv.storage.small_files import replace_file
 
 NAME: Final = "peers.json"
 
@@ -55,16 +53,10 @@ class FolderIds:
         if store_id in self._known:
             return succeed(None)
         known = {**self._known, store_id: folder_id}
-        temporary = self._path.with_name(NAME + ".new")
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump({str(store): known[store] for store in sorted(known)}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
-            fsync_folder(str(self._path.parent))
-        except OSError as error:
-            return fail(from_os(error, str(self._path)))
+            replace_file(self._path, json.dumps({str(store): known[store] for store in sorted(known)}, indent=1))
+        except StorageError as problem:
+            return fail(problem)
         self._known = known
         return succeed(None)
 

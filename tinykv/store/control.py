@@ -144,7 +144,9 @@ class Control:
     def start(self) -> None:
         """Begin to look after learners."""
         for store, address in self._host.descriptor.addresses.items():
-            self._note(store, address)
+            # Where it was when it was added; what it has said itself since then is newer.
+            if self._addresses.address(store) is None:
+                self._note(store, address)
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
 
     def stop(self) -> None:

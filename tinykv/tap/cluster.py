@@ -23,6 +23,7 @@ from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.snapshot_files import SnapshotFolder
 from tinykv.storage.folder_ids import FolderIds
+from tinykv.storage.known_addresses import KnownAddresses
 from tinykv.storage.snapshot_folder import make_snapshots_folder
 from tinykv.store.clock_watch import ClockWatch
 from tinykv.store.composition import join_stores
@@ -58,14 +59,15 @@ class Cluster:
     def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
         """
         @raise tinykv.config.ConfigError: The secret or a certificate can't be read.
-        @raise tinykv.storage.errors.StorageError: The list of the other stores' folders can't be read, or the folder
-            of snapshots can't be made.
+        @raise tinykv.storage.errors.StorageError: The lists of the other stores' folders and addresses can't be read,
+            or the folder of snapshots can't be made.
         """
         self._config = config
         self._reactor = reactor
         self.tls = peer_tls(config)
         snapshots = Path(make_snapshots_folder(str(config.data_dir)))
-        self.addresses = AddressBook(self._dial, peer_addresses(config))
+        known = KnownAddresses(Path(config.data_dir), peer_addresses(config))
+        self.addresses = AddressBook(self._dial, known.addresses, known.keep)
         self.peering = Peering(
             clock=reactor,
             identity=peer_identity(config, cluster_id_of(config), folder_id, start_id),
