@@ -9,8 +9,14 @@ from tinykv.placement.score import Scores
 from tinykv.placement.stores import Life, StoreState
 
 
-def cannot_take_replica(cluster: Cluster, scores: Scores, region: RegionInfo, store: int) -> str | None:
-    """Say why a store can't be given a replica of a region now, None when it can."""
+def cannot_take_replica(
+    cluster: Cluster, scores: Scores, region: RegionInfo, store: int, *, limited: bool = True
+) -> str | None:
+    """
+    Say why a store can't be given a replica of a region now, None when it can.
+
+    @param limited: Whether the limit of the store counts.
+    """
     config, stats = cluster.config, cluster.stats(store)
     if store in region.stores:
         return "it holds one"
@@ -28,12 +34,16 @@ def cannot_take_replica(cluster: Cluster, scores: Scores, region: RegionInfo, st
         return "it has too many snapshots under way"
     if len(cluster.regions.on(store).pending) >= config.pending_max:
         return "too many of its replicas haven't caught up"
-    return None if cluster.allows(store, Flow.ADD) else "its limit is reached"
+    return None if not limited or cluster.allows(store, Flow.ADD) else "its limit is reached"
 
 
-def takers(cluster: Cluster, scores: Scores, region: RegionInfo) -> list[int]:
+def takers(cluster: Cluster, scores: Scores, region: RegionInfo, *, limited: bool = True) -> list[int]:
     """List the stores that can be given a replica of a region now, those with the lowest score first."""
-    able = [store for store in sorted(cluster.stores) if cannot_take_replica(cluster, scores, region, store) is None]
+    able = [
+        store
+        for store in sorted(cluster.stores)
+        if cannot_take_replica(cluster, scores, region, store, limited=limited) is None
+    ]
     return sorted(able, key=lambda store: (scores.replicas(store, region.placed_size), store))
 
 

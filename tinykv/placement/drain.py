@@ -1,0 +1,106 @@
+"""
+How a store leaves: it's made offline, its leaders and replicas go elsewhere, and when it's empty it's a tombstone.
+
+These functions give records for the host to persist, and change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tinykv.placement.cluster import Cluster
+from tinykv.placement.stores import Life, Refused, StoreRecord, StoreState
+
+
+def offline(cluster: Cluster, store: int) -> StoreRecord:
+    """
+    Give the record of a store that shall be emptied; of one that is being emptied, the same.
+
+    @raise Refused: It isn't known or is a tombstone; or it could never be empty: says why, and what to do first.
+    """
+    record = _record(cluster, store)
+    if record.life is Life.TOMBSTONE:
+        raise Refused(f"store {store} is a tombstone already")
+    if record.life is Life.UP:
+        _refuse_endless(cluster, store)
+    return replace(record, life=Life.OFFLINE)
+
+
+def back_up(cluster: Cluster, store: int) -> StoreRecord:
+    """
+    Give the record of a store that shall stay after all; of one that wasn't about to go, the same.
+
+    @raise Refused: It isn't known, or is a tombstone.
+    """
+    record = _record(cluster, store)
+    if record.life is Life.TOMBSTONE:
+        raise Refused(f"store {store} was removed and never returns")
+    return replace(record, life=Life.UP)
+
+
+def bury(cluster: Cluster, store: int, *, force: bool = False) -> StoreRecord:
+    """
+    Give the record of a store that's gone.
+
+    @param force: Even if it's up or something is said to be on it: its replicas are taken for lost. For a store whose
+        disk is gone, so that nobody waits for it.
+
+    @raise Refused: It isn't known; or, unless forced, it isn't being emptied or isn't empty.
+    """
+    record = _record(cluster, store)
+    if record.life is not Life.TOMBSTONE and not force:
+        if record.life is Life.UP:
+            raise Refused(f"store {store} is up: make it offline first")
+        if reason := not_empty(cluster, store):
+            raise Refused(f"store {store} {reason}")
+    return replace(record, life=Life.TOMBSTONE)
+
+
+def not_empty(cluster: Cluster, store: int) -> str | None:
+    """Say why it can't be said that nothing is on a store, None when it can."""
+    if count := cluster.regions.on(store).count:
+        return f"still holds {count} regions"
+    if cluster.regions.gap() is not None:
+        return "may hold regions that haven't been heard of"
+    stats = cluster.stats(store)
+    if stats and stats.regions and not cluster.disconnected(store):
+        return f"says that it holds {stats.regions} regions"
+    return None
+
+
+def _record(cluster: Cluster, store: int) -> StoreRecord:
+    """Give the record of a store that's known."""
+    record = cluster.stores.get(store)
+    if record is None:
+        raise Refused(f"store {store} isn't known")
+    return record
+
+
+def _refuse_endless(cluster: Cluster, store: int) -> None:
+    """Refuse to empty a store whose replicas have nowhere to go."""
+    config, held = cluster.config, cluster.regions.on(store)
+    if not held.count and cluster.regions.gap() is None:
+        return
+    others = [
+        other
+        for other in sorted(cluster.stores)
+        if other != store and cluster.state(other) in (StoreState.UP, StoreState.DISCONNECTED)
+    ]
+    if len(others) < config.replicas:
+        raise Refused(
+            f"each region shall have {config.replicas} replicas, and without store {store} there would be"
+            f" {len(others)} stores: add a store first"
+        )
+    leaving = [other for other, record in cluster.stores.items() if record.life is Life.OFFLINE or cluster.down(other)]
+    need = held.size + sum(cluster.regions.on(other).size for other in leaving if other != store)
+    room = 0
+    for other in others:
+        stats = cluster.stats(other)
+        if stats is None or not stats.capacity:
+            return  # Nobody knows how much room there is.
+        room += max(stats.available - int(stats.capacity * config.low_space), 0)
+    if need > room:
+        raise Refused(
+            f"{need} bytes would have to be moved from store {store} and others that leave, and the rest has room for"
+            f" {room}: add a store first"
+        )

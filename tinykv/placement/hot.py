@@ -1,0 +1,101 @@
+"""
+How much work each region makes, and each store has, as heartbeats measure it.
+
+A store is one core, so commands count, and a KiB that is moved counts as one. Followers apply what is written; the
+leader serves the reads, and takes, replicates, applies and answers what is written, which counts as twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+from tinykv.placement.config import PlacementConfig
+from tinykv.placement.region_info import RegionInfo
+
+#: How much the newest heartbeat counts beside all before it.
+NEWEST: Final = 0.5
+
+#: So many bytes are as much work as one command.
+BYTES_A_COMMAND: Final = 1024.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """
+    The work that a region makes, in commands each second.
+
+    @ivar streak: In how many heartbeats in a row the region was hot, without its leader or stores having changed.
+    """
+
+    leader: int | None
+    stores: tuple[int, ...]
+    read: float
+    write: float
+    streak: int
+
+    def on(self, store: int, leader: int | None) -> float:
+        """Tell how much of it a store has that holds a replica, when some store leads."""
+        return self.read + 2 * self.write if store == leader else self.write
+
+    @property
+    def total(self) -> float:
+        """All that counts when it's compared with other regions."""
+        return self.read + self.write
+
+
+class HotRegions:
+    """The work of all regions."""
+
+    def __init__(self) -> None:
+        self._loads: dict[int, Load] = {}
+        self._stores: defaultdict[int, float] = defaultdict(float)
+        self._total = 0.0
+
+    def observe(self, region: RegionInfo, config: PlacementConfig) -> None:
+        """Take over what a heartbeat has measured."""
+        before = self._loads.get(region.region)
+        read = region.reads + region.read_bytes / BYTES_A_COMMAND
+        write = region.writes + region.write_bytes / BYTES_A_COMMAND
+        streak = 0
+        if before:
+            read = NEWEST * read + (1 - NEWEST) * before.read
+            write = NEWEST * write + (1 - NEWEST) * before.write
+            if (before.leader, before.stores) == (region.leader, region.stores):
+                streak = before.streak
+        self.drop(region.region)
+        mean = (self._total + read + write) / (len(self._loads) + 1)
+        hot = read + write >= max(config.hot_least, config.hot_ratio * mean)
+        load = Load(region.leader, region.stores, read, write, streak + 1 if hot else 0)
+        self._loads[region.region] = load
+        self._total += load.total
+        for store in load.stores:
+            self._stores[store] += load.on(store, load.leader)
+
+    def drop(self, region: int) -> None:
+        """Forget a region, if it's known."""
+        load = self._loads.pop(region, None)
+        if load is None:
+            return
+        self._total -= load.total
+        for store in load.stores:
+            self._stores[store] -= load.on(store, load.leader)
+
+    def load(self, region: int) -> Load | None:
+        """Give the work that a region makes."""
+        return self._loads.get(region)
+
+    def on(self, store: int) -> float:
+        """Give the work that a store has, in commands each second."""
+        return self._stores[store]
+
+    def hot(self, region: int, config: PlacementConfig) -> bool:
+        """Tell whether a region makes much more work than others, and has for some time."""
+        load = self._loads.get(region)
+        return load is not None and load.streak >= config.hot_heartbeats
+
+    def hottest(self, config: PlacementConfig) -> list[int]:
+        """List the regions that are hot, those that make most work first."""
+        hot = [region for region in self._loads if self.hot(region, config)]
+        return sorted(hot, key=lambda region: (-self._loads[region].total, region))

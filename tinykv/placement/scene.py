@@ -1,0 +1,78 @@
+"""What a checker or balancer decides from: the cluster at one time, and what is under way already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from tinykv.placement.builder import operator, placing
+from tinykv.placement.cluster import Cluster
+from tinykv.placement.controller import OperatorController
+from tinykv.placement.hot import HotRegions
+from tinykv.placement.labels import Crowding, crowding
+from tinykv.placement.operators import Kind, Operator, Priority
+from tinykv.placement.region_info import RegionInfo
+from tinykv.placement.regions import DrawnSet
+from tinykv.placement.score import Scores
+from tinykv.placement.steps import Step
+from tinykv.placement.stores import Refused
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The cluster at one time. It's made anew whenever an operator was added."""
+
+    cluster: Cluster
+    controller: OperatorController
+    hot: HotRegions
+    random: Random
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The scores of the stores."""
+        return Scores(self.cluster, self.controller.influence())
+
+    def crowding(self, store: int, others: Collection[int]) -> Crowding:
+        """Tell how many of some stores share the places of a store."""
+        return crowding(self.cluster.stores, self.cluster.config.labels, store, others)
+
+    def steady(self, region: RegionInfo) -> bool:
+        """Tell whether a region has just what it should, nothing of it is lost, and nothing is under way for it."""
+        return (
+            region.leader is not None
+            and len(region.voters) == self.cluster.config.replicas
+            and not region.joint
+            and not region.learners
+            and not region.down
+            and all(map(self.cluster.up, region.stores))
+            and self.controller.of(region.region) is None
+        )
+
+    def drawn(self, regions: DrawnSet) -> list[RegionInfo]:
+        """Draw some of a store's regions by chance."""
+        ids = regions.draw(self.random, self.cluster.config.candidates)
+        return [region for region in map(self.cluster.regions.get, ids) if region]
+
+    def operator(
+        self, region: RegionInfo, name: str, kinds: tuple[Kind, ...], priority: Priority, *steps: Step
+    ) -> Operator:
+        """Give an operator with some steps."""
+        return operator(self.cluster, region, name, kinds, priority, steps)
+
+    def placing(
+        self,
+        region: RegionInfo,
+        voters: Collection[int],
+        name: str,
+        kinds: tuple[Kind, ...],
+        priority: Priority,
+        leaders: Sequence[int] = (),
+    ) -> Operator | None:
+        """Give an operator that has a region's voters on some stores; None where they can't be, or are."""
+        try:
+            steps = placing(self.cluster, region, voters, leaders)
+        except Refused:  # Whoever looks at all regions in turn comes by again.
+            return None
+        return self.operator(region, name, kinds, priority, *steps) if steps else None
