@@ -423,6 +423,7 @@ class Store:
             log_entries_max=self._log_entries,
             durations=durations,
         )
+        world.hosts.append(host)
         self.front = front = Front(
             host,
             table,
@@ -570,6 +571,8 @@ class World(faults.Target):
         count = size if size is not None else choose((3, 3, 5))
         self.limits = PeerLimits(snapshot_rate=choose(SNAPSHOT_RATES), snapshot_stall=5.0, snapshot_give_up=10.0)
         self.installed = 0
+        #: Of all runs of all stores.
+        self.hosts: list[RegionHost] = []
         #: Of all stores that may ever be, and those that every store knows from the beginning.
         self.addresses = {number: f"store{number}" for number in range(1, count + SPARES + 1)}
         self.known = {number: address_of(self.addresses[number]) for number in range(1, count + 1)}
@@ -586,6 +589,9 @@ class World(faults.Target):
         """Leave nothing."""
         for store in self.stores.values():
             self.kill(store.name)
+        for host in self.hosts:
+            # A stack that rests holds on to all that it knows, which is the whole world.
+            host._pacer._worker.throw()
         self._temporary.cleanup()
 
     # Members
@@ -1084,6 +1090,7 @@ class Cluster:
             "terms with a leader": len(checker.leaders),
             "entries": checker.applied_to,
             "snapshots installed": world.installed,
+            "snapshots installed at a start": sum(store.folder.finished for store in world.stores.values()),
             "changes of members": len(world.descriptors) - 1,
             "comparisons of rows": checker.rows_compared,
             "events": events.happened,

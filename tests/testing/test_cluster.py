@@ -7,8 +7,10 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing.cluster import Cluster
+from tests.testing.cluster_changes import EXCHANGE
 from tests.testing.mutations import MUTATIONS, Mutation
 from tests.testing.seeds import SeedsCase
+from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.scenario import Settings
 
 
@@ -33,6 +35,11 @@ class ClusterTests(SeedsCase):
             # All that comes while the first leader is elected is sent elsewhere; then the last crash has another one.
             self.assertEqual(figures["terms with a leader"], 2)
             self.assertGreater(figures["replies"], 60)
+
+    def test_a_leader_that_leaves_with_reads_behind_its_last_entry(self) -> None:
+        """It isn't the leader any more when it comes to them, and they're done elsewhere."""
+        kinds = (faults.PARTITION, EXCHANGE)
+        self.run_seeds(Cluster(), range(22, 23), Settings(kinds))
 
     def test_a_seed_is_a_run(self) -> None:
         settings = Settings(Cluster.faults, seconds=3)

@@ -193,7 +193,8 @@ class ApplyQueue:
         if self.ready and (batch.asked or self._holds_lease()):
             self.batches.popleft()
             self._run_all(batch.operations)
-        elif not self.ready:
+        elif not (self.ready and self._group.leads):
+            # The entry before may have taken the lead from this peer, which is told to all others later.
             self.batches.popleft()
             self.give_back(batch.operations)
         else:

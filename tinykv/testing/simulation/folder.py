@@ -60,11 +60,13 @@ class RealFolder:
     The real files of one machine.
 
     @ivar path: Where they are.
+    @ivar finished: How many snapshots, half installed, were installed at a start.
     @ivar open_files: What the store has open there: a process that ends lets go of it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.finished = 0
         self.open_files: dict[Closed, None] = {}
         #: The file that was deleted with the last step of an installation, as long as that may not be on disk: its
         #: name and contents.
@@ -119,7 +121,7 @@ class RealFolder:
                 if installed is not None and installed[0] == mark.name and not (self.path / mark.name).exists():
                     # It's deleted behind the last transaction, and that isn't on disk.
                     (self.path / mark.name).write_bytes(installed[1])
-            recover_installs(store)
+            self.finished += len(recover_installs(store))
             return difference(rows, store)
         finally:
             store.connection.close()

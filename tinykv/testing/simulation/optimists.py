@@ -28,10 +28,21 @@ class Optimist:
     @ivar rounds: How often it did something.
     """
 
-    def __init__(self, events: Events, port: RespPort, name: str, *, key: bytes, pause_us: int, end_us: int) -> None:
+    def __init__(
+        self,
+        events: Events,
+        port: RespPort,
+        name: str,
+        *,
+        key: bytes,
+        pause_us: int,
+        end_us: int,
+        share: float = 0.5,
+    ) -> None:
         """
         @param pause_us: The mean time between two rounds.
         @param end_us: When no more requests are sent.
+        @param share: The part of its rounds in which it looks before; in the others it raises the counter as it is.
         """
         self.problems: list[str] = []
         self.rounds = 0
@@ -41,6 +52,7 @@ class Optimist:
         self._key = key
         self._pause_us = pause_us
         self._end_us = end_us
+        self._share = share
         self._random = events.random(f"optimist {name}")
         self._patience: Event | None = None
         self._asked = 0
@@ -53,7 +65,7 @@ class Optimist:
     def _go(self) -> None:
         if self._events.now >= self._end_us:
             return
-        if self._random.random() < 0.5:
+        if self._random.random() >= self._share:
             self._ask((b"INCR", self._key), lambda answer: self.start())
         else:
             self._ask(Together(((b"WATCH", self._key), (b"GET", self._key))), self._looked)

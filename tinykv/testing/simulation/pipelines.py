@@ -104,8 +104,12 @@ class Pipeliner:
             return
         self._count += 1
         value = b"%d.%d" % (self._connections, self._count)
-        self._outcomes[value] = _Outcome.OPEN
+        self.noted(value)
         connection.push(value)
+
+    def noted(self, value: bytes) -> None:
+        """Note a value that is about to be sent."""
+        self._outcomes[value] = _Outcome.OPEN
 
     def replied(self, value: bytes, reply: Any) -> bool:
         """Learn what became of a value; say whether to go on with this connection."""
