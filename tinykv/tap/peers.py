@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 from tinykv.config import ConfigError, StoreConfig, own_address
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
@@ -13,11 +14,12 @@ from tinykv.peering.clocks import FEATURE
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.tls import PeerTls, TlsProblem
 from tinykv.raft.config import RaftConfig
+from tinykv.schedule.config import ScheduleConfig
 
 _SOURCE = "configuration"
 
 
-def raft_config(config: StoreConfig) -> RaftConfig:
+def raft_config(config: StoreConfig | ScheduleConfig) -> RaftConfig:
     """Give the choices of every group on the store."""
     return RaftConfig(
         tick=config.tick,
@@ -72,35 +74,45 @@ def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id
     )
 
 
-def read_secret(config: StoreConfig) -> bytes:
+def read_secret(config: StoreConfig | ScheduleConfig) -> bytes:
     """
     Give the secret of the cluster.
 
+    @raise ConfigError: As L{secret_of} does.
+    """
+    return secret_of(config.cluster_secret, config.cluster_secret_file, "cluster", "cluster_secret_file")
+
+
+def secret_of(text: str, path: Path | None, section: str, option: str) -> bytes:
+    """
+    Give a secret that stands in the configuration, or in a file that it names.
+
+    @param option: The option that names the file.
     @raise ConfigError: Its file can't be read, or everybody could, or it's too short or too long. No part of it is
         told.
     """
-    if config.cluster_secret_file is None:
-        return config.cluster_secret.encode()
+    if path is None:
+        return text.encode()
+
+    def bad(why: str) -> ConfigError:
+        return ConfigError(_SOURCE, section, option, f"{path} {why}")
+
     try:
-        with config.cluster_secret_file.open("rb") as file:
+        with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(2 * SECRET_BYTES_MOST)
+            found = file.read(2 * SECRET_BYTES_MOST)
     except OSError as problem:
-        raise _bad_secret(config, f"can't be read: {problem.strerror}") from problem
+        raise bad(f"can't be read: {problem.strerror}") from problem
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise _bad_secret(config, f"is open to everybody on this host (mode {mode:04o}); chmod o= it")
-    secret = text.strip()
+        raise bad(f"is open to everybody on this host (mode {mode:04o}); chmod o= it")
+    secret = found.strip()
     if not SECRET_BYTES_LEAST <= len(secret) <= SECRET_BYTES_MOST:
         why = f"has {'too few' if len(secret) < SECRET_BYTES_LEAST else 'too many'} bytes for a secret"
-        raise _bad_secret(config, f"{why}, which has {SECRET_BYTES_LEAST} to {SECRET_BYTES_MOST}")
+        raise bad(f"{why}, which has {SECRET_BYTES_LEAST} to {SECRET_BYTES_MOST}")
     return secret
 
 
-def _bad_secret(config: StoreConfig, why: str) -> ConfigError:
-    return ConfigError(_SOURCE, "cluster", "cluster_secret_file", f"{config.cluster_secret_file} {why}")
-
-
-def peer_tls(config: StoreConfig) -> PeerTls | None:
+def peer_tls(config: StoreConfig | ScheduleConfig) -> PeerTls | None:
     """
     Give what puts TLS under the links between stores; None if they have none.
 

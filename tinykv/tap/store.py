@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any, NoReturn
+from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
@@ -23,7 +23,6 @@ from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IStreamSe
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python import usage
 from twisted.python.failure import Failure
 
 import tinykv
@@ -51,8 +50,10 @@ from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.runs import new_start_id
+from tinykv.tap import daemon
 from tinykv.tap.cluster import Cluster, cluster_id_of
 from tinykv.tap.control import control_pages, make_control
+from tinykv.tap.daemon import EXIT_FAILED, now_ms, refuse, uptime
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
@@ -64,12 +65,6 @@ from tinykv.tap.tls import TlsPort
 REGION = 1
 STORE_ID = 1
 
-#: Where there's no clock that counts while the system sleeps (macOS has it under another name), the monotonic one.
-_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-#: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
-EXIT_FAILED = 70
-
 #: How long a store that ends waits for another to lead, in seconds, and how often it looks meanwhile.
 _HAND_OVER_SECONDS = 1.0
 _HAND_OVER_LOOKS = 50
@@ -79,34 +74,10 @@ _HAND_OVER_LOOKS = 50
 DISK_SECONDS = 0.25
 
 
-class Options(usage.Options):
+class Options(daemon.Options):
     """The command line of C{twistd tinykv}."""
 
-    optParameters = [
-        ["config", "c", None, "The INI file; etc/tinykv.ini shows every option with its default."],
-    ]
     longdesc = "A Redis-compatible store that keeps every acknowledged write. Options are in the file."
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.overrides: dict[str, str] = {}
-
-    def opt_set(self, assignment: str) -> None:
-        """Set one option of the file from here: --set name=value; may be given several times."""
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise usage.UsageError(f"--set {assignment}: name=value is needed")
-        self.overrides[name] = value
-
-
-def refuse(why: str) -> NoReturn:
-    """
-    End before anything is served: one line and exit status 1.
-
-    A usage error, which twistd offers for this, would be a page of help and, at this point, a traceback.
-    """
-    print(f"tinykv: {why}", file=sys.stderr, flush=True)
-    raise SystemExit(1)
 
 
 def makeService(options: Options) -> IService:
@@ -227,7 +198,7 @@ class StoreService(Service):
             installer=self.data_writer,
             reader=self.read_ahead,
             clock=self._reactor,
-            now_ms=_now_ms,
+            now_ms=now_ms,
             random=Random(random.getrandbits(64)),
             applied=recovered.applied,
             flushed=self._look_at_disk,
@@ -443,12 +414,3 @@ class StoreService(Service):
 
 def _nobody(message: Message) -> None:
     raise AssertionError(f"there is no peer {message.to}")
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
-
-
-def uptime() -> float:
-    """Tell the seconds since the system's start, sleep included: what leases are counted by (R18)."""
-    return time.clock_gettime(_UPTIME)

@@ -10,3 +10,10 @@ tinykv = ServiceMaker(
     "A Redis-compatible store on SQLite.",
     "tinykv",
 )
+
+tinyschedule = ServiceMaker(
+    "TinySchedule",
+    "tinykv.tap.schedule",
+    "The scheduler of a TinyKV cluster.",
+    "tinyschedule",
+)

@@ -1,0 +1,32 @@
+"""The scheduler's daemon is found, and its unit says what matters."""
+
+from __future__ import annotations
+
+from configparser import ConfigParser
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.sources import ROOT
+from tinykv.schedule.config import ScheduleConfig
+
+
+class PackagingTests(SynchronousTestCase):
+    """What is installed."""
+
+    def test_twistd_finds_the_plugin(self) -> None:
+        makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+        self.assertEqual(makers["tinyschedule"].module, "tinykv.tap.schedule")
+
+    def test_unit(self) -> None:
+        unit = ConfigParser(interpolation=None, strict=False, delimiters=("=",), comment_prefixes=("#",))
+        unit.optionxform = str  # type: ignore[assignment, method-assign]  # documented: keeps names as written
+        unit.read(ROOT / "systemd" / "tinyschedule@.service", encoding="utf-8")
+        service = unit["Service"]
+        self.assertEqual(
+            service["ExecStart"],
+            "/opt/tinykv/bin/twistd --nodaemon --pidfile= tinyschedule --config /etc/tinykv/%i.ini",
+        )
+        self.assertEqual((service["Restart"], service["KillMode"]), ("always", "mixed"))
+        self.assertGreater(int(service["LimitNOFILE"]), ScheduleConfig().connections_max + 1000)

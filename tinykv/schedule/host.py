@@ -1,0 +1,589 @@
+"""
+A member of the scheduler at work: what is asked goes through the log, what is decided is applied, and what was applied
+goes to disk.
+
+The group is one like any other (L{tinykv.raft.group}), on a folder like a store's. The state is small, so it's wholly
+in memory: entries change it at once, the rows that changed are written some time later with the apply state, in one
+transaction (R4 of the design), and a start replays the rest of the log. A member that is too far behind gets all rows
+as a snapshot, as a store does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tinykv.errors import Damaged, Fault
+from tinykv.interfaces import IDataWriter, ILogWriter, ISnapshotInstaller
+from tinykv.raft.group import Group
+from tinykv.raft.log import Compacted
+from tinykv.raft.messages import NORMAL, Entry, HardState, Message, SnapshotMeta
+from tinykv.raft.refusals import NotLeader as NotLeading
+from tinykv.raft.refusals import Refused
+from tinykv.raft.stored import entry_of
+from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.state import ApplyState, apply_key
+from tinykv.schedule.errors import NotLeader, OutcomeUnknown, Refusal, Unavailable
+from tinykv.schedule.rows import ROWS, Record, encode_json
+from tinykv.schedule.state import State
+from tinykv.storage.folder import Recovery
+from tinykv.storage.log import Entry as StoredEntry
+from tinykv.storage.reader import Reader
+from tinykv.storage.tables import MemTable
+from tinykv.storage.writers import LogBatch
+
+#: The one region that there is.
+REGION: Final = 1
+#: What was applied is written at the latest after so many seconds, or so many entries.
+FLUSH_SECONDS: Final = 5.0
+FLUSH_ENTRIES: Final = 1_000
+#: Entries behind what is on disk that are kept in the log, for a member that was away.
+KEPT_ENTRIES: Final = 10_000
+#: Entries of this member that may wait to be decided.
+WAITING_MAX: Final = 1_000
+#: Bytes of an entry.
+ENTRY_BYTES_MAX: Final = 1 << 20
+#: How long an answer is awaited, in seconds.
+PATIENCE: Final = 5.0
+
+_SCAN_ROWS: Final = 1_000
+
+
+class Consensus(Protocol):
+    """A replica of the group, as L{tinykv.store.replica.Replica} is one."""
+
+    group: Group
+    entries: deque[Entry]
+
+    def start(self, user: Any) -> None:
+        """Begin to count time."""
+
+    def stop(self) -> None:
+        """Do nothing any more."""
+
+    def received(self, message: Message) -> None:
+        """Take a message of another member."""
+
+    def suspect_leader(self) -> None:
+        """Learn that the leader may be gone."""
+
+    def applied_to(self, index: int) -> None:
+        """Learn up to where entries have been applied."""
+
+    def go_on(self) -> None:
+        """Do what the group says is to be done."""
+
+
+class Histogram(Protocol):
+    """Takes observations."""
+
+    def observe(self, amount: float) -> None:
+        """Take one."""
+
+
+class Durations(Protocol):
+    """Where it's told how long slow steps took; see L{tinykv.schedule.metrics.Metrics}."""
+
+    @property
+    def flush_seconds(self) -> Histogram:
+        """From handing rows to the data writer until they're in data.db."""
+
+    @property
+    def flush_bytes(self) -> Histogram:
+        """The bytes of such rows."""
+
+    @property
+    def turn_seconds(self) -> Histogram:
+        """How long applying what was decided held the reactor at a time."""
+
+
+class Folder(Protocol):
+    """Where a start finds what there is."""
+
+    def recover(self, region: int) -> Recovery:
+        """Find where the region stands."""
+
+    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
+        """Yield the entries of the log above C{after}."""
+
+
+class Recovered(NamedTuple):
+    """What a start has found; see L{recover}."""
+
+    state: State
+    applied: ApplyState
+    hard_state: HardState
+    descriptor: Descriptor
+    peer: int
+
+
+def load_rows(reader: Reader) -> Iterator[tuple[bytes, bytes]]:
+    """Yield all rows of the state."""
+    rising = reader.rising("data")
+    start, end = ROWS
+    while True:
+        rows = rising(start, end, _SCAN_ROWS)
+        yield from rows
+        if len(rows) < _SCAN_ROWS:
+            return
+        start = rows[-1][0] + b"\0"
+
+
+def recover(folder: Folder, reader: Reader, initial: Descriptor, member: int) -> Recovered:
+    """
+    Bring a state up to what is known to be decided.
+
+    @raise tinykv.storage.errors.StorageError: The files can't be read.
+    @raise tinykv.errors.Damaged: They don't hold what they must.
+    """
+    found = folder.recover(REGION)
+    state = State()
+    state.tables.load(load_rows(reader))
+    row = reader.get("region", descriptor_key(REGION))
+    descriptor = initial if row is None else Descriptor.decode(REGION, row)
+    peer = descriptor.peer_on(member)
+    if peer is None:
+        raise Damaged(f"member {member} isn't one of those with which the scheduler began")
+    applied = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    index, term = applied.index, applied.term
+    alone = descriptor.membership.voters == (peer,)
+    for stored in folder.entries(REGION, index):
+        if stored.index > found.commit and not alone:
+            break
+        entry = entry_of(stored.index, stored.term, stored.data)
+        if entry.data:
+            state.apply(decode_entry(entry))
+        index, term = entry.index, entry.term
+    hard = found.hard_state
+    commit = max(index, found.commit)
+    hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
+    return Recovered(state, ApplyState(index, term), hard_state, descriptor, peer)
+
+
+def decode_entry(entry: Entry) -> Record:
+    """
+    Read the command of an entry.
+
+    @raise Damaged: It isn't one.
+    """
+    try:
+        command = json.loads(entry.data)
+    except ValueError as problem:
+        raise Damaged(f"entry {entry.index} of the scheduler's log isn't JSON text") from problem
+    if entry.kind != NORMAL or not isinstance(command, dict):
+        raise Damaged(f"entry {entry.index} of the scheduler's log is no command")
+    return command
+
+
+class ScheduleHost:
+    """
+    The replicated state of this member.
+
+    @ivar state: What was applied.
+    @ivar applied: The index of the last entry that was.
+    @ivar descriptor: The members.
+    @ivar arrived: Gives the file of a snapshot that has arrived; set by who takes it.
+    @ivar log_needed: Says behind which index the log mustn't be cut; set by who sends snapshots.
+    @ivar role_changes: Called when this member begins or ceases to lead, or has applied its first entry as the leader.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        recovered: Recovered,
+        replica: Consensus,
+        reader: Reader,
+        log_writer: ILogWriter,
+        data_writer: IDataWriter,
+        installer: ISnapshotInstaller,
+        clock: IReactorTime,
+        uptime: Callable[[], float],
+        durations: Durations,
+        stopped: Callable[[BaseException], None],
+    ) -> None:
+        """
+        @param uptime: The time in seconds since whenever, sleep included, for the lease (R18).
+        @param stopped: Told what the member can't go on after.
+        """
+        self.state = recovered.state
+        self.applied = recovered.applied.index
+        self.descriptor = recovered.descriptor
+        self.replica = replica
+        self.arrived: Callable[[SnapshotMeta], str] = _no_snapshot
+        self.log_needed: Callable[[], int | None] = lambda: None
+        self.role_changes: list[Callable[[], None]] = []
+        self._applied_term = recovered.applied.term
+        self._flushed = 0
+        self._reader = reader
+        self._log_writer = log_writer
+        self._data_writer = data_writer
+        self._installer = installer
+        self._clock = clock
+        self._uptime = uptime
+        self._durations = durations
+        self._stopped = stopped
+        self._ended = False
+        self._going_on = False
+        #: Proposals by index: the term in which each was made, and who waits.
+        self._waiting: dict[int, tuple[int, Deferred[Record]]] = {}
+        #: Who waits for an index to be applied.
+        self._reading: list[tuple[int, Deferred[None]]] = []
+        self._asked: set[Deferred[None]] = set()
+        self._flush_due: IDelayedCall | None = None
+        #: Whether a flush or an installation is under way, and who waits for the next flush.
+        self._flushing = False
+        self._installing: tuple[SnapshotMeta, Callable[[], None]] | None = None
+        self._wanted: list[Callable[[], None]] = []
+        self._idle: list[Deferred[None]] = []
+        self._ready = False
+
+    # What is so
+
+    @property
+    def group(self) -> Group:
+        """The group."""
+        return self.replica.group
+
+    @property
+    def member(self) -> int:
+        """This member's number."""
+        return self.descriptor.stores[self.group.peer]
+
+    @property
+    def leader(self) -> int:
+        """The member that leads, 0 while none is known."""
+        return self.descriptor.stores.get(self.group.leader_id, 0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether this member leads, and has applied all that was decided before."""
+        return self._ready
+
+    @property
+    def lease(self) -> bool:
+        """Whether nobody else can lead now; the clock is looked at for it (R18)."""
+        return self._ready and self.group.lease_valid(self._uptime())
+
+    @property
+    def waiting(self) -> int:
+        """How many proposals wait."""
+        return len(self._waiting)
+
+    # Begin and end
+
+    def start(self) -> None:
+        """Begin."""
+        self.replica.start(self)
+
+    def fail(self, problem: BaseException) -> None:
+        """Stop, since nothing can be relied on any more."""
+        if not self._ended:
+            self._end()
+            self._stopped(problem)
+
+    def _end(self) -> None:
+        self._ended = True
+        self.replica.stop()
+        if self._flush_due is not None and self._flush_due.active():
+            self._flush_due.cancel()
+        self._refuse_all(OutcomeUnknown("this member ends; it may have been done"))
+
+    def close(self) -> Deferred[None]:
+        """End; fires when all that was applied is with the writers."""
+        if not self._ended:
+            self._end()
+            self._flush()
+        done: Deferred[None] = succeed(None)
+        if self._flushing:
+            done = Deferred()
+            self._idle.append(done)
+        return done
+
+    def _refuse_all(self, why: Refusal) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for _, proposed in waiting.values():
+            proposed.errback(why)
+        reading, self._reading = self._reading, []
+        asked, self._asked = self._asked, set()
+        for read in [*asked, *(read for _, read in reading)]:
+            if not read.called:
+                read.errback(why)
+
+    # What is asked
+
+    def propose(self, command: Record) -> Deferred[Record]:
+        """
+        Have a command decided and applied.
+
+        @return: fires with its result. Fails with a L{Refusal}: the command's own, or that it wasn't taken here, or
+            that nobody knows.
+        """
+        if self._ended:
+            return fail(Unavailable("this member ends"))
+        if len(self._waiting) >= WAITING_MAX:
+            return fail(Unavailable("too much waits to be decided, ask again later"))
+        data = encode_json(command)
+        assert len(data) <= ENTRY_BYTES_MAX, "the limits of what is asked see to that"
+        try:
+            (index,) = self.group.propose([data])
+        except NotLeading:
+            return fail(NotLeader(self.leader))
+        except Refused as problem:
+            return fail(Unavailable(str(problem)))
+        answer: Deferred[Record] = Deferred()
+        self._waiting[index] = (self.group.term, answer)
+        self._go_on_soon()
+        return self._patient(answer, lambda: self._waiting.pop(index, None))
+
+    def barrier(self) -> Deferred[None]:
+        """
+        Wait until all that was answered before is applied here, and known to be all that there is.
+
+        @return: fires then. Fails with a L{Refusal}.
+        """
+        if self.lease:
+            return succeed(None)
+        if self._ended or not self.group.leads:
+            return fail(NotLeader(0 if self._ended else self.leader))
+        answer: Deferred[None] = Deferred()
+        self._asked.add(answer)
+        self.group.read_index(answer)
+        self._go_on_soon()
+        return self._patient(answer, lambda: self._asked.discard(answer))
+
+    def _patient(self, answer: Deferred[Any], forget: Callable[[], object]) -> Deferred[Any]:
+        """Wait for an answer only so long."""
+
+        def late() -> None:
+            forget()
+            answer.errback(OutcomeUnknown(f"no answer within {PATIENCE:g} s; it may have been done"))
+
+        timer = self._clock.callLater(PATIENCE, late)
+
+        def came(result: Any) -> Any:
+            if timer.active():
+                timer.cancel()
+            return result
+
+        return answer.addBoth(came)
+
+    def _go_on_soon(self) -> None:
+        """Have all proposals of a turn leave together."""
+        if not self._going_on:
+            self._going_on = True
+            self._clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        if not self._ended:
+            self.replica.go_on()
+
+    # What the replica says
+
+    def decided(self) -> None:
+        """Apply what was decided."""
+        entries = self.replica.entries
+        if self._installing is not None or self._ended:
+            return
+        begun = self._uptime()
+        try:
+            while entries:
+                self._apply(entries.popleft())
+        except Fault as problem:
+            self.fail(problem)
+            return
+        self._durations.turn_seconds.observe(self._uptime() - begun)
+        self.replica.applied_to(self.applied)
+        self._tell_readers()
+        self._look_at_role()
+        if self.applied - self._flushed >= FLUSH_ENTRIES:
+            self._flush()
+        elif self._flush_due is None and not self._ended:
+            self._flush_due = self._clock.callLater(FLUSH_SECONDS, self._flush)
+
+    def _apply(self, entry: Entry) -> None:
+        if entry.kind != NORMAL:
+            raise Damaged(f"entry {entry.index} changes the members, which this program can't")
+        result: Record | Refusal = {}
+        if entry.data:
+            result = self.state.apply(decode_entry(entry))
+        self.applied, self._applied_term = entry.index, entry.term
+        term, answer = self._waiting.pop(entry.index, (0, None))
+        if answer is None:
+            return
+        if term != entry.term:
+            answer.errback(NotLeader(self.leader))
+        elif isinstance(result, Refusal):
+            answer.errback(result)
+        else:
+            answer.callback(result)
+
+    def _tell_readers(self) -> None:
+        reading, self._reading = self._reading, []
+        for index, read in reading:
+            if index > self.applied:
+                self._reading.append((index, read))
+            elif not read.called:
+                read.callback(None)
+
+    def _look_at_role(self) -> None:
+        group = self.group
+        ready = group.leads and self._applied_term == group.term
+        if ready != self._ready:
+            self._ready = ready
+            for changed in self.role_changes:
+                changed()
+
+    def role_changed(self) -> None:
+        """Learn that this member begins or ceases to lead."""
+        if not self.group.leads:
+            self._refuse_all(OutcomeUnknown("another member leads now; it may have been done"))
+        self._look_at_role()
+
+    def readable(self, context: object, index: int) -> None:
+        """Answer a read when what is at an index has been applied."""
+        assert isinstance(context, Deferred)
+        if context in self._asked:
+            self._asked.discard(context)
+            self._reading.append((index, context))
+            self._tell_readers()
+
+    def unreadable(self, context: object) -> None:
+        """Refuse a read: this member doesn't lead any more."""
+        assert isinstance(context, Deferred)
+        if context in self._asked:
+            self._asked.discard(context)
+            context.errback(NotLeader(self.leader))
+
+    def persisted(self) -> None:
+        """Learn that something has become durable; nobody waits for that."""
+
+    # To disk
+
+    def flush_all(self, done: Callable[[], None]) -> None:
+        """Write all that is applied, and call back then."""
+        self._wanted.append(done)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write the rows that changed, with the apply state."""
+        if self._flush_due is not None and self._flush_due.active():
+            self._flush_due.cancel()
+        self._flush_due = None
+        if self._flushing or self._installing is not None:
+            return
+        wanted, self._wanted = self._wanted, []
+        changes = self.state.tables.take_changes()
+        index, term = self.applied, self._applied_term
+        table = MemTable()
+        table.rows["data"].update(changes)
+        table.rows["region"][apply_key(REGION)] = ApplyState(index, term).encode()
+        table.rows["region"][descriptor_key(REGION)] = self.descriptor.encode()
+        self._flushing = True
+        begun = self._clock.seconds()
+        self._durations.flush_bytes.observe(sum(len(key) + len(value or b"") for key, value in changes.items()))
+
+        def flushed() -> None:
+            self._durations.flush_seconds.observe(self._clock.seconds() - begun)
+            self._flushing = False
+            self._flushed = index
+            self._cut(index)
+            for done in wanted:
+                done()
+            self._flush_done()
+
+        self._data_writer.flush(table, flushed)
+
+    def _flush_done(self) -> None:
+        if self._installing is not None:
+            self._install()
+        elif self._wanted or (self._ended and self.applied > self._flushed):
+            self._flush()
+        if not self._flushing:
+            idle, self._idle = self._idle, []
+            for waiting in idle:
+                waiting.callback(None)
+
+    def _cut(self, index: int) -> None:
+        """Cut the log behind what is on disk, save what a member that was away may need."""
+        index -= KEPT_ENTRIES
+        needed = self.log_needed()
+        if needed is not None:
+            index = min(index, needed)
+        if index <= 0 or self._ended:
+            return
+        batch = LogBatch()
+        try:
+            batch.cut(REGION, index, self.group.term_of(index))
+        except Compacted:
+            return
+        self._log_writer.write(batch, lambda: None)
+
+    # Snapshots
+
+    def install(self, snapshot: SnapshotMeta, installed: Callable[[], None]) -> None:
+        """Replace all that is applied by a snapshot that has arrived, and call back when that is durable."""
+        self.log.info("all state is replaced by a snapshot as of entry {index}", index=snapshot.index)
+        self.replica.entries.clear()
+        self._installing = (snapshot, installed)
+        if not self._flushing:
+            self._install()
+
+    def _install(self) -> None:
+        assert self._installing is not None
+        if self._flush_due is not None and self._flush_due.active():
+            self._flush_due.cancel()
+        self._flush_due = None
+        installing = self._installer.install(REGION, self.arrived(self._installing[0]))
+        installing.addCallback(self._installed)
+        installing.addErrback(self._not_installed)
+
+    def _not_installed(self, failure: Failure) -> None:
+        assert failure.value is not None
+        self.fail(failure.value)
+
+    def _installed(self, row: bytes) -> None:
+        assert self._installing is not None
+        applied = ApplyState.decode(row)
+        self.state.tables.load(load_rows(self._reader))
+        described = self._reader.get("region", descriptor_key(REGION))
+        if described is None:
+            raise Damaged("the snapshot has no list of the members")
+        self.descriptor = Descriptor.decode(REGION, described)
+        self.applied = self._flushed = applied.index
+        self._applied_term = applied.term
+        _, installed = self._installing
+        self._installing = None
+        self._refuse_all(OutcomeUnknown("another member leads now; it may have been done"))
+        if self._ended:
+            return
+        installed()
+        self._look_at_role()
+        if self._wanted:
+            self._flush()
+        self.decided()
+
+    # What senders of snapshots ask
+
+    def snapshot_sent(self, peer: int, arrived: bool) -> None:
+        """Learn how the sending of a snapshot ended."""
+        self.group.snapshot_done(peer, arrived)
+        self._go_on_soon()
+
+    def progress(self, peer: int) -> tuple[int, int] | None:
+        """Give up to where a peer has the log, and up to where it's applied here; None if that isn't known."""
+        found = self.group.progress().get(peer)
+        return None if found is None else (found.match, self.applied)
+
+
+def _no_snapshot(snapshot: SnapshotMeta) -> str:
+    raise AssertionError("no snapshot has arrived")
