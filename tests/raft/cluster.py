@@ -67,6 +67,7 @@ class Cluster:
                 (self.propose, 40),
                 (self.change, 5 if self.ids == IDS else 0),
                 (self.campaign, 8),
+                (self.suspect, 5),
                 (self.transfer, 3),
                 (self.read, 5),
                 (self.crash, 4),
@@ -176,6 +177,11 @@ class Cluster:
             self.peers[one].now = self.now
             self.peers[one].group.campaign(self.now)
             self.send(self.peers[one], self.peers[one].pump())
+
+    def suspect(self, peer: Peer) -> None:
+        """Connections with the leader end, rightly or not."""
+        for one in self.random.sample(sorted(self.peers), self.random.choice((1, 2, 3))):
+            self.peers[one].group.suspect_leader(self.now)
 
     def part(self, peer: Peer) -> None:
         """Some peers can only speak with each other, or all can speak with all again."""
