@@ -209,8 +209,10 @@ class ScheduleHost:
         uptime: Callable[[], float],
         durations: Durations,
         stopped: Callable[[BaseException], None],
+        kept_entries: int = KEPT_ENTRIES,
     ) -> None:
         """
+        @param kept_entries: How many entries behind what is on disk the log keeps, for a member that was away.
         @param uptime: The time in seconds since whenever, sleep included, for the lease (R18).
         @param stopped: Told what the member can't go on after.
         """
@@ -231,6 +233,7 @@ class ScheduleHost:
         self._uptime = uptime
         self._durations = durations
         self._stopped = stopped
+        self._kept_entries = kept_entries
         self._ended = False
         self._going_on = False
         #: Proposals by index: the term in which each was made, and who waits.
@@ -392,7 +395,7 @@ class ScheduleHost:
     def decided(self) -> None:
         """Apply what was decided."""
         entries = self.replica.entries
-        if self._installing is not None or self._ended:
+        if not entries or self._installing is not None or self._ended:
             return
         begun = self._uptime()
         try:
@@ -515,7 +518,7 @@ class ScheduleHost:
 
     def _cut(self, index: int) -> None:
         """Cut the log behind what is on disk, save what a member that was away may need."""
-        index -= KEPT_ENTRIES
+        index -= self._kept_entries
         needed = self.log_needed()
         if needed is not None:
             index = min(index, needed)
