@@ -21,8 +21,8 @@ from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from tests.testing import cluster_changes
-from tests.testing.cluster_changes import Changes
-from tests.testing.one_store import DOWN_US, Durations, Labour
+from tests.testing.cluster_changes import Changes, StandIns
+from tests.testing.one_store import DOWN_US, Durations, Labour, end_stacks
 from tinykv.config import StoreConfig
 from tinykv.errors import Damaged
 from tinykv.interfaces import ILogWriter
@@ -589,9 +589,7 @@ class World(faults.Target):
         """Leave nothing."""
         for store in self.stores.values():
             self.kill(store.name)
-        for host in self.hosts:
-            # A stack that rests holds on to all that it knows, which is the whole world.
-            host._pacer._worker.throw()
+        end_stacks(self.hosts)
         self._temporary.cleanup()
 
     # Members
@@ -1054,7 +1052,7 @@ class Cluster:
             BREAK_LINK: world.break_link,
             **changes.actions,
         }
-        nemesis = Nemesis(events, world, actions)
+        nemesis = Nemesis(events, StandIns(world), actions)
         nemesis.arm(schedule)
         ports = [world.client(f"client{number}") for number in range(settings.clients)]
         workload = Workload(events, ports, self._mix, end_us=end)

@@ -13,6 +13,7 @@ from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Step
 from tinykv.raft.refusals import Refused
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.faults import Target
 
 if TYPE_CHECKING:
     from tests.testing.cluster import Store, World
@@ -145,3 +146,61 @@ class Changes:
         except Refused:
             return  # it leads no more, or another change is under way
         leader.replica.go_on()
+
+
+class StandIns(Target):
+    """
+    The cluster as faults hit it: those that were drawn for a store that was removed hit one that was added.
+
+    @ivar names: By whom a store is stood for; it stays so.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.names: dict[str, str] = {}
+        self._world = world
+
+    def _name(self, node: str) -> str:
+        world = self._world
+        if node not in self.names and world.store(node).removed:
+            taken = self.names.values()
+            for store in world.members:
+                if store.id not in world.known and store.name not in taken:
+                    self.names[node] = store.name
+                    break
+        return self.names.get(node, node)
+
+    def crash(self, node: str) -> bool:
+        """Take a machine's power away."""
+        return self._world.crash(self._name(node))
+
+    def kill(self, node: str) -> bool:
+        """Kill a store."""
+        return self._world.kill(self._name(node))
+
+    def restart(self, node: str) -> None:
+        """Start it."""
+        self._world.restart(self._name(node))
+
+    def pause(self, node: str) -> bool:
+        """Let it stand still."""
+        return self._world.pause(self._name(node))
+
+    def resume(self, node: str) -> None:
+        """Let it go on."""
+        self._world.resume(self._name(node))
+
+    def cut(self, source: str, target: str) -> None:
+        """Cut a link."""
+        self._world.cut(self._name(source), self._name(target))
+
+    def heal(self, source: str, target: str) -> None:
+        """Heal it."""
+        self._world.heal(self._name(source), self._name(target))
+
+    def set_disk(self, node: str, *, slowness: float, stuck: bool, full: bool, failing: bool) -> None:
+        """Spoil a disk, or mend it."""
+        self._world.set_disk(self._name(node), slowness=slowness, stuck=stuck, full=full, failing=failing)
+
+    def set_clock(self, node: str, *, rate: float | None = None, error_us: int | None = None) -> None:
+        """Set a clock."""
+        self._world.set_clock(self._name(node), rate=rate, error_us=error_us)

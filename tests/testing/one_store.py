@@ -7,7 +7,7 @@ history is linearizable. Broken on purpose (L{Fault} and its kin below) it shows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -79,6 +79,12 @@ class Durations:
     log_commit_seconds = log_commit_bytes = flush_seconds = flush_bytes = turn_seconds = _Nothing()
 
 
+def end_stacks(hosts: Sequence[RegionHost]) -> None:
+    """End the stacks of stores' work: one that rests holds on to all that it knows, which is the whole world."""
+    for host in hosts:
+        host._pacer._worker.throw()
+
+
 class World(faults.Target):
     """
     The store and what it lives in.
@@ -92,6 +98,8 @@ class World(faults.Target):
         self.variant = variant
         self.problems: list[str] = []
         self.starts = 0
+        #: Of all runs.
+        self.hosts: list[RegionHost] = []
         self.random = self.events.random("world")
         choose = self.random.choice
         self.network = Network(self.events, Quality(loss=choose((0.0, 0.02)), jitter_us=choose((50, 2_000))))
@@ -106,6 +114,11 @@ class World(faults.Target):
         self.process = Process(self.events, self.clock, STORE)
         self.process.kill()
         self.restart(STORE)
+
+    def close(self) -> None:
+        """Leave nothing."""
+        self.kill(STORE)
+        end_stacks(self.hosts)
 
     def client(self, name: str) -> Port:
         """Make a client on a machine of its own."""
@@ -151,6 +164,7 @@ class World(faults.Target):
             request_timeout=5.0,
             durations=durations,
         )
+        self.hosts.append(host)
         front = Front(
             host,
             TABLE,
@@ -314,6 +328,7 @@ class OneStore:
             "steps of the checker": steps,
         }
         figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
+        world.close()
         recent = list(events.recent) if problems else []
         return Report(events.digest, schedule_text(schedule), problems, figures, recent)
 
