@@ -216,6 +216,31 @@ class LogStore:
         self._connection.execute(_PUT_BASE, (*operation[1:4], numbers_checksum(*operation[1:4])))
         self._unchecked += 4096
 
+    def last(self, region: int) -> int:
+        """
+        @return: the index of a region's last entry, or of its base if it has none; 0 if it has neither.
+        """
+        return self._lasts.get(region, 0)
+
+    def cut_place(self, region: int, index: int, size: int) -> tuple[int, int] | None:
+        """
+        Find where a log may be cut instead, so that about so many bytes go.
+
+        @param index: up to where it's to be cut in the end.
+        @return: (index, term) of an entry; C{None} if there's no more than that up to C{index}.
+        @raise StorageError: final; the object mustn't be used again.
+        """
+        try:
+            for place, term, length in self._connection.execute(
+                "SELECT idx, term, LENGTH(data) FROM log WHERE region = ? AND idx < ? ORDER BY idx", (region, index)
+            ):
+                size -= length + 64
+                if size <= 0:
+                    return (place, term)
+        except sqlite3.Error as error:
+            raise from_sqlite(error, self._path) from error
+        return None
+
     @property
     def wants_checkpoint(self) -> bool:
         """

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Final, Protocol
 
 from tinykv.storage.data import INSTALL, DataStore
 from tinykv.storage.errors import StorageError
 from tinykv.storage.frames import DONE, INSTALLED, REFUSED
-from tinykv.storage.log import LogStore
+from tinykv.storage.log import CUT, FORGET, RESET, LogStore
 from tinykv.storage.snapshot_install import Installation
+
+#: Bytes of entries that are cut off in one transaction: some 20 ms at worst.
+CUT_BYTES: Final = 2 * 1024 * 1024
 
 
 class Session(Protocol):
@@ -52,19 +56,56 @@ class Session(Protocol):
 class LogSession:
     """
     The log writer: all batches that queued while the last commit ran become one transaction.
+
+    What is cut off can be hundreds of megabytes, when a store was waited for that has caught up. Nobody waits for it,
+    but all wait behind it; so it goes in pieces, one with each batch or alone. A log that is cut by some of the pieces
+    is as good as one that is cut to the end.
     """
 
-    busy = False
-
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, *, cut_bytes: int = CUT_BYTES) -> None:
+        """
+        @param cut_bytes: bytes of entries that are deleted in one transaction.
+        """
         self._store = store
+        self._cut_bytes = cut_bytes
+        #: By region, what is left of a cut.
+        self._cuts: dict[int, tuple[Any, ...]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """
+        Is something left of a cut?
+        """
+        return bool(self._cuts)
 
     def take(self, messages: list[Any]) -> list[tuple[Any, ...]]:
         """
-        Commit all batches together.
+        Commit all batches together, with a piece of what is to be cut.
         """
-        self._store.write([operation for batch in messages for operation in batch])
-        return [(DONE, len(messages))]
+        operations: list[tuple[Any, ...]] = []
+        renewed: set[int] = set()
+        for operation in chain.from_iterable(messages):
+            verb = operation[0]
+            if verb == CUT and operation[1] not in renewed and operation[2] <= self._store.last(operation[1]):
+                self._cuts[operation[1]] = operation
+                continue
+            if verb in (CUT, RESET, FORGET):
+                # It may go beyond the log, or what follows builds on it.
+                renewed.add(operation[1])
+                self._cuts.pop(operation[1], None)
+            operations.append(operation)
+        operations += [self._piece(cut) for cut in list(self._cuts.values())]
+        self._store.write(operations)
+        return [(DONE, len(messages))] if messages else []
+
+    def _piece(self, cut: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give what is to be cut now, and keep what is left."""
+        _, region, index, _ = cut
+        place = self._store.cut_place(region, index, self._cut_bytes)
+        if place is not None:
+            return (CUT, region, *place)
+        del self._cuts[region]
+        return cut
 
     def rest(self) -> None:
         """
@@ -75,7 +116,7 @@ class LogSession:
 
     def close(self) -> None:
         """
-        Empty the write-ahead log and close the file.
+        Empty the write-ahead log and close the file. What is left of a cut stays; the next one takes it along.
         """
         self._store.close()
 
