@@ -54,7 +54,7 @@ class PlacementConfig:
     @ivar schedule_interval: How often a scheduler looks for work while it finds some. While it doesn't, it looks less
         and less often, down to once in C{schedule_interval_max}.
     @ivar candidates: How many regions of a store are considered at a time, drawn by chance.
-    @ivar hot_ratio: A region is hot when its load is this many times the mean.
+    @ivar hot_ratio: A region is hot when its load is this many times the mean of the others.
     @ivar hot_least: And at least this many commands each second; a KiB counts as one.
     @ivar hot_heartbeats: And was so in this many heartbeats in a row.
     @ivar hot_tolerance: The busiest store's load must fall by this part of it for a hot region to move.
@@ -94,7 +94,7 @@ class PlacementConfig:
     schedule_interval: float = 0.01
     schedule_interval_max: float = 5.0
     candidates: int = 10
-    hot_ratio: float = 4.0
+    hot_ratio: float = 2.0
     hot_least: float = 100.0
     hot_heartbeats: int = 3
     hot_tolerance: float = 0.05

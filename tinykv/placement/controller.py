@@ -153,8 +153,12 @@ class OperatorController:
             return None
         if self._late(operator):
             return None
-        if region.conf_ver - operator.conf_ver > operator.changes_made(region):
+        changes, made = region.conf_ver - operator.conf_ver, operator.changes_made(region)
+        if changes > made:
             self.cancel(operator, "the region's members were changed by somebody else")
+            return None
+        if changes < made and isinstance(operator.current, MergeRegion):  # Its version rose, but not by preparing.
+            self.cancel(operator, "its range has changed meanwhile")
             return None
         if operator.current.waits(region):
             return None

@@ -65,7 +65,7 @@ class HotRegions:
             if (before.leader, before.stores) == (region.leader, region.stores):
                 streak = before.streak
         self.drop(region.region)
-        mean = (self._total + read + write) / (len(self._loads) + 1)
+        mean = self._total / max(len(self._loads), 1)
         hot = read + write >= max(config.hot_least, config.hot_ratio * mean)
         load = Load(region.leader, region.stores, read, write, streak + 1 if hot else 0)
         self._loads[region.region] = load

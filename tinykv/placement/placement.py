@@ -28,6 +28,7 @@ from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.replica_checker import check_replicas
 from tinykv.placement.scatter import Scatter
 from tinykv.placement.scene import Scene
+from tinykv.placement.steps import RemovePeer
 from tinykv.placement.stores import Life, Refused, StoreRecord, StoreStats
 
 #: A scheduler that found nothing to do looks again after this many times its last interval.
@@ -224,12 +225,16 @@ class Placement:
 
     def back_up(self, store: int, now: float) -> StoreRecord:
         """
-        Give the record to persist of a store that shall stay after all.
+        Give the record to persist of a store that shall stay after all; what is under way to empty it is cancelled.
 
         @raise Refused: It isn't known, or is a tombstone.
         """
         self.cluster.advance(now)
-        return drain.back_up(self.cluster, store)
+        record = drain.back_up(self.cluster, store)
+        for operator in self.controller.running:
+            if Kind.REPLICA in operator.kinds and RemovePeer(store) in operator.remaining:
+                self.controller.cancel(operator, f"store {store} stays")
+        return record
 
     def bury(self, store: int, now: float, *, force: bool = False) -> StoreRecord:
         """
