@@ -1039,7 +1039,7 @@ class Cluster:
         checker = world.checker
         end = settings.seconds * SECOND
         schedule = draw(events, world.nodes, settings.faults, begin_us=2 * SECOND, end_us=end, limits=self._limits)
-        changes = Changes(world)
+        changes = Changes(world, end)
         actions = {
             TRANSFER: world.transfer,
             BLIND_TRANSFER: world.blind_transfer,

@@ -36,9 +36,13 @@ class Changes:
     @ivar begun: How many changes were asked for.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, end_us: int) -> None:
+        """
+        @param end_us: When nothing may be wrong any more.
+        """
         self.begun = 0
         self._world = world
+        self._end_us = end_us
         self._random = world.events.random("changes of members")
 
     @property
@@ -73,10 +77,12 @@ class Changes:
         """Let a new store end now and then, while it gets what the others have."""
         world, random = self._world, self._random
         for _ in range(random.choice((0, 0, 1, 3))):
-            at, name = random.randint(0, 2 * SECOND), store.name
+            at, name = world.events.now + random.randint(0, 2 * SECOND), store.name
+            again = at + random.randint(0, SECOND)
             end = world.crash if random.random() < 0.5 else world.kill
-            world.events.after(at, f"{name} ends", end, name)
-            world.events.after(at + random.randint(0, SECOND), f"{name} is there again", world.restart, name)
+            if again < self._end_us:
+                world.events.at(at, f"{name} ends", end, name)
+                world.events.at(again, f"{name} is there again", world.restart, name)
 
     def remove(self, node: str) -> bool:
         """Remove a store; the leader as well."""
