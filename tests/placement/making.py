@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -45,10 +46,14 @@ def row(count: int, **others: Any) -> list[RegionInfo]:
 
 
 def placement(
-    *regions: RegionInfo, stores: int = 4, labels: dict[int, dict[str, str]] | None = None, **choices: Any
+    *regions: RegionInfo, stores: int = 4, places: dict[int, dict[str, str]] | None = None, **choices: Any
 ) -> Placement:
-    """Give a placement that has just heard of some stores, from 1 on, and of some regions."""
-    told = labels or {}
+    """
+    Give a placement that has just heard of some stores, from 1 on, and of some regions.
+
+    @param places: The labels of stores; C{choices} are those of the placement.
+    """
+    told = places or {}
     records = {store: StoreRecord(store, f"h{store}:1", labels=told.get(store, {})) for store in range(1, stores + 1)}
     made = Placement(records, PlacementConfig(**choices), Random(1), START)
     hear(made, START)
@@ -61,6 +66,13 @@ def hear(made: Placement, now: float, *stores: int, **stats: Any) -> None:
     """Have stores send heartbeats; all that there are, unless some are named."""
     for store in stores or sorted(made.cluster.stores):
         made.store_heartbeat(store, StoreStats(100 * GB, stats.pop("available", 90 * GB), **stats), now)
+
+
+def change(made: Placement, store: int, **choices: Any) -> None:
+    """Change a store's record, as the host does."""
+    records = made.cluster.stores
+    assert isinstance(records, dict)
+    records[store] = replace(records[store], **choices)
 
 
 def silence(made: Placement, store: int, seconds: float) -> float:

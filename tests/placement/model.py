@@ -136,7 +136,7 @@ class ModelCluster:
             self.records[record.store] = record
         return len(self.orders) - before
 
-    def settle(self, most: int = 3000, quiet: int = 60) -> int:
+    def settle(self, most: int = 3000, quiet: int = 100) -> int:
         """Let time go by until there was nothing to do for some rounds; return how many rounds it took."""
         idle = 0
         for rounds in range(most):

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.placement.making import START, hear, placement, region, row, silence
+from tests.placement.making import START, change, hear, placement, region, row, silence
 from tinykv.placement import admin
 from tinykv.placement.builder import operator, placing
 from tinykv.placement.operators import Kind, Operator, Order, Priority, Status
@@ -259,9 +259,9 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_another_epoch(self) -> None:
         placed = placement(region(1))
-        for change in ({"version": 2}, {"version": 2, "conf_ver": 2}):
+        for newer in ({"version": 2}, {"version": 2, "conf_ver": 2}):
             late = made(placed, 1, TransferLeader(2))
-            placed.heartbeat(region(1, **change), START)
+            placed.heartbeat(region(1, **newer), START)
             self.refused(placed, late, "has changed meanwhile")
 
     def test_an_unknown_region(self) -> None:
@@ -294,8 +294,7 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_a_store_has_a_limit_of_its_own(self) -> None:
         placed = placement(*row(4))
-        plain = placed.cluster.stores[4].to_json()
-        placed.cluster.stores[4] = type(placed.cluster.stores[4]).from_json({**plain, "add_limit": 12})  # type: ignore[index]
+        change(placed, 4, add_limit=12.0)
         placed.run(made(placed, 1, AddLearner(4)))
         placed.run(made(placed, 2, AddLearner(4)))
         self.refused(placed, made(placed, 3, AddLearner(4)), "the limit of store 4")
