@@ -24,6 +24,7 @@ from tinykv.schedule.api import routes_of
 from tinykv.schedule.host import REGION, ScheduleHost, recover
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.members import Members
+from tinykv.schedule.placing import Placing
 from tinykv.schedule.routes import Call, RouteTable
 from tinykv.schedule.service import Scheduler
 from tinykv.storage.folder_ids import FolderIds
@@ -146,17 +147,25 @@ class Member:
             now_ms=self.clock.calendar_ms,
             new_cluster_id=lambda: f"{random.getrandbits(64):016x}",
         )
+        self.placing = Placing(
+            host=host,
+            leadership=self.leadership,
+            clock=process,
+            now_ms=self.clock.calendar_ms,
+            seconds=process.seconds,
+            random=Random(random.getrandbits(64)),
+        )
         self.scheduler = Scheduler(
             host=host,
             leadership=self.leadership,
+            placing=self.placing,
             now_ms=self.clock.calendar_ms,
-            seconds=process.seconds,
             bootstrap_stores=3,
             initial_regions=1,
             health=lambda: None,
             members=cluster.addresses,
         )
-        self.routes = routes_of(self.scheduler)
+        self.routes = routes_of(self.scheduler, self.placing)
         host.start()
         cluster.streams.listen(self.name, process, peering.accept)
 

@@ -155,7 +155,6 @@ class StoreTests(Case):
     def test_life(self) -> None:
         self.stores(4)
         self.do("bootstrap", stores=4, regions=1)
-        self.assertIn("offline first", self.refused(Conflict, command("set-life", store=1, life="tombstone")))
         self.do("set-life", store=1, life="offline")
         self.do("set-life", store=1, life="up")
         self.do("set-life", store=1, life="offline")
@@ -166,13 +165,6 @@ class StoreTests(Case):
         self.assertIn("never returns", self.refused(Conflict, store(1)))
         self.refused(Conflict, command("change-store", store=1, changes={"labels": {}}))
         self.apply(store(5, address="h1:20160"))
-
-    def test_offline_that_could_never_end(self) -> None:
-        self.stores(3)
-        self.do("bootstrap", stores=3, regions=1)
-        self.assertIn("2 stores would be left", self.refused(Conflict, command("set-life", store=1, life="offline")))
-        self.do("choose", choices={"replicas": 1})
-        self.do("set-life", store=1, life="offline")
 
     def test_view_follows_the_rows(self) -> None:
         self.stores(2)

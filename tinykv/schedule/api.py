@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from tinykv.placement.config import PlacementConfig
+from tinykv.placement.config import SCHEDULERS, PlacementConfig
+from tinykv.placement.operators import Kind, Status
 from tinykv.placement.region_info import Role
 from tinykv.placement.stores import LABEL_LENGTH_MAX, LABELS_MAX, Life, StoreState
 from tinykv.raft.membership import MAX_MEMBERS
+from tinykv.schedule.placing import REGIONS_MAX, Placing
 from tinykv.schedule.routes import Route, RouteTable
 from tinykv.schedule.schemas import (
     BOOLEAN,
@@ -24,7 +26,7 @@ from tinykv.schedule.schemas import (
     record,
     text,
 )
-from tinykv.schedule.service import REGIONS_MAX, Scheduler
+from tinykv.schedule.service import Scheduler
 from tinykv.schedule.state import INITIAL_REGIONS_MAX, SERVICES_MAX, STORES_MAX
 from tinykv.schedule.timestamps import BATCH_MAX, LOGICAL_MAX, PHYSICAL_MAX
 
@@ -140,8 +142,36 @@ SAFE_POINT: Final = record(
     }
 )
 SCHEDULERS_VIEW: Final = record(
-    {"schedulers": array(record({"name": NAME, "chosen": BOOLEAN, "paused_for": number(0)}), 64)}
+    {
+        "schedulers": array(
+            record({"name": NAME, "chosen": BOOLEAN, "paused_for": number(0), "parameters": {"type": "object"}}), 64
+        )
+    }
 )
+REFUSED: Final = record({"region": ID, "reason": text(4096)})
+#: One of several kinds, each with fields of its own (L{tinykv.placement.steps}).
+STEP: Final[Schema] = {"type": "object", "properties": {"kind": NAME}, "required": ["kind"]}
+ORDER: Final = record({"region": ID, "leader": STORE, "conf_ver": SIZE, "version": SIZE, "step": STEP})
+OPERATOR: Final = record(
+    {
+        "region": ID,
+        "name": NAME,
+        "kinds": array(one_of(*(kind.value for kind in Kind)), len(Kind)),
+        "priority": integer(0, 9),
+        "steps": array(STEP, 1000),
+        "conf_ver": SIZE,
+        "version": SIZE,
+        "created": number(0, description="by a clock of the member that leads"),
+        "step": SIZE,
+        "status": one_of(*(status.value for status in Status)),
+        "reason": text(4096),
+        "ended": nullable(number(0)),
+    }
+)
+#: Operators that can be asked for.
+OPERATOR_KINDS: Final = ("transfer-leader", "add-peer", "remove-peer", "move-peer", "split", "merge")
+#: Operators that one answer lists.
+OPERATORS_MAX: Final = 100_000
 
 
 def choices_schema() -> Schema:
@@ -149,7 +179,7 @@ def choices_schema() -> Schema:
     fields: dict[str, Schema] = {}
     for name, value in PlacementConfig().to_json().items():
         if isinstance(value, list):
-            items = STORE if name.endswith("_leader") else NAME
+            items = {"schedulers": one_of(*SCHEDULERS), "labels": NAME}.get(name, STORE)
             fields[name] = array(items, STORES_MAX if items is STORE else 64)
         elif isinstance(value, int):
             fields[name] = integer(0, SAFE_MAX, default=value)
@@ -158,9 +188,9 @@ def choices_schema() -> Schema:
     return record(fields)
 
 
-def routes_of(scheduler: Scheduler) -> RouteTable:
+def routes_of(scheduler: Scheduler, placing: Placing) -> RouteTable:
     """Make the table of a scheduler's routes."""
-    s = scheduler
+    s, p = scheduler, placing
     choices = choices_schema()
     some_choices = {**choices, "minProperties": 1}
     some_choices.pop("required")
@@ -206,46 +236,67 @@ def routes_of(scheduler: Scheduler) -> RouteTable:
               answer=s.cancel_offline, about="Have a store stay after all", path_parameters=store, result=STORE_VIEW,
               refusals=(404, 409)),
         Route(method="DELETE", path="/stores/{store}", name="removeStore", tag="stores", answer=s.remove,
-              about="Make a store that was drained a tombstone, for ever", path_parameters=store, result=STORE_VIEW,
-              refusals=(404, 409)),
+              about="Make a store that was drained a tombstone, for ever; forced, its replicas are taken for lost",
+              path_parameters=store, query={"force": BOOLEAN}, result=STORE_VIEW, refusals=(404, 409)),
         Route(method="POST", path="/stores/{store}/heartbeat", name="storeHeartbeat", tag="heartbeats",
-              answer=s.store_heartbeat, about="Tell how a store is", path_parameters=store, refusals=(404, 409),
+              answer=p.store_heartbeat, about="Tell how a store is", path_parameters=store, refusals=(404, 409),
               body=record({"folder": FOLDER, "stats": STATS}),
               result=record({"life": one_of(*(life.value for life in Life)), "bootstrapped": BOOLEAN})),
         Route(method="POST", path="/region-heartbeats", name="regionHeartbeats", tag="heartbeats",
-              answer=s.region_heartbeats, refusals=(404, 409),
+              answer=p.region_heartbeats, refusals=(404, 409),
               about="Tell how regions are that a store leads; those that are older than what is known are refused",
               body=record({"store": STORE, "folder": FOLDER, "regions": array(REGION, HEARTBEATS_MAX)}),
-              result=record({"refused": array(record({"region": ID, "reason": text(4096)}), HEARTBEATS_MAX)})),
-        Route(method="GET", path="/regions", name="regions", tag="regions", answer=s.regions,
+              result=record({"orders": array(ORDER, HEARTBEATS_MAX), "refused": array(REFUSED, HEARTBEATS_MAX)})),
+        Route(method="GET", path="/regions", name="regions", tag="regions", answer=p.regions,
               about="List regions in the order of their keys",
               query={"start": KEY, "end": KEY, "limit": integer(1, REGIONS_MAX)},
               result=record({"regions": array(REGION, REGIONS_MAX)})),
-        Route(method="GET", path="/regions/{region}", name="region", tag="regions", answer=s.region, refusals=(404,),
+        Route(method="GET", path="/regions/{region}", name="region", tag="regions", answer=p.region, refusals=(404,),
               about="Tell of a region", path_parameters=region, result=REGION),
-        Route(method="GET", path="/region-at", name="regionAt", tag="regions", answer=s.region_at, refusals=(404,),
+        Route(method="GET", path="/region-at", name="regionAt", tag="regions", answer=p.region_at, refusals=(404,),
               about="Tell of the region of a key", query=key, required_query=("key",), result=REGION),
-        Route(method="GET", path="/region-before", name="regionBefore", tag="regions", answer=s.region_before,
+        Route(method="GET", path="/region-before", name="regionBefore", tag="regions", answer=p.region_before,
               about="Tell of the region before that of a key", query=key, required_query=("key",), refusals=(404,),
               result=REGION),
-        Route(method="POST", path="/regions/{region}/ask-split", name="askSplit", tag="regions", answer=s.ask_split,
+        Route(method="POST", path="/regions/{region}/ask-split", name="askSplit", tag="regions", answer=p.ask_split,
               about="Give the ids that a split into that many more regions needs", path_parameters=region,
               refusals=(404, 409),
               body=record({"version": SIZE, "conf_ver": SIZE, "count": integer(1, PARTS_MAX)}),
               result=record({"regions": array(record({"region": ID, "peers": array(ID, MAX_MEMBERS)}), PARTS_MAX)})),
-        Route(method="POST", path="/report-split", name="reportSplit", tag="regions", answer=s.report_split,
+        Route(method="POST", path="/report-split", name="reportSplit", tag="regions", answer=p.report_split,
               about="Tell how a region was split, its parts in the order of their keys", refusals=(409,),
               body=record({"regions": array(REGION, PARTS_MAX + 1, 2)}), result=EMPTY),
-        Route(method="GET", path="/config", name="config", tag="placement", answer=s.choices, result=choices,
+        Route(method="GET", path="/operators", name="operators", tag="operators", answer=p.operators,
+              about="List the operators that run", result=record({"operators": array(OPERATOR, OPERATORS_MAX)})),
+        Route(method="POST", path="/operators", name="addOperator", tag="operators", answer=p.add_operator,
+              about="Have an operator run for a region", refusals=(409,), result=OPERATOR,
+              body=record({"kind": one_of(*OPERATOR_KINDS), "region": ID, "store": STORE, "target": STORE,
+                           "target_region": ID, "keys": array(KEY, PARTS_MAX)},
+                          optional=("store", "target", "target_region", "keys"))),
+        Route(method="GET", path="/operators/{region}", name="operator", tag="operators", answer=p.operator,
+              about="Tell of a region's operator: the one that runs, or a while longer the last that did",
+              path_parameters=region, refusals=(404,), result=OPERATOR),
+        Route(method="DELETE", path="/operators/{region}", name="cancelOperator", tag="operators",
+              answer=p.cancel_operator, about="Cancel a region's operator", path_parameters=region, refusals=(404,),
+              result=OPERATOR),
+        Route(method="POST", path="/scatter", name="scatter", tag="operators", answer=p.scatter,
+              about="Spread regions over the stores, evenly among those of their group",
+              body=record({"regions": array(ID, HEARTBEATS_MAX, 1), "group": text(64)}),
+              result=record({"operators": array(OPERATOR, HEARTBEATS_MAX),
+                             "refused": array(REFUSED, HEARTBEATS_MAX)})),
+        Route(method="GET", path="/config", name="config", tag="placement", answer=p.choices, result=choices,
               about="Tell what was chosen for the placement"),
-        Route(method="PATCH", path="/config", name="changeConfig", tag="placement", answer=s.choose, result=choices,
+        Route(method="PATCH", path="/config", name="changeConfig", tag="placement", answer=p.choose, result=choices,
               about="Change choices of the placement", body=some_choices),
-        Route(method="GET", path="/schedulers", name="schedulers", tag="placement", answer=s.schedulers,
+        Route(method="GET", path="/schedulers", name="schedulers", tag="placement", answer=p.schedulers,
               about="List the schedulers", result=SCHEDULERS_VIEW),
         Route(method="POST", path="/schedulers/{scheduler}/pause", name="pauseScheduler", tag="placement",
-              answer=s.pause, about="Pause a scheduler for so many seconds; 0 has it go on",
+              answer=p.pause, about="Pause a scheduler for so many seconds; 0 has it go on",
               path_parameters={"scheduler": NAME}, refusals=(404,),
               body=record({"seconds": number(0, WHILE_MAX)}), result=SCHEDULERS_VIEW),
+        Route(method="PATCH", path="/schedulers/{scheduler}", name="setParameters", tag="placement",
+              answer=p.set_parameters, about="Change the choices that are a scheduler's own",
+              path_parameters={"scheduler": NAME}, refusals=(404,), body=some_choices, result=SCHEDULERS_VIEW),
         Route(method="GET", path="/safe-point", name="safePoint", tag="collection", answer=s.safe_point,
               about="Tell which timestamp is the safe point, and who holds it back", result=SAFE_POINT),
         Route(method="POST", path="/safe-point", name="advanceSafePoint", tag="collection",

@@ -141,7 +141,7 @@ def check(schema: Schema, value: Any, place: str = "the body", depth: int = 0) -
     elif isinstance(value, list):
         _check_size(schema, value, place, "Items")
         for index, item in enumerate(value):
-            check(schema["items"], item, f"{place}[{index}]", depth + 1)
+            check(schema.get("items", {}), item, f"{place}[{index}]", depth + 1)
     elif isinstance(value, dict):
         _check_object(schema, value, place, depth)
 

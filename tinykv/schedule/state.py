@@ -200,32 +200,14 @@ class State:
         return changed.to_json()
 
     def _set_life(self, command: Record) -> Record:
-        """Take a store offline, have it stay after all, or bury it. A tombstone stays one."""
+        """Note what was decided of a store by who knows its replicas. A tombstone stays one."""
         record = self._store(command["store"])
         life = Life(command["life"])
         if record.life is Life.TOMBSTONE and life is not Life.TOMBSTONE:
             raise Conflict(f"store {record.store} was removed and never returns")
-        if life is Life.TOMBSTONE and record.life is Life.UP:
-            raise Conflict(f"store {record.store} is up: take it offline first")
-        if life is Life.OFFLINE and record.life is Life.UP:
-            self._check_offline(record)
         changed = replace(record, life=life)
         self._save(changed)
         return changed.to_json()
-
-    def _check_offline(self, record: StoreRecord) -> None:
-        """
-        Refuse what can never end.
-
-        @raise Conflict: Those that would be left are too few for the replicas that there have to be.
-        """
-        left = [store for store in self.stores.values() if store.life is Life.UP and store.store != record.store]
-        replicas = self.choices.replicas
-        if self.bootstrapped and len(left) < replicas:
-            raise Conflict(
-                f"{len(left)} stores would be left, and each region needs {replicas} replicas: its own could go"
-                " nowhere. Add a store first, or lower the choice replicas"
-            )
 
     def _bootstrap(self, command: Record) -> Record:
         """Begin the cluster: all regions with all their voters, at once."""

@@ -43,6 +43,7 @@ from tinykv.schedule.http import Api, ApiSite, limited
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.members import Members
 from tinykv.schedule.metrics import Metrics
+from tinykv.schedule.placing import Placing
 from tinykv.schedule.service import Scheduler
 from tinykv.storage.errors import StorageError
 from tinykv.storage.folder import open_folder
@@ -187,11 +188,19 @@ class ScheduleService(Service):
         self.leadership = leadership = Leadership(
             host=host, url=self._url(), now_ms=now_ms, new_cluster_id=lambda: f"{random.getrandbits(64):016x}"
         )
+        self.placing = Placing(
+            host=host,
+            leadership=leadership,
+            clock=reactor,
+            now_ms=now_ms,
+            seconds=uptime,
+            random=Random(random.getrandbits(64)),
+        )
         self.scheduler = Scheduler(
             host=host,
             leadership=leadership,
+            placing=self.placing,
             now_ms=now_ms,
-            seconds=uptime,
             bootstrap_stores=config.bootstrap_stores,
             initial_regions=config.initial_regions,
             health=self.health,
@@ -287,7 +296,7 @@ class ScheduleService(Service):
         if config.http_advertise:
             hosts.add(config.http_advertise.partition("://")[2].rpartition(":")[0].lower())
         self.api = Api(
-            table=routes_of(self.scheduler),
+            table=routes_of(self.scheduler, self.placing),
             guard=Guard(secret_of(config.token, config.token_file, "http", "token_file"), hosts),
             limit=RateLimit(config.request_rate, uptime),
             leads=lambda: self.leadership.leads,
@@ -344,7 +353,17 @@ class ScheduleService(Service):
         metrics.gauge("applied_index", "Index of the last entry applied.", lambda: host.applied)
         metrics.gauge("waiting_proposals", "Questions that wait to be decided.", lambda: host.waiting)
         metrics.gauge("stores", "Stores that are registered.", lambda: len(host.state.stores))
-        metrics.gauge("regions", "Regions that were heard of.", lambda: len(self.scheduler.cluster.regions))
+        placing = self.placing
+        metrics.gauge("regions", "Regions that were heard of.", lambda: len(placing.cluster.regions))
+        metrics.gauge(
+            "operators_running", "Operators that run.", lambda: len(placing.placement.controller.running)
+        )
+        metrics.counters(
+            "operators_ended",
+            "Operators that ended in this term, by how.",
+            "status",
+            lambda: {status.value: number for status, number in placing.placement.controller.ended.items()},
+        )
         metrics.counters(
             "answers", "Questions answered, by status.", "code", lambda: {str(c): n for c, n in api.answered.items()}
         )
@@ -390,6 +409,7 @@ class ScheduleService(Service):
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
+        self.placing.stop()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         try:
