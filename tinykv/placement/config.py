@@ -30,7 +30,7 @@ class PlacementConfig:
     @ivar replicas: How many voters each region shall have. Even numbers survive no more failures than the odd number
         below.
     @ivar labels: The names of the stores' labels that say where they are, the widest place first. No two replicas of
-        a region are in one place where that can be avoided. A store that lacks a label is in a place of its own.
+        a region are in one place where that can be avoided. A label that two stores lack says nothing about them.
     @ivar disconnected_after: A store that was silent for this long is given nothing new.
     @ivar max_down: A store that was silent for this long is taken for lost: its replicas are made anew elsewhere. Less
         means that a restart of a host moves data; more, that a second failure meets regions that lack a replica.

@@ -18,12 +18,19 @@ Crowding = tuple[int, ...]
 
 
 def shared_levels(one: StoreRecord, other: StoreRecord, labels: tuple[str, ...]) -> int:
-    """Tell in how many of the nested places two stores are together."""
-    for level, label in enumerate(labels):
-        own = one.labels.get(label)
-        if own is None or own != other.labels.get(label):
-            return level
-    return len(labels)
+    """
+    Tell in how many of the nested places two stores are together.
+
+    A label that neither has says nothing: where hosts are named and zones aren't, hosts still are kept apart.
+    """
+    together = 0
+    for level, label in enumerate(labels, 1):
+        own, others = one.labels.get(label), other.labels.get(label)
+        if own != others:
+            break
+        if own is not None:
+            together = level
+    return together
 
 
 def crowding(stores: Mapping[int, StoreRecord], labels: tuple[str, ...], store: int, others: Iterable[int]) -> Crowding:
