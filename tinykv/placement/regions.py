@@ -191,6 +191,8 @@ class RegionTable:
                 told, had = getattr(region, name), getattr(known, name)
                 if told < had:
                     raise StaleHeartbeat(f"region {region.region} has {name} {had} already, not {told}")
+            if (region.start, region.end) == (known.start, known.end):
+                return  # No other one is in its range.
         for other in self.scan(region.start, region.end):
             if other.region != region.region and (region.version, region.conf_ver) < (
                 other.version,
@@ -208,6 +210,11 @@ class RegionTable:
         @raise StaleHeartbeat: What is known is newer. Nothing has changed.
         """
         self.check(region)
+        known = self._regions.get(region.region)
+        if known and (region.start, region.end) == (known.start, known.end):
+            self._recount(known, region)
+            self._regions[region.region] = region
+            return []
         replaced = [other for other in self.scan(region.start, region.end) if other.region != region.region]
         for other in replaced:
             self.drop(other.region)
@@ -220,6 +227,26 @@ class RegionTable:
             self._stores.setdefault(store, StoreRegions()).add(region, store)
         return replaced
 
+    def _recount(self, before: RegionInfo, after: RegionInfo) -> None:
+        """Have the stores count a region as it's now; mostly it's as it was, apart from what was measured."""
+
+        def counted(region: RegionInfo) -> tuple[object, ...]:
+            return region.peers, region.leader, region.pending, region.placed_size
+
+        if counted(before) == counted(after):
+            return
+        for store in before.stores:
+            self._stores[store].remove(before, store)
+        for store in after.stores:
+            self._stores.setdefault(store, StoreRegions()).add(after, store)
+        for store in before.stores:
+            self._forget_empty(store)
+
+    def _forget_empty(self, store: int) -> None:
+        """Drop what is kept of a store that holds nothing any more."""
+        if not self._stores[store].count:
+            del self._stores[store]
+
     def drop(self, region: int) -> None:
         """Forget a region, if it's known."""
         known = self._regions.pop(region, None)
@@ -229,5 +256,4 @@ class RegionTable:
         del self._starts[place], self._ids[place]
         for store in known.stores:
             self._stores[store].remove(known, store)
-            if not self._stores[store].count:
-                del self._stores[store]
+            self._forget_empty(store)

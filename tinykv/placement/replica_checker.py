@@ -68,6 +68,8 @@ def _completed(scene: Scene, region: RegionInfo, bad: Collection[int]) -> Operat
     """Give an operator that adds all voters that a region lacks and that there's a store for."""
     voters = set(region.voters)
     lacking = scene.cluster.config.replicas - len(voters)
+    if lacking <= 0:
+        return None
     healthy = scene.cluster.healthy_peers(region)
     for store in region.learners:
         if lacking > 0 and store in healthy and store not in bad:
