@@ -8,6 +8,7 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.schedule.cluster import Cluster
 from tests.sources import ROOT
 from tinykv.schedule.config import ScheduleConfig
 
@@ -18,6 +19,13 @@ class PackagingTests(SynchronousTestCase):
     def test_twistd_finds_the_plugin(self) -> None:
         makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
         self.assertEqual(makers["tinyschedule"].module, "tinykv.tap.schedule")
+
+    def test_every_question_is_in_the_manual(self) -> None:
+        text = (ROOT / "docs" / "tinyschedule.md").read_text("utf-8")
+        cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+        named = {question.strip() for cell in cells for question in cell.split(",") if "/" in question}
+        member = Cluster(self.mktemp(), members=1).leader()
+        self.assertEqual(named, {f"{route.method} {route.path}" for route in member.routes.routes})
 
     def test_unit(self) -> None:
         unit = ConfigParser(interpolation=None, strict=False, delimiters=("=",), comment_prefixes=("#",))
