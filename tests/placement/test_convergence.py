@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,11 +37,11 @@ class BalanceTests(SynchronousTestCase):
         self.assertLessEqual(max(leaders) - min(leaders), 2)
 
     def test_rest_is_rest(self) -> None:
-        """Nothing more is asked for in a thousand rounds."""
+        """Nothing more is asked for in five minutes."""
         cluster = ModelCluster()
         cluster.add_regions(20, [cluster.add_store(host=f"h{number}") for number in range(4)][:3])
         self.settled(cluster)
-        self.assertEqual([cluster.round() for _ in range(1000)], [0] * 1000)
+        self.assertEqual([cluster.round() for _ in range(300)], [0] * 300)
 
     def test_leaders(self) -> None:
         for stores in (3, 4, 5):
@@ -101,18 +101,22 @@ class BalanceTests(SynchronousTestCase):
         cluster.add_regions(45, stores[:3])
         self.settled(cluster)
         self.assertEqual(cluster.leaders()[5], 0)
-        self.assertAlmostEqual(cluster.counts()[5], 15, delta=2)
+        self.assertLessEqual(abs(cluster.counts()[5] - 15), 2)
 
 
 class HistoryTests(SynchronousTestCase):
     """Sequences of what happens to stores."""
 
+    @settings(max_examples=max(settings.default.max_examples // 4, 1))
     @given(
         st.integers(0, 2**32),
         st.sampled_from([1, 3, 5]),
-        st.lists(st.tuples(st.sampled_from(["add", "kill", "offline", "back"]), st.integers(0, 99)), max_size=6),
+        st.lists(
+            st.tuples(st.sampled_from(["add", "kill", "restart", "offline", "back"]), st.integers(0, 99)), max_size=8
+        ),
     )
     def test_histories(self, seed: int, replicas: int, events: list[tuple[str, int]]) -> None:
+        """Nothing is ever asked for that takes a majority away: the model looks at each step."""
         cluster = ModelCluster(quick(labels=["host"], replicas=replicas), seed)
         for number in range(replicas + 1):
             cluster.add_store(200 * GB, host=f"h{number}")
@@ -145,6 +149,9 @@ class HistoryTests(SynchronousTestCase):
                 cluster.offline(store)
             except Refused:
                 return
+        elif event == "restart":
+            for dead in sorted(cluster.dead)[:1]:
+                del cluster.dead[dead]
         elif event == "back":
             cluster.records[store] = cluster.placement.back_up(store, cluster.now)
         else:

@@ -199,6 +199,12 @@ class EndTests(SynchronousTestCase):
         placed.heartbeat(region(1, pending=(3,)), START)
         self.ended(placed, Status.CANCELLED, "store 3 is behind")
 
+    def test_the_target_of_a_transfer_is_silent(self) -> None:
+        placed = placement(region(1), leader_timeout=900.0)
+        placed.run(made(placed, 1, TransferLeader(3)))
+        self.assertIsNone(placed.heartbeat(region(1), silence(placed, 3, 21)))
+        self.ended(placed, Status.CANCELLED, "store 3 can't be relied on")
+
     def test_who_is_to_be_removed_leads_by_now(self) -> None:
         placed = placement(region(1, stores=(1, 2, 3, 4)))
         placed.run(made(placed, 1, RemovePeer(4)))

@@ -16,6 +16,7 @@ from tinykv.placement.leadership import evict_leaders, grant_leaders
 from tinykv.placement.operators import Kind
 from tinykv.placement.placement import Placement
 from tinykv.placement.region_info import RegionInfo
+from tinykv.placement.scatter import GROUPS
 from tinykv.placement.steps import AddLearner, MergeRegion, RemovePeer, TransferLeader
 from tinykv.placement.stores import Life
 
@@ -270,6 +271,24 @@ class ScatterTests(SynchronousTestCase):
         self.assertIn("isn't known", refused[5])
         self.assertIn("isn't whole", refused[9])
         placed.scatter([1], "g", START)
+
+    def test_groups_dont_count_for_each_other(self) -> None:
+        """The first region of a group stays; the second goes where the first isn't."""
+        placed = placement(*row(2), stores=6)
+        for group in ("a", "b"):
+            self.assertEqual(placed.scatter([1], group, START), ([], {}))
+        (operator,), _ = placed.scatter([2], "a", START)
+        self.assertEqual(
+            [step for step in operator.steps if isinstance(step, AddLearner)], list(map(AddLearner, (4, 5, 6)))
+        )
+
+    def test_as_many_groups_as_are_remembered(self) -> None:
+        for others, moves in ((GROUPS - 1, 1), (GROUPS, 0)):
+            placed = placement(*row(2), stores=6)
+            for number in range(1 + others):
+                placed.scatter([1], str(number), START)
+            begun, _ = placed.scatter([2], "0", START)
+            self.assertEqual(len(begun), moves)
 
     def test_one_that_is_there_already(self) -> None:
         placed = placement(*row(1))

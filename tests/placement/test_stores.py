@@ -166,6 +166,33 @@ class LeavingTests(SynchronousTestCase):
         made.store_heartbeat(4, StoreStats(), START)
         self.assertEqual(made.offline(3, START).life, Life.OFFLINE)
 
+    def test_a_region_that_has_lost_its_majority(self) -> None:
+        """It can't change its members, so the store that's left of it can't be emptied."""
+        made = placement(*row(2), stores=6)
+        now = made.cluster.now + 1801
+        hear(made, now, 1, 4, 5, 6)
+        problem = self.assertRaises(Refused, made.offline, 1, now)
+        self.assertEqual(str(problem), "region 1 on store 1 has lost its majority: recover it first")
+
+    def test_warnings(self) -> None:
+        """An offline that was possible may become endless."""
+        made = placement(*row(2))
+        change(made, 3, life=made.offline(3, START).life)
+        self.assertEqual(made.warnings(START), [])
+        now = silence(made, 4, 1801)
+        few, stuck = made.warnings(now)
+        self.assertEqual(few, "2 stores are up, and each region shall have 3 replicas")
+        self.assertIn("store 3 can't be emptied: each region shall have", stuck)
+        made = placement(region(1, b"", b"m"))
+        self.assertEqual(made.warnings(START), ["no region is known that has the keys from 6d on"])
+
+    def test_what_a_tombstone_said_is_forgotten(self) -> None:
+        made = placement(*row(1))
+        change(made, 4, life=Life.TOMBSTONE)
+        made.tick(START)
+        self.assertIsNone(made.cluster.stats(4))
+        self.assertIsNotNone(made.cluster.stats(3))
+
     def test_an_offline_is_cancelled(self) -> None:
         """What was begun to empty the store ends."""
         made = placement(*row(1), stores=4)

@@ -49,8 +49,15 @@ class Cluster:
         self._stats[store] = stats
         self._heard[store] = self.now
 
+    def forget_gone(self) -> None:
+        """Drop what was said by stores that are no more, or tombstones."""
+        for store in list(self._heard):
+            record = self.stores.get(store)
+            if record is None or record.life is Life.TOMBSTONE:
+                self.forget(store)
+
     def forget(self, store: int) -> None:
-        """Drop what a store said, once it's gone."""
+        """Drop what a store said."""
         self._stats.pop(store, None)
         self._heard.pop(store, None)
         self.limits.forget(store)

@@ -227,6 +227,8 @@ class OperatorController:
             return reason
         if isinstance(step, AddLearner) and not self._cluster.up(step.store):
             return f"store {step.store} isn't up"
+        if isinstance(step, TransferLeader) and not self._cluster.serving(step.target):
+            return f"store {step.target} can't be relied on"
         if isinstance(step, MergeRegion):
             return self._unmergeable(operator, region, step)
         healthy = self._cluster.healthy_peers(region)

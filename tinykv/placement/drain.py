@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinykv.placement.cluster import Cluster
+from tinykv.placement.region_info import majority
 from tinykv.placement.stores import Life, Refused, StoreRecord, StoreState
 
 
@@ -21,8 +22,8 @@ def offline(cluster: Cluster, store: int) -> StoreRecord:
     record = _record(cluster, store)
     if record.life is Life.TOMBSTONE:
         raise Refused(f"store {store} is a tombstone already")
-    if record.life is Life.UP:
-        _refuse_endless(cluster, store)
+    if record.life is Life.UP and (reason := endless(cluster, store)):
+        raise Refused(reason)
     return replace(record, life=Life.OFFLINE)
 
 
@@ -68,39 +69,62 @@ def not_empty(cluster: Cluster, store: int) -> str | None:
     return None
 
 
-def _record(cluster: Cluster, store: int) -> StoreRecord:
-    """Give the record of a store that's known."""
-    record = cluster.stores.get(store)
-    if record is None:
-        raise Refused(f"store {store} isn't known")
-    return record
-
-
-def _refuse_endless(cluster: Cluster, store: int) -> None:
-    """Refuse to empty a store whose replicas have nowhere to go."""
+def endless(cluster: Cluster, store: int) -> str | None:
+    """Say why a store could never be emptied as things are, and what to do about it; None when it can be."""
     config, held = cluster.config, cluster.regions.on(store)
     if not held.count and cluster.regions.gap() is None:
-        return
+        return None
     others = [
         other
         for other in sorted(cluster.stores)
         if other != store and cluster.state(other) in (StoreState.UP, StoreState.DISCONNECTED)
     ]
     if len(others) < config.replicas:
-        raise Refused(
+        return (
             f"each region shall have {config.replicas} replicas, and without store {store} there would be"
             f" {len(others)} stores: add a store first"
         )
+    for region in filter(None, map(cluster.regions.get, held.all())):
+        if not majority(region.voters, set(region.stores) - cluster.lost_peers(region)):
+            return f"region {region.region} on store {store} has lost its majority: recover it first"
+    return _too_full(cluster, store, others)
+
+
+def _too_full(cluster: Cluster, store: int, others: list[int]) -> str | None:
+    """Say by how much what leaves is more than others have room for; None when it isn't, or nobody knows."""
     leaving = [other for other, record in cluster.stores.items() if record.life is Life.OFFLINE or cluster.down(other)]
-    need = held.size + sum(cluster.regions.on(other).size for other in leaving if other != store)
+    need = sum(cluster.regions.on(other).size for other in {*leaving, store})
     room = 0
     for other in others:
         stats = cluster.stats(other)
         if stats is None or not stats.capacity:
-            return  # Nobody knows how much room there is.
-        room += max(stats.available - int(stats.capacity * config.low_space), 0)
-    if need > room:
-        raise Refused(
-            f"{need} bytes would have to be moved from store {store} and others that leave, and the rest has room for"
-            f" {room}: add a store first"
-        )
+            return None
+        room += max(stats.available - int(stats.capacity * cluster.config.low_space), 0)
+    if need <= room:
+        return None
+    return (
+        f"{need} bytes would have to be moved from store {store} and others that leave, and the rest has room for"
+        f" {room}: add a store first"
+    )
+
+
+def warnings(cluster: Cluster) -> list[str]:
+    """Say what a person should look at: what the placement can't mend by itself."""
+    up = [store for store in cluster.stores if cluster.up(store)]
+    found = []
+    if len(up) < cluster.config.replicas:
+        found.append(f"{len(up)} stores are up, and each region shall have {cluster.config.replicas} replicas")
+    if gap := cluster.regions.gap():
+        found.append(f"no region is known that has the keys from {gap[0].hex() or 'the first'} on")
+    for store, record in sorted(cluster.stores.items()):
+        if record.life is Life.OFFLINE and (reason := endless(cluster, store)):
+            found.append(f"store {store} can't be emptied: {reason}")
+    return found
+
+
+def _record(cluster: Cluster, store: int) -> StoreRecord:
+    """Give the record of a store that's known."""
+    record = cluster.stores.get(store)
+    if record is None:
+        raise Refused(f"store {store} isn't known")
+    return record

@@ -129,6 +129,7 @@ class Placement:
         They also come with the next heartbeats, so a host may pass over those that it can't send.
         """
         self.cluster.advance(now)
+        self.cluster.forget_gone()
         self.controller.tick()
         if not self.ready:
             return []
@@ -244,6 +245,11 @@ class Placement:
         """
         self.cluster.advance(now)
         return drain.bury(self.cluster, store, force=force)
+
+    def warnings(self, now: float) -> list[str]:
+        """Say what a person should look at: what isn't mended by itself."""
+        self.cluster.advance(now)
+        return drain.warnings(self.cluster) if self.ready else []
 
     def buried(self, now: float) -> list[StoreRecord]:
         """Give the records to persist of stores that were being emptied, and are empty now."""

@@ -83,6 +83,10 @@ class StoreRegions:
         """How many peers it holds, learners among them."""
         return len(self.leaders) + len(self.followers) + len(self.learners)
 
+    def all(self) -> list[int]:
+        """List the regions of which it holds a peer, by their ids."""
+        return sorted([*self.leaders, *self.followers, *self.learners])
+
     def _roles(self, region: RegionInfo, store: int) -> DrawnSet:
         if region.leader == store:
             return self.leaders

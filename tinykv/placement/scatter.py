@@ -7,7 +7,8 @@ empty; but they are about to be written to.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from typing import Final
 
 from tinykv.placement.filters import cannot_lead, takers
 from tinykv.placement.operators import Kind, Operator, Priority
@@ -15,13 +16,15 @@ from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.scene import Scene
 from tinykv.placement.stores import Refused
 
+#: So many groups are remembered, those that were scattered last.
+GROUPS: Final = 64
+
 
 class Scatter:
-    """How much of each group each store was given so far."""
+    """How many replicas, and leaders, of each group each store was given so far."""
 
     def __init__(self) -> None:
-        self._replicas: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        self._leaders: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self._given: dict[str, tuple[Counter[int], Counter[int]]] = {}
 
     def scatter(self, scene: Scene, region: RegionInfo, group: str) -> Operator | None:
         """
@@ -31,15 +34,23 @@ class Scatter:
         """
         if not scene.steady(region) or scene.cluster.healthy_peers(region) != set(region.stores):
             raise Refused(f"region {region.region} isn't whole, or something is under way for it")
-        voters = self._spread(scene, region, self._replicas[group])
+        replicas, leaders = self._group(group)
+        voters = self._spread(scene, region, replicas)
         able = [store for store in sorted(voters) if cannot_lead(scene.cluster, store) is None]
-        leaders = self._leaders[group]
         leader = min(able, key=lambda store: (leaders[store], store != region.leader, store), default=region.leader)
         assert leader is not None, "a steady region has a leader"
-        self._replicas[group].update(voters)
+        replicas.update(voters)
         leaders[leader] += 1
         kinds = (Kind.ADMIN, Kind.REGION, Kind.LEADER)
         return scene.placing(region, voters, "scatter", kinds, Priority.HIGH, (leader,) if leader in voters else ())
+
+    def _group(self, group: str) -> tuple[Counter[int], Counter[int]]:
+        """Give what the stores were given of a group, and forget the group that was asked for longest ago."""
+        given = self._given.pop(group, None) or (Counter(), Counter())
+        self._given[group] = given
+        if len(self._given) > GROUPS:
+            del self._given[next(iter(self._given))]
+        return given
 
     def _spread(self, scene: Scene, region: RegionInfo, given: Counter[int]) -> set[int]:
         """Choose the stores for a region: for each replica the one that was given least, in no more crowded a place."""
