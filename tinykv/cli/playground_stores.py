@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from tinykv.config import StoreConfig, render
@@ -163,12 +164,18 @@ def welcome(stores: Sequence[LocalStore]) -> list[str]:
         ),
         "",
         ping,
-        f"    tinykv ctl --url http://{first.http_bind}:{first.http_port} members",
+        f"    {_program()} ctl --url http://{first.http_bind}:{first.http_port} members",
         f"    kill -9 {stores[0].process.pid}     (any {(len(stores) - 1) // 2} may fail, and the others carry on)",
         "",
         f"Data and logs: {first.data_dir.parent}",
         "Ctrl-C stops them.",
     ]
+
+
+def _program() -> str:
+    """Name this program as a person can call it, whether its environment is active or not."""
+    script = Path(sys.executable).with_name("tinykv")
+    return "tinykv" if which("tinykv") or not script.exists() else str(script)
 
 
 def what_is_left(ended: LocalStore, running: int, count: int) -> list[str]:
