@@ -186,7 +186,8 @@ class ChoiceTests(Case):
         self.assertEqual(self.state.choices.replicas, 5)
         self.assertEqual(self.state.tables.get("choices", "placement"), {"replicas": 5})
         self.do("choose", choices={"replicas": 3})
-        self.assertEqual(self.state.tables.get("choices", "placement"), {})
+        self.do("choose", choices={"max_down": 60})
+        self.assertEqual(self.state.tables.get("choices", "placement"), {"replicas": 3, "max_down": 60.0})
 
     def test_bad_choices(self) -> None:
         for choices in ({"replicas": 0}, {"unheard": 1}, {"low_space": 0.9}, {"schedulers": ["x"]}):

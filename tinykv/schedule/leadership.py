@@ -45,7 +45,7 @@ class Leadership:
     """
     This member's terms as the leader.
 
-    @ivar begun: Called when one has begun; C{ended} when it has ended.
+    @ivar begun: Called, in this order, when one has begun; C{ended} when it has ended.
     """
 
     log = Logger()
@@ -63,8 +63,8 @@ class Leadership:
         @param now_ms: The time of day, in ms since 1970.
         @param new_cluster_id: Makes an id, should there be none yet.
         """
-        self.begun: Callable[[], None] = lambda: None
-        self.ended: Callable[[], None] = lambda: None
+        self.begun: list[Callable[[], None]] = []
+        self.ended: list[Callable[[], None]] = []
         self._host = host
         self._url = url
         self._now_ms = now_ms
@@ -90,11 +90,13 @@ class Leadership:
                 self._propose({"do": "begin", "id": self._new_cluster_id()})
             self._propose({"do": "lead", "member": self._host.member, "url": self._url})
             self._extend(0)
-            self.begun()
+            for told in self.begun:
+                told()
         elif not ready and self._term is not None:
             self._term = None
             self.log.info("member {member} doesn't lead any more", member=self._host.member)
-            self.ended()
+            for told in self.ended:
+                told()
 
     def _propose(self, command: Record) -> None:
         """Have something noted; whoever leads next does it again if it isn't."""

@@ -79,8 +79,8 @@ class Placing:
         #: What decides about a store's life sees what was decided before.
         self._lives = DeferredLock()
         self.placement = self._fresh()
-        leadership.begun = self._begin
-        leadership.ended = self._end
+        leadership.begun.append(self._begin)
+        leadership.ended.append(self._end)
 
     # Terms
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from tinykv.placement.stores import Life, StoreRecord
-from tinykv.schedule.errors import Conflict, Invalid
+from tinykv.schedule.errors import Conflict, Invalid, Refusal
 from tinykv.schedule.host import ScheduleHost
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.placing import Placing
@@ -21,6 +25,8 @@ from tinykv.schedule.rows import Record
 
 class Scheduler:
     """The answers."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -48,6 +54,15 @@ class Scheduler:
         self._initial_regions = initial_regions
         self._health = health
         self._members = members
+        leadership.begun.append(self._term_begins)
+
+    def _term_begins(self) -> None:
+        """See to what the leader before may not have got to: all stores may have come, and the cluster not begun."""
+        Deferred.fromCoroutine(self._bootstrap_if_due()).addErrback(self._not_begun)
+
+    def _not_begun(self, failure: Failure) -> None:
+        failure.trap(Refusal)
+        self.log.warn("the cluster has not begun, the next store that comes tries again: {why}", why=failure.value)
 
     async def _propose(self, do: str, **arguments: Any) -> Record:
         return await self._host.propose({"do": do, "now": self._now_ms(), **arguments})
@@ -85,11 +100,10 @@ class Scheduler:
         """Say whether the cluster has begun, and with what."""
         await self._host.barrier()
         state = self._host.state
-        up = [store.store for store in state.stores.values() if store.life is Life.UP]
         return {
             "cluster_id": state.cluster_id,
             "bootstrapped": state.bootstrapped,
-            "missing_stores": 0 if state.bootstrapped else max(0, self._bootstrap_stores - len(up)),
+            "missing_stores": 0 if state.bootstrapped else max(0, self._bootstrap_stores - len(self._up)),
             "regions": [region.to_json() for region in state.initial_regions],
         }
 
@@ -100,6 +114,21 @@ class Scheduler:
 
     async def _bootstrap(self) -> None:
         await self._propose("bootstrap", stores=self._bootstrap_stores, regions=self._initial_regions)
+
+    async def _bootstrap_if_due(self) -> None:
+        """Begin the cluster if all the stores have come that it waits for."""
+        state = self._host.state
+        if not state.bootstrapped and len(self._up) >= self._bootstrap_stores:
+            try:
+                await self._bootstrap()
+            except Conflict as problem:
+                # Another one that came at the same time has begun it, or one has gone again.
+                self.log.info("the cluster isn't begun by this store: {why}", why=str(problem))
+
+    @property
+    def _up(self) -> list[int]:
+        """The stores that have come, and stay."""
+        return [store.store for store in self._host.state.stores.values() if store.life is Life.UP]
 
     # Ids and timestamps
 
@@ -145,13 +174,7 @@ class Scheduler:
         """Register a store; the one that completes the number begins the cluster."""
         store = call.parameters["store"]
         await self._propose("put-store", store={**call.body, "store": store})
-        state = self._host.state
-        if not state.bootstrapped and sum(s.life is Life.UP for s in state.stores.values()) >= self._bootstrap_stores:
-            try:
-                await self._bootstrap()
-            except Conflict:
-                # Another one that came at the same time has begun it, or a store has gone again: that's no matter here.
-                pass
+        await self._bootstrap_if_due()
         return {**self._view(self._placing.record(store)), "bootstrapped": self._host.state.bootstrapped}
 
     async def change_store(self, call: Call) -> Answer:

@@ -13,7 +13,7 @@ Tables of rows (L{tinykv.schedule.rows}), each record by its name:
  - member: the members that have led, with the URLs of their ports.
  - store: L{StoreRecord}s.
  - region: the regions with which the cluster began.
- - choices: C{placement}, where L{PlacementConfig} differs from its defaults.
+ - choices: C{placement}, what was said of L{PlacementConfig}.
  - scheduler: schedulers that are paused.
  - service: services that hold the safe point back.
 """
@@ -241,12 +241,10 @@ class State:
         """Change choices of the placement."""
         before = self.tables.get("choices", "placement") or {}
         changed = PlacementConfig.from_json({**before, **command["choices"]})
-        default = PlacementConfig().to_json()
-        self.tables.put(
-            "choices",
-            "placement",
-            {name: value for name, value in changed.to_json().items() if value != default[name]},
-        )
+        # What was said, and not the defaults: another version may have others.
+        named = {*before, *command["choices"]}
+        said = {name: value for name, value in changed.to_json().items() if name in named}
+        self.tables.put("choices", "placement", said)
         return changed.to_json()
 
     def _pause(self, command: Record) -> Record:

@@ -305,10 +305,11 @@ class ScheduleService(Service):
             health=self.health,
             registry=self.metrics.registry,
         )
-        factory: Any = limited(ApiSite(self.api, reactor), config.connections_max)
+        factory: Any = ApiSite(self.api, reactor)
         if config.tls_cert is not None:
             self._tls = TlsPort(config)
             factory = self._tls.wrap(factory, reactor)
+        factory = limited(factory, config.connections_max)
         wanted: list[tuple[str, IStreamServerEndpoint, Any]] = [
             ("http", endpoint, factory)
             for endpoint in endpoints(
