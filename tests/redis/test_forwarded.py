@@ -254,7 +254,7 @@ class ResultsTests(SynchronousTestCase):
         data = encode_results([(REPLY, b"+OK\r\n")])
         for end in range(1, len(data)):
             self.assertRaises(Damaged, decode_results, data[:end], 1)
-        self.assertRaises(Damaged, decode_results, encode_results([(3, b"")]), 1)
+        self.assertRaises(Damaged, decode_results, encode_results([(5, b"")]), 1)
         self.assertRaises(Damaged, decode_results, encode_results([(WAITS, b"1234567")]), 1)
 
     def test_timeout(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from socket import SO_KEEPALIVE, SOL_SOCKET
+from sys import getrefcount
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -374,6 +375,16 @@ class HoldTests(SynchronousTestCase):
         # What was under way to the store that leads may be answered after all.
         self.client.session.answer(1, b"+late\r\n" + bytes(2 * SEND_BYTES))
         self.assertEqual(self.client.says(b"PING", b"PING"), b"+PONG\r\n+PONG\r\n")
+
+    def test_who_has_left_keeps_no_replies(self) -> None:
+        """Of what was under way there may be much, and it may take long."""
+        session = self.client.session
+        self.client.lose()
+        reply = bytes(100)
+        count = getrefcount(reply)
+        for number in range(3):
+            session.answer(number, reply)
+        self.assertEqual(getrefcount(reply), count)
 
     def test_a_waiting_client_that_leaves_takes_nothing(self) -> None:
         self.client.says(b"BLPOP l 0")

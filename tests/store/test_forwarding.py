@@ -16,8 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.redis.test_forwarded import raw, transaction, words
 from tinykv.interfaces import Outcome
 from tinykv.redis.forwarded import (
+    PUT_OFF,
     REFUSED,
     REPLY,
+    UNKNOWN,
     WAITS,
     decode_batch,
     decode_origin,
@@ -323,6 +325,50 @@ class OrderTests(Way):
         again.answer(OK, OK, OK)
         self.assertEqual(self.one.told, [(0, OK), (1, OK), (2, OK)])
         self.assertEqual(self.forwarder.retried, 2)
+
+    def test_reads_are_put_off(self) -> None:
+        """What the replies to others have no room for is asked for again, as often as it takes."""
+        self.take(self.one("GET a"), self.one("GET b"), self.two("SET c 1"))
+        self.take(self.one("GET c"), self.two("GET d"))
+        first, second = self.flights
+        self.flights.clear()
+        first.results((REPLY, b"$1\r\na\r\n"), (PUT_OFF, b""), (REPLY, OK))
+        second.results((PUT_OFF, b""), (PUT_OFF, b""))
+        self.assertEqual((self.one.told, self.two.told), ([(0, b"$1\r\na\r\n")], [(0, OK)]))
+        self.pass_time()
+        again = self.flight()
+        self.assertEqual((again.generation, again.lines), (2, ["GET b", "GET c", "GET d"]))
+
+    def test_reads_that_are_put_off_mustnt_see_what_came_behind_them(self) -> None:
+        self.take(self.one("GET a"), self.two("GET a"), self.one("SET a 1"), self.one("GET a"))
+        self.take(self.two("SET a 2"))
+        first, second = self.flights
+        self.flights.clear()
+        second.answer(OK)
+        first.results((PUT_OFF, b""), (PUT_OFF, b""), (REPLY, OK), (PUT_OFF, b""))
+        (told,) = [reply for number, reply in self.one.told if number == 0]
+        self.assertTrue(told.startswith(b"-TRYAGAIN "))
+        (told,) = [reply for number, reply in self.two.told if number == 0]
+        self.assertTrue(told.startswith(b"-TRYAGAIN "))
+        self.pass_time()
+        self.assertEqual([flight.lines for flight in self.flights], [["GET a"]])
+        self.flights[0].answer(b"$1\r\n2\r\n")
+        self.assertEqual(self.one.told[-1], (2, b"$1\r\n2\r\n"))
+
+    def test_reads_that_are_put_off_get_their_time(self) -> None:
+        self.take(self.one("GET a"))
+        for _ in range(4):
+            self.pass_time(2)
+            self.flight().results((PUT_OFF, b""))
+            self.pass_time(0.1)
+        self.assertEqual((self.one.told, len(self.flights)), ([], 1))
+
+    def test_a_waiter_that_nobody_knows_of(self) -> None:
+        """It may wait there, so that it has to be told that its client doesn't."""
+        self.take(self.one("BLPOP l 0"))
+        self.flight().results((UNKNOWN, b"-TIMEOUT x\r\n"))
+        self.assertEqual(self.one.told, [(0, b"-TIMEOUT x\r\n")])
+        self.assertEqual(self.flight().lines, ["wake 5 1 0 gone"])
 
     def test_a_part_is_refused(self) -> None:
         self.take(self.one("SET a 1"), self.two("SET b 1"), self.one("GET a"))

@@ -9,8 +9,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tinykv.interfaces import IForwardAnswer
-from tinykv.redis.forwarded import REFUSED, REPLY, WAITS, decode_results, encode_timeout
-from tinykv.store.remote_clients import RemoteBatch
+from tinykv.redis.forwarded import PUT_OFF, REFUSED, REPLY, UNKNOWN, WAITS, decode_results, encode_timeout
+from tinykv.store.remote_clients import ANSWER_BYTES, ANSWER_BYTES_MOST, RemoteBatch
 
 
 @implementer(IForwardAnswer)
@@ -68,3 +68,38 @@ class RemoteBatchTests(SynchronousTestCase):
         second.answer(0, b"-ERR\r\n")
         (told,) = self.answer.told
         self.assertEqual(decode_results(told, 2), [(WAITS, encode_timeout(0)), (REPLY, b"+OK\r\n")])
+
+    def test_reads_are_put_off_behind_large_replies(self) -> None:
+        clients = [self.batch.client(place, 2, place) for place in range(3)]
+        clients[0].answer(0, bytes(ANSWER_BYTES))
+        self.assertFalse(clients[1].put_off())
+        clients[1].answer(0, b"x")
+        self.assertTrue(clients[2].put_off())
+        (told,) = self.answer.told
+        self.assertEqual(
+            [status for status, _ in decode_results(told, 3)], [REPLY, REPLY, PUT_OFF]
+        )
+        # Those of other batches that came with it would overtake it.
+        self.assertEqual(self.refusals, 1)
+
+    def test_reads_are_put_off_behind_a_refusal(self) -> None:
+        batch = RemoteBatch(self.answer, self._refused, lambda: True)
+        self.assertTrue(batch.client(0, 2, 1).put_off())
+
+    def test_replies_to_writes_have_an_end(self) -> None:
+        clients = [self.batch.client(place, 2, place) for place in range(3)]
+        large = bytes(ANSWER_BYTES_MOST)
+        clients[0].answer(0, large)
+        clients[1].answer(0, b"x")
+        clients[2].waits(0, 7)
+        (told,) = self.answer.told
+        first, second, third = decode_results(told, 3)
+        self.assertTrue(first == (REPLY, large))
+        self.assertEqual(second[0], REPLY)
+        self.assertIn(b"too large to be passed on", second[1])
+        self.assertEqual(third, (WAITS, encode_timeout(7)))
+
+    def test_nobody_knows(self) -> None:
+        self.batch.client(0, 2, 1).lose(b"-TIMEOUT\r\n")
+        (told,) = self.answer.told
+        self.assertEqual(decode_results(told, 1), [(UNKNOWN, b"-TIMEOUT\r\n")])

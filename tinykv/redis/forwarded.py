@@ -46,8 +46,12 @@ FRESH: Final = 1
 REPLY: Final = 0
 #: it's a waiter now, for so many ms (8 bytes);
 WAITS: Final = 1
-#: it certainly did nothing, and may be sent again.
+#: it certainly did nothing, and may be sent again;
 REFUSED: Final = 2
+#: the same of a read, since the replies before it are large; other clients' writes behind it may have been done;
+PUT_OFF: Final = 3
+#: nobody knows what it does, and this is what its client is told.
+UNKNOWN: Final = 4
 
 #: As many digits as the largest number has that an id can be.
 _DIGITS: Final = 20
@@ -220,7 +224,7 @@ def decode_results(data: bytes, count: int) -> list[Result]:
             raise Damaged("an answer is cut off")
         status, length = _RESULT.unpack_from(data, at)
         at += _RESULT.size
-        if status > REFUSED or at + length > len(data) or (status == WAITS and length != _TIMEOUT.size):
+        if status > UNKNOWN or at + length > len(data) or (status == WAITS and length != _TIMEOUT.size):
             raise Damaged("an answer is none")
         results.append((status, data[at : at + length]))
         at += length

@@ -8,6 +8,7 @@ transport, which saves a round through the reactor.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import Protocol
@@ -278,8 +279,8 @@ class Outbound(Protocol):
         self._early.clear()
         self._early_bytes = 0
         self._out.clear()
-        # No reply has this number, so what is answered from now on goes nowhere.
-        self.answered = -1
+        # All replies are those to requests before it, so what is answered from now on goes nowhere.
+        self.answered = sys.maxsize
 
     @property
     def output_buffer(self) -> int:

@@ -21,6 +21,7 @@ from tinykv.region.state import ApplyState
 from tinykv.store.batches import Batch, cold_keys
 from tinykv.store.lease import Lease
 from tinykv.store.pacing import Pacer
+from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.replica import Replica
 
 #: Operations between two looks at the time while an entry is applied.
@@ -225,6 +226,8 @@ class ApplyQueue:
         kind, client, number, db, spec, arguments, _ = operation
         if kind == LOCAL:
             arguments()
+            return
+        if type(client) is RemoteClient and client.put_off():
             return
         execution = self._execution
         reply = execution.read(client, db, spec if kind == READ else None, arguments, execution.time)

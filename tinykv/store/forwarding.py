@@ -23,7 +23,9 @@ from twisted.logger import Logger
 from tinykv.errors import Damaged
 from tinykv.interfaces import IForwardAnswer, Outcome
 from tinykv.redis.forwarded import (
+    PUT_OFF,
     REFUSED,
+    UNKNOWN,
     WAITS,
     Result,
     decode_batch,
@@ -51,6 +53,9 @@ from tinykv.store.remote_clients import RemoteBatch, RemoteClient
 
 _NO_LEADER = replies.error(b"CLUSTERDOWN no store leads, so a majority can't be reached; nothing was done")
 _UNKNOWN = replies.error(b"TIMEOUT the link to the store that leads was lost; outcome unknown")
+_TOO_LARGE = replies.error(
+    b"TRYAGAIN the replies to this pipeline are too large to be passed on by another store; nothing was done"
+)
 _STRANGE = replies.error(
     b"ERR the store that leads runs another version, which can't do this command; nothing was done"
 )
@@ -115,15 +120,17 @@ class _Flight:
 
     @ivar done: Whether its outcome is known, or was waited for long enough.
     @ivar refused: What of it certainly did nothing.
+    @ivar put_off: Whether some of that are reads which were put off, so that what was behind them may have been done.
     @ivar unknown: Whether nobody can tell what any of it did.
     """
 
-    __slots__ = ("done", "refused", "unknown", "waiting")
+    __slots__ = ("done", "put_off", "refused", "unknown", "waiting")
 
     def __init__(self, waiting: list[_Waiting]) -> None:
         self.waiting = waiting
         self.done = False
         self.refused: list[_Waiting] = []
+        self.put_off = False
         self.unknown = False
 
 
@@ -396,6 +403,10 @@ class Forwarder:
             for waiting, (status, result) in zip(flight.waiting, results, strict=True):
                 if status == REFUSED:
                     flight.refused.append(waiting)
+                elif status == PUT_OFF:
+                    # It gets on, so nobody has waited for nothing.
+                    flight.refused.append((self._clock.seconds(), waiting[1]))
+                    flight.put_off = True
                 else:
                     self._answer(waiting[1], status, result)
         elif outcome is Outcome.REFUSED:
@@ -416,6 +427,8 @@ class Forwarder:
                 if kind != WAITING:
                     raise Damaged("what doesn't block was made to wait")
                 client.waits(number, decode_timeout(result))
+            elif status == UNKNOWN:
+                self._unknown(operation, result)
             else:
                 self._tell_errors(operation, result)
                 client.answer(number, _with_locals(arguments, result) if kind in (EXEC, READ_EXEC) else result)
@@ -434,9 +447,9 @@ class Forwarder:
                 if answer.startswith(b"-"):
                     self.failed(client, command.name, answer[1:])
 
-    def _unknown(self, operation: Operation) -> None:
+    def _unknown(self, operation: Operation, reply: bytes = _UNKNOWN) -> None:
         """Tell a client that nobody knows what became of its request."""
-        operation[1].answer(operation[2], _UNKNOWN)
+        operation[1].answer(operation[2], reply)
         if operation[0] == WAITING:
             self._forget_waiter(operation)
 
@@ -480,22 +493,24 @@ class Forwarder:
     def _once_more(self) -> list[_Waiting]:
         """Give what is to be sent again, the last first."""
         again: list[_Waiting] = []
-        #: Clients of whom something that may have been done is behind.
+        #: Clients of whom something that was done, or may have been, is behind.
         uncertain: set[int] = set()
         told = False
+        put_off = any(flight.put_off for flight in self._flights)
         for flight in reversed(self._flights):
-            for waiting in reversed(flight.waiting if flight.unknown else flight.refused):
+            undone = {id(waiting[1]): waiting for waiting in flight.refused}
+            for waiting in reversed(flight.waiting if flight.unknown or put_off else flight.refused):
                 operation = waiting[1]
                 client = operation[1]
-                if not flight.unknown:
-                    again.append(waiting)
-                elif not _repeatable(operation):
-                    uncertain.add(id(client))
-                elif id(client) in uncertain and client is not NOBODY:
-                    client.answer(operation[2], _UNKNOWN)
+                refused = undone.get(id(operation))
+                if refused is None and not (flight.unknown and _repeatable(operation)):
+                    if _writes(waiting):
+                        uncertain.add(id(client))
+                elif _reads(waiting) and id(client) in uncertain:
+                    client.answer(operation[2], _UNKNOWN if refused is None else _TOO_LARGE)
                     told = True
                 else:
-                    again.append(waiting)
+                    again.append(refused or waiting)
         if told:
             self._answered()
         return again
@@ -504,6 +519,11 @@ class Forwarder:
 def _writes(waiting: _Waiting) -> bool:
     """Tell whether an operation may change something for its client to see."""
     return waiting[1][0] in (COMMANDS, EXEC, WAITING)
+
+
+def _reads(waiting: _Waiting) -> bool:
+    """Tell whether an operation only reads, for its client."""
+    return waiting[1][0] in (READ, READ_EXEC)
 
 
 def _repeatable(operation: Operation) -> bool:
@@ -551,7 +571,11 @@ class Receiver:
         try:
             start_id, generation = decode_origin(payload)
             origin = (store_id, start_id)
-            remote = RemoteBatch(answer, lambda: self._refuse_from(origin, generation))
+            remote = RemoteBatch(
+                answer,
+                lambda: self._refuse_from(origin, generation),
+                lambda: self._refused.get(origin, 0) >= generation,
+            )
             batch = decode_batch(payload, self._table, remote.client)
         except Damaged as problem:
             self.log.error("a batch of store {store} can't be read: {problem}", store=store_id, problem=problem)
@@ -570,6 +594,8 @@ class Receiver:
             if place in batch.strange:
                 client.answer(number, _STRANGE)
             elif place in batch.fresh:
+                if client.put_off():
+                    continue
                 reply = here.read(client, number, db, spec, arguments)
                 if reply is not None:
                     client.answer(number, reply)

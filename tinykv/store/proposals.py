@@ -115,7 +115,7 @@ class Proposals:
         operations = [
             operation
             for operation in operations
-            if operation[1] is not NOBODY or operation[0] in (INTERNAL, WAITING, LOCAL)
+            if operation[1] is not NOBODY or operation[0] in (INTERNAL, LOCAL)
         ]
         if not operations:
             return

@@ -6,6 +6,7 @@ from typing import Final
 
 from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
 from tinykv.resp import replies
+from tinykv.store.remote_clients import RemoteClient
 
 DISK_FULL = replies.error(
     b"OOM command not allowed: the disk of this store is nearly full; delete keys, or free space on it"
@@ -27,7 +28,17 @@ def give_up(operation: Operation, unknown: bytes) -> Operation:
     @param unknown: The reply to a write, L{UNKNOWN} or L{UNDECIDED}. A read has done nothing, whatever becomes of it.
     """
     kind, client, number, *rest = operation
-    if kind in (WAITING, INTERNAL, LOCAL) or client is NOBODY:
+    if client is NOBODY:
         return operation
-    client.answer(number, _OF_READS[unknown] if kind in (READ, READ_EXEC) else unknown)
+    if type(client) is RemoteClient and kind in (WAITING, INTERNAL):
+        # Others' operations are answered together with it, so it can't be waited for as long as it takes.
+        if kind == WAITING:
+            client.lose(unknown)
+        else:
+            # To do it twice is as good as once.
+            client.refuse()
+    elif kind in (WAITING, INTERNAL, LOCAL):
+        return operation
+    else:
+        client.answer(number, _OF_READS[unknown] if kind in (READ, READ_EXEC) else unknown)
     return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])

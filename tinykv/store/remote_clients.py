@@ -5,9 +5,19 @@ Clients of other stores, at the store that leads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from tinykv.interfaces import IForwardAnswer
-from tinykv.redis.forwarded import REFUSED, REPLY, WAITS, Result, encode_results, encode_timeout
+from tinykv.redis.forwarded import PUT_OFF, REFUSED, REPLY, UNKNOWN, WAITS, Result, encode_results, encode_timeout
+from tinykv.resp import replies
+
+#: When the replies to a batch have so many bytes, what of it only reads is put off until these have left.
+ANSWER_BYTES: Final = 32 << 20
+#: When they have so many, the replies to the writes behind them are lost: the longest reply fits all the same.
+ANSWER_BYTES_MOST: Final = 256 << 20
+_LOST: Final = replies.error(
+    b"ERR the replies to this pipeline are too large to be passed on by another store; the command was done"
+)
 
 
 class RemoteBatch:
@@ -18,16 +28,21 @@ class RemoteBatch:
     it from these.
     """
 
-    __slots__ = ("_answer", "_left", "_refused", "_results")
+    __slots__ = ("_answer", "_bytes", "_is_refused", "_left", "_refused", "_results")
 
-    def __init__(self, answer: IForwardAnswer, refused: Callable[[], None]) -> None:
+    def __init__(
+        self, answer: IForwardAnswer, refused: Callable[[], None], is_refused: Callable[[], bool] = lambda: False
+    ) -> None:
         """
-        @param refused: Called when one of them turns out to have been refused after all.
+        @param refused: Called when one of them turns out to have been refused after all, or is put off.
+        @param is_refused: Tells whether that was so of this batch, or of one that came with it.
         """
         self._answer = answer
         self._refused = refused
+        self._is_refused = is_refused
         self._results: list[Result | None] = []
         self._left = 0
+        self._bytes = 0
 
     def client(self, place: int, proto: int, client_id: int) -> RemoteClient:
         """Make the client of the operation at the next place."""
@@ -36,16 +51,30 @@ class RemoteBatch:
         self._left += 1
         return RemoteClient(self, place, proto, client_id)
 
+    @property
+    def full(self) -> bool:
+        """Whether reads have to be put off; also those that stand behind one that was, or they'd overtake it."""
+        return self._bytes > ANSWER_BYTES or self._is_refused()
+
     def done(self, place: int, status: int, data: bytes) -> None:
         """Learn what became of an operation; the first word counts."""
         if self._results[place] is not None:
             return
+        if self._bytes + len(data) > ANSWER_BYTES_MOST and self._bytes and status == REPLY:
+            data = _LOST
         self._results[place] = (status, data)
+        self._bytes += len(data)
         self._left -= 1
-        if status == REFUSED:
+        if status in (REFUSED, PUT_OFF):
             self._refused()
         if not self._left:
             self._answer.answer(encode_results([result for result in self._results if result is not None]))
+            # Operations that nobody waits for may be kept long after this.
+            self._results = [_TOLD] * len(self._results)
+
+
+#: Stands for what was sent back.
+_TOLD: Final = (REPLY, b"")
 
 
 class RemoteClient:
@@ -74,3 +103,14 @@ class RemoteClient:
     def refuse(self) -> None:
         """Send back that it did nothing."""
         self._batch.done(self._place, REFUSED, b"")
+
+    def lose(self, reply: bytes) -> None:
+        """Send back that nobody knows what it does; it's a blocking command, which may wait from some time on."""
+        self._batch.done(self._place, UNKNOWN, reply)
+
+    def put_off(self) -> bool:
+        """Send back that a read is to be asked for later, if the replies before it are many; say if that was so."""
+        if not self._batch.full:
+            return False
+        self._batch.done(self._place, PUT_OFF, b"")
+        return True
