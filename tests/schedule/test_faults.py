@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.schedule.cluster import Cluster, Member
 from tinykv.schedule.errors import Refusal
 from tinykv.schedule.routes import Call
+from tinykv.testing.simulation.clock import Life
 from tinykv.testing.simulation.network import Quality
 
 #: Simulated seconds of faults.
@@ -110,12 +111,14 @@ class FaultTests(SynchronousTestCase):
         until = cluster.events.now + int(SECONDS * 1_000_000)
         while cluster.events.now < until:
             for member in cluster.alive:
-                clients.ask(member)
+                if member.process.life is Life.RUNNING:
+                    clients.ask(member)
             if random.random() < 0.04:
-                self.fault(cluster, random)
+                self.fault(cluster, clients, random)
             cluster.run(STEP)
         cluster.heal()
         for member in cluster.members.values():
+            member.process.resume()
             if member.process.is_dead:
                 member.start()
         leader = cluster.leader()
@@ -128,13 +131,13 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(rows[1:], rows[:-1])
         return clients
 
-    def fault(self, cluster: Cluster, random: Any) -> None:
+    def fault(self, cluster: Cluster, clients: Clients, random: Any) -> None:
         """Have something go wrong, or go right again."""
         member = random.choice(list(cluster.members.values()))
         if member.process.is_dead:
             member.start()
             return
-        what = random.choice(("kill", "power", "cut", "heal", "clock", "pause"))
+        what = random.choice(("kill", "power", "cut", "heal", "clock", "pause", "pause"))
         if what == "kill":
             member.kill()
         elif what == "power":
@@ -148,9 +151,16 @@ class FaultTests(SynchronousTestCase):
         elif what == "clock":
             member.clock.set_error(random.randint(-3_600_000_000, 3_600_000_000))
         else:
-            member.process.pause()
-            cluster.run(random.uniform(0.1, 2.5))
-            member.process.resume()
+            process = member.process
+            process.pause()
+
+            def resume() -> None:
+                if process.life is Life.PAUSED:
+                    process.resume()
+                    # What has waited longest for an answer gets one before anything else happens.
+                    clients.ask(member)
+
+            cluster.events.after(random.randint(100_000, 4_000_000), f"{member.name} goes on", resume)
 
     def test_faults(self) -> None:
         answered = [0, 0, 0]

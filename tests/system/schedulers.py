@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import sys
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from tests.redis_server import free_port
@@ -25,6 +26,8 @@ class Daemon:
 
     @ivar command: Starts it.
     @ivar port: Of its API, the same after each start.
+    @ivar tls: How it's asked, if by TLS.
+    @ivar headers: What every question has.
     """
 
     def __init__(self, folder: Path, number: int, ports: dict[int, tuple[int, int]], **options: str) -> None:
@@ -50,6 +53,8 @@ class Daemon:
         settings = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
         self.command = [*_TWISTD, "tinyschedule", *settings]
         self.process: Process | None = None
+        self.tls: SSLContext | None = None
+        self.headers: dict[str, str] = {}
 
     def start(self) -> None:
         """Start it, again perhaps."""
@@ -68,9 +73,12 @@ class Daemon:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Ask it; a status of 0 is for a connection that fails."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        if self.tls is None:
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        else:
+            connection = HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.tls)
         sent = None if body is None else json.dumps(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = self.headers if body is None else {**self.headers, "Content-Type": "application/json"}
         try:
             connection.request(method, path, sent, headers)
             response = connection.getresponse()
@@ -84,10 +92,9 @@ class Daemon:
 
 
 class Daemons:
-    """The members; a context manager that ends them."""
+    """The members; a context manager that starts them, and ends them."""
 
     def __init__(self, folder: Path, count: int, **options: str) -> None:
-        """Start them, and wait for a leader."""
         ports = {number: (free_port(), free_port()) for number in range(1, count + 1)}
         self.members = {number: Daemon(folder / str(number), number, ports, **options) for number in ports}
 

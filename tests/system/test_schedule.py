@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from ssl import create_default_context
 from time import monotonic
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.peering.certificates import Authority
 from tests.system.processes import run
 from tests.system.schedulers import Daemons
 
@@ -93,6 +95,45 @@ class OneTests(Case):
                 self.assertEqual(ended.returncode, 1, ended.stderr)
                 self.assertIn(named, ended.stderr)
                 self.assertNotIn("Traceback", ended.stderr)
+
+
+class ProofTests(Case):
+    """Who asks has to prove who it is."""
+
+    def test_certificates(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        authority, other = Authority(folder, "authority"), Authority(folder, "other")
+        certificate, key = authority.issue("member")
+        daemons = self.daemons(
+            1, tls_cert=str(certificate), tls_key=str(key), tls_ca=str(authority.path), tls_auth_clients="yes"
+        )
+        (member,) = daemons.members.values()
+        member.tls = context = create_default_context(cafile=authority.path)
+        context.check_hostname = False
+        context.load_cert_chain(*authority.issue("client"))
+        with daemons:
+            self.assertEqual(member.ask("GET", "/healthz"), (200, "ok\n"))
+            for chain in (None, other.issue("stranger")):
+                member.tls = context = create_default_context(cafile=authority.path)
+                context.check_hostname = False
+                if chain is not None:
+                    context.load_cert_chain(*chain)
+                self.assertEqual(member.ask("GET", "/healthz"), (0, None))
+            member.tls = None
+            self.assertEqual(member.ask("GET", "/healthz"), (0, None))
+            self.assertNotIn("Traceback", member.output)
+
+    def test_token(self) -> None:
+        path = Path(self.mktemp()).absolute()
+        path.write_text("the token of the test\n")
+        path.chmod(0o600)
+        daemons = self.daemons(1, token_file=str(path))
+        (member,) = daemons.members.values()
+        member.headers = {"Authorization": "Bearer the token of the test"}
+        with daemons:
+            member.headers = {}
+            self.assertEqual(member.ask("GET", "/api/v1/stores")[0], 401)
 
 
 class DescriptionTests(Case):
