@@ -3,6 +3,7 @@ A cluster that does what the placement asks for, with the descriptors that real 
 
 Each round is a second: whoever is alive sends heartbeats, and each order is carried out at once, except that a new
 learner takes some rounds to catch up. Whatever an order does to a region is checked: it may not take a majority away.
+Heartbeats and orders can get lost, and old heartbeats come again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinykv.placement.labels import crowding
 from tinykv.placement.operators import Order
 from tinykv.placement.placement import Placement
 from tinykv.placement.region_info import RegionInfo
+from tinykv.placement.regions import StaleHeartbeat
 from tinykv.placement.steps import (
     AddLearner,
     EnterJoint,
@@ -27,7 +29,7 @@ from tinykv.placement.steps import (
     SplitRegion,
     TransferLeader,
 )
-from tinykv.placement.stores import Life, StoreRecord, StoreStats
+from tinykv.placement.stores import Life, Refused, StoreRecord, StoreStats
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, Change, Membership
 from tinykv.raft.membership import Step as ChangeStep
 from tinykv.region.descriptor import Descriptor
@@ -59,14 +61,16 @@ class ModelRegion:
 class ModelCluster:
     """Stores and regions, and the placement that looks after them."""
 
-    def __init__(self, config: PlacementConfig | None = None, seed: int = 1) -> None:
+    def __init__(self, config: PlacementConfig | None = None, seed: int = 1, loss: float = 0.0) -> None:
         self.random = Random(seed)
+        self.loss = loss
         self.now = 1000.0
         self.records: dict[int, StoreRecord] = {}
         self.capacities: dict[int, int] = {}
         self.dead: dict[int, float] = {}
         self.regions: dict[int, ModelRegion] = {}
         self.orders: list[Order] = []
+        self.late: RegionInfo | None = None
         self.placement = Placement(self.records, config or quick(), Random(seed), self.now)
 
     @property
@@ -159,8 +163,28 @@ class ModelCluster:
             region.leader, region.term = self.random.choice(able), region.term + 1
         if not self.has_majority(region):
             return
-        if order := self.placement.heartbeat(self.told(region), self.now):
+        if self._lost() and self._lost():
+            return
+        told = self.told(region)
+        order = self.placement.heartbeat(told, self.now)
+        if order and not self._lost():
             self.carry_out(region, order)
+        if self._lost():
+            self._repeat(told)
+
+    def _lost(self) -> bool:
+        """Tell whether something gets lost."""
+        return bool(self.loss) and self.random.random() < self.loss
+
+    def _repeat(self, told: RegionInfo) -> None:
+        """Have a heartbeat arrive again, in a later round or not at all; the order that answers it goes nowhere."""
+        late = self.late
+        self.late = told
+        if late:
+            try:
+                self.placement.heartbeat(late, self.now)
+            except (StaleHeartbeat, Refused):
+                return
 
     def told(self, region: ModelRegion) -> RegionInfo:
         """Give a region's heartbeat."""
