@@ -166,6 +166,11 @@ class Group:
         return min(self._log.committed, self._log.stable)
 
     @property
+    def restoring(self) -> SnapshotMeta | None:
+        """The snapshot that is taking the log's place and isn't durable yet."""
+        return self._log.snapshot
+
+    @property
     def quiesced(self) -> bool:
         """Whether the group is silent: ticks do nothing then."""
         return self._core.quiesced

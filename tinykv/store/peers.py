@@ -50,8 +50,8 @@ class Peers:
         self._host: RegionHost | None = None
         self._receiver: Receiver | None = None
         self._snapshots: Snapshots | None = None
-        #: The snapshot that has arrived and wasn't taken: what it stands for, and its file.
-        self._arrived: tuple[SnapshotMeta, str] | None = None
+        #: The snapshots that have arrived and are to be installed: what each stands for, and its file, oldest first.
+        self._arrived: list[tuple[SnapshotMeta, str]] = []
         #: Where peers are that the descriptor doesn't know, by whence they spoke: it's older than theirs.
         self._heard: dict[int, int] = {}
 
@@ -175,17 +175,23 @@ class Peers:
             return "it's for a region or a peer that isn't here"
         if message.snapshot.index <= host.applied:
             return f"entry {host.applied} is applied here already"
+        restoring = host.group.restoring
+        if restoring is not None and message.snapshot.index <= restoring.index:
+            return f"one as of entry {restoring.index} is being installed here"
         return None
 
     def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""
+        host = self._host
+        assert host is not None
         message = self._read(region_id, meta)
-        self._forget_arrived()
-        if message is None or message.snapshot is None:
-            os.unlink(path)
-            return
-        self._arrived = (message.snapshot, path)
-        self.received(store_id, region_id, message)
+        if message is not None and message.snapshot is not None:
+            self.received(store_id, region_id, message)
+            if host.group.restoring is message.snapshot:
+                # It may be a while until it's installed, and another one may arrive meanwhile.
+                self._arrived.append((message.snapshot, path))
+                return
+        os.unlink(path)
 
     def _read(self, region_id: int, meta: bytes) -> Message | None:
         """Read the message that came with a snapshot; None if it isn't for a peer here."""
@@ -197,14 +203,10 @@ class Peers:
         return message if self._is_for_here(region_id, message) else None
 
     def _take(self, snapshot: SnapshotMeta) -> str:
-        """Hand out the file of a snapshot."""
-        assert self._arrived is not None and self._arrived[0] == snapshot, "what the group takes is what came last"
-        _, path = self._arrived
-        self._arrived = None
-        return path
-
-    def _forget_arrived(self) -> None:
-        """Delete a snapshot that the group didn't want."""
-        if self._arrived is not None:
-            os.unlink(self._arrived[1])
-            self._arrived = None
+        """Hand out the file of a snapshot, and delete those of older ones, whose place it takes."""
+        while True:
+            assert self._arrived, "what the group wants has arrived"
+            arrived, path = self._arrived.pop(0)
+            if arrived is snapshot:
+                return path
+            os.unlink(path)
