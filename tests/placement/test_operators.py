@@ -298,6 +298,16 @@ class AdmissionTests(SynchronousTestCase):
         placed.run(made(placed, 3, RemovePeer(3)))
         placed.run(made(placed, 4, AddLearner(4), kinds=(Kind.ADMIN,)))
 
+    def test_what_is_taken_from_a_lost_store(self) -> None:
+        """It has no work of that, so its limit doesn't hold the repair up."""
+        placed = placement(*row(4), remove_limit=6.0)
+        placed.run(made(placed, 1, RemovePeer(3)))
+        self.refused(placed, made(placed, 2, RemovePeer(3)), "the limit of store 3")
+        silence(placed, 3, 1)
+        hear(placed, placed.cluster.now + 20, 1, 2, 4)
+        for number in (2, 3, 4):
+            placed.run(made(placed, number, RemovePeer(3)))
+
     def test_a_store_has_a_limit_of_its_own(self) -> None:
         placed = placement(*row(4))
         change(placed, 4, add_limit=12.0)

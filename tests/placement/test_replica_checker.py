@@ -250,6 +250,24 @@ class PatrolTests(SynchronousTestCase):
             self.assertEqual(len(only(placed)), found)
         self.assertEqual(set(only(placed).values()), {"add-replica"})
 
+    def test_a_loss_is_repaired_at_once(self) -> None:
+        """What balance has under way for the region makes room; what is half done isn't taken for something wrong."""
+        placed = placement(*row(12), stores=5, region_timeout=9000.0, schedulers=("balance-region",))
+        placed.tick(START)
+        ((number, name),) = only(placed).items()
+        self.assertEqual(name, "balance-region")
+        known = placed.cluster.regions.get(number)
+        assert known is not None
+        added = placed.controller.running[0].steps[0]
+        assert isinstance(added, AddLearner)
+        placed.heartbeat(
+            region(number, known.start, known.end, learners=(added.store,), conf_ver=2, pending=(added.store,)), START
+        )
+        placed.tick(START + 1)
+        self.assertEqual(only(placed)[number], "balance-region")
+        placed.tick(silence(placed, 3, 1801))
+        self.assertEqual(only(placed)[number], "down-peer")
+
     def test_no_more_than_the_limit(self) -> None:
         placed = placement(*row(9, stores=(1, 2)), replica_limit=4, add_limit=6000.0, schedulers=())
         placed.tick(START)

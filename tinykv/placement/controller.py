@@ -104,7 +104,7 @@ class OperatorController:
         for region in self._concerned(operator):
             if before := self.of(region):
                 self._end(before, Status.REPLACED, f"{operator.name} is more urgent")
-        for store, flow in _flows(operator.steps):
+        for store, flow in self._flows(operator.steps):
             self._cluster.limits.take(store, flow, self._cluster.rate(store, flow), self._cluster.now)
         self._running[operator.region] = operator
         if operator.partner is not None:
@@ -127,7 +127,7 @@ class OperatorController:
         for kind in operator.kinds:
             if not self.room(kind):
                 return f"the limit of {kind.value} operators is reached"
-        for store, flow in _flows(operator.steps):
+        for store, flow in self._flows(operator.steps):
             if not self._cluster.allows(store, flow):
                 return f"the limit of store {store} is reached"
         return None
@@ -251,13 +251,12 @@ class OperatorController:
             return f"region {step.target} isn't on the same stores"
         return None
 
-
-def _flows(steps: tuple[Step, ...]) -> list[tuple[int, Flow]]:
-    """List which stores are given a replica, and from which one is taken."""
-    flows: list[tuple[int, Flow]] = []
-    for step in steps:
-        if isinstance(step, AddLearner):
-            flows.append((step.store, Flow.ADD))
-        elif isinstance(step, RemovePeer):
-            flows.append((step.store, Flow.REMOVE))
-    return flows
+    def _flows(self, steps: tuple[Step, ...]) -> list[tuple[int, Flow]]:
+        """List the stores that are given a replica, and those from which one is taken that this costs something."""
+        flows: list[tuple[int, Flow]] = []
+        for step in steps:
+            if isinstance(step, AddLearner):
+                flows.append((step.store, Flow.ADD))
+            elif isinstance(step, RemovePeer) and self._cluster.serving(step.store):
+                flows.append((step.store, Flow.REMOVE))
+        return flows

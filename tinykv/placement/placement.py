@@ -23,7 +23,7 @@ from tinykv.placement.hot import HotRegions
 from tinykv.placement.hot_region import spread_hot_regions
 from tinykv.placement.leadership import evict_leaders, grant_leaders
 from tinykv.placement.merge_checker import MergeChecker
-from tinykv.placement.operators import Kind, Operator, Order
+from tinykv.placement.operators import Kind, Operator, Order, Priority
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.replica_checker import check_replicas
 from tinykv.placement.scatter import Scatter
@@ -184,7 +184,7 @@ class Placement:
         scene = self.scene
         for region in regions:
             self._patrol_at = region.end
-            if self.controller.of(region.region):
+            if not self._to_be_checked(region):
                 continue
             if not self.controller.room(Kind.REPLICA):
                 break
@@ -195,6 +195,14 @@ class Placement:
         if len(regions) < config.patrol_regions:
             self._patrol_at = b""
         return begun
+
+    def _to_be_checked(self, region: RegionInfo) -> bool:
+        """Tell whether a region is to be looked at: nothing is under way for it, or only what a loss makes wait."""
+        running = self.controller.of(region.region)
+        if running is None:
+            return True
+        # What is half done looks like something to repair, so that's no reason to look.
+        return running.priority < Priority.HIGH and not region.joint and bool(self.cluster.lost_peers(region))
 
     def _schedule(self) -> list[Operator]:
         """Have the schedulers look for work whose time it is."""
