@@ -106,14 +106,16 @@ class Process:
             self._popen.wait()
 
 
-def run(command: Sequence[str], *, extra: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def run(
+    command: Sequence[str], *, extra: Mapping[str, str] = {}, patience: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, which has to come within so many seconds."""
     return subprocess.run(
         list(command),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         env=environment(extra),
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )

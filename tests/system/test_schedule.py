@@ -11,7 +11,7 @@ from time import monotonic
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peering.certificates import Authority
-from tests.system.processes import run
+from tests.system.processes import PATIENCE, run
 from tests.system.schedulers import Daemons
 
 #: How long the placement may stand still after its leader was killed, in seconds; the host of a test may be slow.
@@ -148,11 +148,12 @@ class DescriptionTests(Case):
             ended = run(
                 [
                     *(sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{member.port}/openapi.json"),
-                    *("--phases", "fuzzing,stateful", "--max-examples", "2", "--seed", "1", "--no-color"),
+                    *("--phases", "fuzzing", "--max-examples", "2", "--seed", "1", "--no-color"),
                     *("--generation-database", "none", "--suppress-health-check", "all", "--warnings", "off"),
                     # What fits a schema may still be refused with 400: two fields of it may not fit each other.
                     *("--exclude-checks", "positive_data_acceptance"),
-                ]
+                ],
+                patience=4 * PATIENCE,
             )
             self.assertEqual(ended.returncode, 0, f"{ended.stdout}\n{ended.stderr}\n{member.output}")
             self.assertNotIn("Traceback", member.output)

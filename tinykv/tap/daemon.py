@@ -1,14 +1,41 @@
 """
-What all daemons have alike: their command line, how they refuse to start, and their clocks.
+What all daemons have alike: their command line, how they start, listen, fail and end, and their clocks.
+
+What fails before anybody can be served (a configuration that's wrong, a folder in use, a port that's taken) is one line
+on standard error and exit status 1; what fails later is logged as critical, and the daemon stops with status 70, for
+the unit to restart it.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
-from typing import Final, NoReturn
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
 
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python import usage
+from twisted.python.failure import Failure
+
+from tinykv.config_options import ConfigError
+from tinykv.errors import Fault
+from tinykv.storage.errors import StorageError
+from tinykv.tap.runtime import tune_collector
+from tinykv.tap.tls import TlsPort
+
+#: A port to listen on: its name, where, and what serves it.
+Wanted = tuple[str, IStreamServerEndpoint, Any]
+
+#: How long one that leads and ends waits for another to lead, in seconds, and how often it looks meanwhile.
+_HAND_OVER_SECONDS: Final = 1.0
+_HAND_OVER_LOOKS: Final = 50
 
 #: Exit status after a failure while serving (EX_SOFTWARE of sysexits).
 EXIT_FAILED: Final = 70
@@ -54,3 +81,137 @@ def now_ms() -> int:
 def uptime() -> float:
     """Tell the seconds since the system's start, sleep included: what leases are counted by (R18)."""
     return time.clock_gettime(_UPTIME)
+
+
+class DaemonService(Service, ABC):
+    """
+    A daemon, from its folder to its ports.
+
+    @cvar program: What it's called in its log.
+    @cvar port_options: The options of ports that aren't called as their ports are.
+    """
+
+    program = ""
+    port_options: Mapping[str, str] = {}
+    log = Logger()
+
+    def __init__(self, reactor: Any, passed: dict[str, int] | None) -> None:
+        """
+        @param passed: The sockets that systemd passed, by name.
+        """
+        self._reactor = reactor
+        self._passed = passed if passed is not None else {}
+        self._ports: list[IListeningPort] = []
+        self._failed: str | None = None
+        self._tls: TlsPort | None = None
+
+    # What each does in its own way
+
+    @abstractmethod
+    def _open(self) -> None:
+        """
+        Open the folder, replay the log, and put all parts together.
+
+        @raise StorageError: The folder can't be used; likewise Fault, ConfigError.
+        """
+
+    @abstractmethod
+    def _wanted(self) -> list[Wanted]:
+        """
+        Name the ports to listen on, now that all parts are there.
+
+        @raise ConfigError: A certificate can't be read.
+        """
+
+    @abstractmethod
+    def _listening(self, ports: list[tuple[str, IListeningPort]]) -> None:
+        """Learn that all ports are open."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """End all parts, and close the folder; the ports are closed already."""
+
+    # Start
+
+    def startService(self) -> None:
+        """Open the folder, replay the log, and listen."""
+        super().startService()
+        tune_collector()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        try:
+            self._open()
+            wanted = self._wanted()
+        except (StorageError, Fault, ConfigError) as problem:
+            refuse(str(problem))
+        listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
+        listening.addCallbacks(self._told, self._not_listening, errbackArgs=([name for name, *_ in wanted],))
+
+    def _listen(self, name: str, endpoint: IStreamServerEndpoint, factory: Any) -> Deferred[tuple[str, IListeningPort]]:
+        def opened(port: IListeningPort) -> tuple[str, IListeningPort]:
+            self._ports.append(port)
+            return name, port
+
+        return endpoint.listen(factory).addCallback(opened)
+
+    def _told(self, ports: list[tuple[str, IListeningPort]]) -> None:
+        for name, port in ports:
+            address: Any = port.getHost()
+            self.log.info("{port} port: {host}:{number}", port=name, host=address.host, number=address.port)
+        self._listening(ports)
+
+    def _not_listening(self, failure: Failure, names: list[str]) -> None:
+        first = failure.value
+        assert isinstance(first, FirstError)
+        problem = str(first.subFailure.value).rstrip(".")
+        name = names[first.index]
+        option = self.port_options.get(name, f"{name}_port")
+        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option {option})."
+        self._stop_with(why, 1)
+
+    # Running
+
+    def reload(self) -> None:
+        """Read the TLS certificate again."""
+        if self._tls is not None:
+            self._tls.reload()
+
+    def _stop_failed(self, problem: BaseException) -> None:
+        """Stop, since nothing can be relied on any more."""
+        if self._failed is None:
+            self.log.critical("{program} stops: {problem}", program=self.program, problem=str(problem))
+        else:
+            # What fails after the first failure follows from it, as the end of the writers does.
+            self.log.info("while stopping: {problem}", problem=str(problem))
+        self._stop_with(None, EXIT_FAILED)
+
+    def _stop_with(self, why: str | None, status: int) -> None:
+        """End the daemon with this exit status, after everything else has been shut down."""
+        if self._failed is not None:
+            return
+        self._failed = why or ""
+        if why is not None:
+            print(f"tinykv: {why}", file=sys.stderr, flush=True)
+        # twistd has no way to hand an exit status on, and the unit has to see that this was no ordinary end.
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
+        if self.running:
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+    # End
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, finish what was taken, write it, and close the folder."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        await self._close()
+        self.log.info("{program} has stopped", program=self.program)
+
+    async def _wait_for_another_leader(self, transferring: Callable[[], object]) -> None:
+        """Wait until leadership has been handed over, or for long enough."""
+        for _ in range(_HAND_OVER_LOOKS):
+            if not transferring():
+                return
+            await deferLater(self._reactor, _HAND_OVER_SECONDS / _HAND_OVER_LOOKS)

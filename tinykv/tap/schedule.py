@@ -1,32 +1,26 @@
 """
 The scheduler's daemon, put together: C{twistd tinyschedule --config FILE}.
 
-Reads from top to bottom as the list of its parts: folder, state, group, links to the other members, answers, ports. How
-it fails is as of a store (L{tinykv.tap.store}): one line and status 1 before it serves, status 70 afterwards.
+Reads from top to bottom as the list of its parts: folder, state, group, links to other members, answers, ports. How
+it starts and ends is in L{tinykv.tap.daemon}.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from hashlib import sha256
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
+from twisted.application.service import IService
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 import tinykv
 from tinykv.config_options import ConfigError
-from tinykv.errors import Fault
 from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.settings import PeerIdentity, PeerLimits
@@ -45,7 +39,6 @@ from tinykv.schedule.members import Members
 from tinykv.schedule.metrics import Metrics
 from tinykv.schedule.placing import Placing
 from tinykv.schedule.service import Scheduler
-from tinykv.storage.errors import StorageError
 from tinykv.storage.folder import open_folder
 from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.log_reader import LogReader
@@ -55,15 +48,12 @@ from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.store.snapshots import Snapshots
 from tinykv.tap import daemon
-from tinykv.tap.daemon import EXIT_FAILED, now_ms, refuse, uptime
+from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
 from tinykv.tap.endpoints import endpoints, environment_at_start, passed_sockets
 from tinykv.tap.logging import LoggedService, observer_for
 from tinykv.tap.peers import peer_tls, raft_config, read_secret, secret_of
 from tinykv.tap.tls import TlsPort
 
-#: How long a leader that ends waits for another to lead, in seconds, and how often it looks meanwhile.
-_HAND_OVER_SECONDS = 1.0
-_HAND_OVER_LOOKS = 50
 #: Connections that may wait to be accepted.
 _BACKLOG = 511
 
@@ -97,7 +87,7 @@ def cluster_id_of(config: ScheduleConfig) -> str:
     return sha256(f"schedule {config.cluster_name} {members}".encode()).hexdigest()[:32]
 
 
-class ScheduleService(Service):
+class ScheduleService(DaemonService):
     """
     One member, from its folder to its ports.
 
@@ -106,35 +96,20 @@ class ScheduleService(Service):
     """
 
     name = "tinyschedule"
+    program = "TinySchedule"
     log = Logger()
     host: ScheduleHost
 
     def __init__(self, config: ScheduleConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
+        super().__init__(reactor, passed)
         self.config = config
-        self._reactor = reactor
-        self._passed = passed if passed is not None else {}
-        self._ports: list[IListeningPort] = []
-        self._failed: str | None = None
-        self._tls: TlsPort | None = None
         self._peering: Peering | None = None
         self._snapshots: Snapshots | None = None
         self.metrics = Metrics()
 
     # Start
 
-    def startService(self) -> None:
-        """Open the folder, replay the log, and listen."""
-        super().startService()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        try:
-            wanted = self._open()
-        except (StorageError, Fault, ConfigError) as problem:
-            refuse(str(problem))
-        listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
-        listening.addCallbacks(self._listening, self._not_listening, errbackArgs=([name for name, *_ in wanted],))
-
-    def _open(self) -> list[tuple[str, IStreamServerEndpoint, Any]]:
-        """Make all parts; name the ports to listen on, with what serves them."""
+    def _open(self) -> None:
         config, reactor = self.config, self._reactor
         random: Random = SystemRandom()
         self.folder = folder = open_folder(
@@ -206,10 +181,21 @@ class ScheduleService(Service):
             health=self.health,
             members={member.store_id: member.address for member in config.initial_members},
         )
-        wanted = self._wanted()
+        hosts = {member.address.rpartition(":")[0].lower() for member in config.initial_members}
+        if config.http_advertise:
+            hosts.add(config.http_advertise.partition("://")[2].rpartition(":")[0].lower())
+        self.api = Api(
+            table=routes_of(self.scheduler, self.placing),
+            guard=Guard(secret_of(config.token, config.token_file, "http", "token_file"), hosts),
+            limit=RateLimit(config.request_rate, uptime),
+            leads=lambda: leadership.leads,
+            leader=lambda: host.leader,
+            url_of=host.state.url_of,
+            health=self.health,
+            registry=self.metrics.registry,
+        )
         self._measure()
         host.start()
-        return wanted
 
     def _members(self, random: Random) -> Members | None:
         """
@@ -285,32 +271,14 @@ class ScheduleService(Service):
         host = f"[{config.http_bind}]" if ":" in config.http_bind else config.http_bind
         return f"{'http' if config.tls_cert is None else 'https'}://{host}:{config.http_port}"
 
-    def _wanted(self) -> list[tuple[str, IStreamServerEndpoint, Any]]:
-        """
-        Name the ports to listen on: (name, endpoint, factory).
-
-        @raise ConfigError: A certificate or the token can't be read.
-        """
-        config, reactor, host = self.config, self._reactor, self.host
-        hosts = {member.address.rpartition(":")[0].lower() for member in config.initial_members}
-        if config.http_advertise:
-            hosts.add(config.http_advertise.partition("://")[2].rpartition(":")[0].lower())
-        self.api = Api(
-            table=routes_of(self.scheduler, self.placing),
-            guard=Guard(secret_of(config.token, config.token_file, "http", "token_file"), hosts),
-            limit=RateLimit(config.request_rate, uptime),
-            leads=lambda: self.leadership.leads,
-            leader=lambda: host.leader,
-            url_of=host.state.url_of,
-            health=self.health,
-            registry=self.metrics.registry,
-        )
+    def _wanted(self) -> list[Wanted]:
+        config, reactor = self.config, self._reactor
         factory: Any = ApiSite(self.api, reactor)
         if config.tls_cert is not None:
             self._tls = TlsPort(config)
             factory = self._tls.wrap(factory, reactor)
         factory = limited(factory, config.connections_max)
-        wanted: list[tuple[str, IStreamServerEndpoint, Any]] = [
+        wanted: list[Wanted] = [
             ("http", endpoint, factory)
             for endpoint in endpoints(
                 reactor, "http", [config.http_bind], config.http_port, _BACKLOG, self._passed
@@ -325,27 +293,9 @@ class ScheduleService(Service):
             ]
         return wanted
 
-    def _listen(self, name: str, endpoint: IStreamServerEndpoint, factory: Any) -> Deferred[tuple[str, IListeningPort]]:
-        def opened(port: IListeningPort) -> tuple[str, IListeningPort]:
-            self._ports.append(port)
-            return name, port
-
-        return endpoint.listen(factory).addCallback(opened)
-
     def _listening(self, ports: list[tuple[str, IListeningPort]]) -> None:
-        for name, port in ports:
-            address: Any = port.getHost()
-            self.log.info("{port} port: {host}:{number}", port=name, host=address.host, number=address.port)
         version, folder = tinykv.__version__, self.folder.path
         self.log.info("TinySchedule {version} is ready, state in {folder}", version=version, folder=folder)
-
-    def _not_listening(self, failure: Failure, names: list[str]) -> None:
-        first = failure.value
-        assert isinstance(first, FirstError)
-        problem = str(first.subFailure.value).rstrip(".")
-        option = f"{names[first.index]}_port"
-        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option {option})."
-        self._stop_with(why, 1)
 
     def _measure(self) -> None:
         host, metrics, api = self.host, self.metrics, self.api
@@ -371,48 +321,16 @@ class ScheduleService(Service):
 
     # Running
 
-    def reload(self) -> None:
-        """Read the TLS certificate again."""
-        if self._tls is not None:
-            self._tls.reload()
-
     def health(self) -> str | None:
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
         return None if self.host.leader else "no member leads: a majority isn't reached"
 
-    def _stop_failed(self, problem: BaseException) -> None:
-        if self._failed is None:
-            self.log.critical("TinySchedule stops: {problem}", problem=str(problem))
-        else:
-            # What fails after the first failure follows from it, as the end of the writers does.
-            self.log.info("while stopping: {problem}", problem=str(problem))
-        self._stop_with(None, EXIT_FAILED)
-
-    def _stop_with(self, why: str | None, status: int) -> None:
-        """End the daemon with this exit status, after everything else has been shut down."""
-        if self._failed is not None:
-            return
-        self._failed = why or ""
-        if why is not None:
-            print(f"tinykv: {why}", file=sys.stderr, flush=True)
-        # twistd has no way to hand an exit status on, and the unit has to see that this was no ordinary end.
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
-        if self.running:
-            self._reactor.callWhenRunning(self._reactor.stop)
-
     # End
-
-    def stopService(self) -> Deferred[None]:
-        """Stop listening, hand leadership over, write what was applied, and close the folder."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
         self.placing.stop()
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
         try:
             if self._failed is None:
                 await self._hand_over()
@@ -427,7 +345,6 @@ class ScheduleService(Service):
             self.reader.close()
             self.log_reader.close()
             self.folder.close()
-        self.log.info("TinySchedule has stopped")
 
     async def _hand_over(self) -> None:
         """Let another member lead before this one ends, so that nobody needs to wait for an election."""
@@ -441,10 +358,7 @@ class ScheduleService(Service):
             self.log.info("leadership isn't handed over: {why}", why=str(problem))
             return
         self.host.replica.go_on()
-        for _ in range(_HAND_OVER_LOOKS):
-            if not group.transferring:
-                return
-            await deferLater(self._reactor, _HAND_OVER_SECONDS / _HAND_OVER_LOOKS)
+        await self._wait_for_another_leader(lambda: group.transferring)
 
 
 def _nobody(message: Message) -> None:

@@ -1,33 +1,27 @@
 """
 The store daemon, put together: C{twistd tinykv --config FILE}.
 
-Reads from top to bottom as the list of its parts: folder, rows, commands, log, host, ports. What fails before clients
-can be served (a configuration that's wrong, a folder in use, a port that's taken) is one line on standard error and
-exit status 1; what fails later is logged as critical, and the daemon stops with status 70, for the unit to restart it.
+Reads from top to bottom as the list of its parts: folder, rows, commands, log, host, ports. What it has in common with
+other daemons is in L{tinykv.tap.daemon}.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IStreamServerEndpoint
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.application.service import IService
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import tinykv
 from tinykv.config import ConfigError, StoreConfig, load, override
-from tinykv.errors import Fault
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
@@ -53,21 +47,16 @@ from tinykv.store.runs import new_start_id
 from tinykv.tap import daemon
 from tinykv.tap.cluster import Cluster, cluster_id_of
 from tinykv.tap.control import control_pages, make_control
-from tinykv.tap.daemon import EXIT_FAILED, now_ms, refuse, uptime
+from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
 from tinykv.tap.peers import raft_config
-from tinykv.tap.runtime import tune_collector
 from tinykv.tap.tls import TlsPort
 
 #: The one region that there is, and its one peer.
 REGION = 1
 STORE_ID = 1
-
-#: How long a store that ends waits for another to lead, in seconds, and how often it looks meanwhile.
-_HAND_OVER_SECONDS = 1.0
-_HAND_OVER_LOOKS = 50
 
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
 #: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
@@ -99,7 +88,7 @@ def makeService(options: Options) -> IService:
     return service
 
 
-class StoreService(Service):
+class StoreService(DaemonService):
     """
     One store, from its folder to its ports.
 
@@ -108,33 +97,18 @@ class StoreService(Service):
     """
 
     name = "tinykv-store"
+    program = "TinyKV"
+    port_options = {"resp": "port"}
     log = Logger()
     front: Front
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
+        super().__init__(reactor, passed)
         self.config = config
-        self._reactor = reactor
-        self._passed = passed if passed is not None else {}
-        self._ports: list[IListeningPort] = []
-        self._failed: str | None = None
         self._loops: list[LoopingCall] = []
-        self._tls: TlsPort | None = None
         self.metrics = Metrics()
 
     # Start
-
-    def startService(self) -> None:
-        """Open the folder, replay the log, and listen."""
-        super().startService()
-        tune_collector()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        try:
-            self._open()
-        except (StorageError, Fault, ConfigError) as problem:
-            refuse(str(problem))
-        wanted = self._wanted()
-        listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
-        listening.addCallbacks(self._listening, self._not_listening, errbackArgs=([name for name, *_ in wanted],))
 
     def _open(self) -> None:
         config = self.config
@@ -242,19 +216,15 @@ class StoreService(Service):
 
     # Ports
 
-    def _wanted(self) -> list[tuple[str, IStreamServerEndpoint, Any]]:
+    def _wanted(self) -> list[Wanted]:
         """Name the ports to listen on: (name, endpoint, factory)."""
         config = self.config
         passed = self._passed
-        wanted: list[tuple[str, IStreamServerEndpoint, Any]] = []
+        wanted: list[Wanted] = []
         for endpoint in endpoints(self._reactor, "resp", config.bind, config.port, config.backlog, passed):
             wanted.append(("resp", endpoint, RespFactory(self.front)))
         if config.tls_port is not None or "tls" in passed:
-            try:
-                self._tls = TlsPort(config)
-            except ConfigError as problem:
-                refuse(str(problem))
-            assert self._tls is not None
+            self._tls = TlsPort(config)
             for endpoint in endpoints(self._reactor, "tls", config.bind, config.tls_port or 0, config.backlog, passed):
                 factory = RespFactory(self.front, tls=True)
                 wanted.append(("tls", endpoint, self._tls.wrap(factory, self._reactor)))
@@ -267,7 +237,7 @@ class StoreService(Service):
                 wanted.append(("http", endpoint, status_site(pages, self._reactor)))
         return [*wanted, *self._wanted_by_stores()]
 
-    def _wanted_by_stores(self) -> Iterator[tuple[str, IStreamServerEndpoint, Any]]:
+    def _wanted_by_stores(self) -> Iterator[Wanted]:
         """Name the port where other stores connect."""
         config = self.config
         if self.cluster is not None:
@@ -277,29 +247,13 @@ class StoreService(Service):
             ):
                 yield "peer", endpoint, factory
 
-    def _listen(self, name: str, endpoint: IStreamServerEndpoint, factory: Any) -> Deferred[tuple[str, IListeningPort]]:
-        def opened(port: IListeningPort) -> tuple[str, IListeningPort]:
-            self._ports.append(port)
-            return name, port
-
-        return endpoint.listen(factory).addCallback(opened)
-
     def _listening(self, ports: list[tuple[str, IListeningPort]]) -> None:
         for name, port in ports:
             address: Any = port.getHost()
             self.front.ports[name] = address.port
-            self.log.info("{port} port: {host}:{number}", port=name, host=address.host, number=address.port)
         folder = self.folder.path
         self.log.info("TinyKV {version} is ready, data in {folder}", version=tinykv.__version__, folder=folder)
         self._watch_disk()
-
-    def _not_listening(self, failure: Failure, names: list[str]) -> None:
-        first = failure.value
-        assert isinstance(first, FirstError)
-        problem = str(first.subFailure.value).rstrip(".")
-        option = {"resp": "port", "tls": "tls_port", "http": "http_port", "peer": "peer_port"}[names[first.index]]
-        why = f"can't listen: {problem}. Is another server running on that port? Choose another (option {option})."
-        self._stop_with(why, 1)
 
     # Running
 
@@ -331,43 +285,16 @@ class StoreService(Service):
         except StorageError as problem:
             self._stop_failed(problem)
 
-    def reload(self) -> None:
-        """Read the TLS certificate again."""
-        if self._tls is not None:
-            self._tls.reload()
-
     def _defect(self, command: str, problem: BaseException) -> None:
         """Learn that a command failed in a way it never should; it was undone."""
         self.front.defects += 1
         self.log.failure("{command} failed and was undone", Failure(problem), command=command)
-
-    def _stop_failed(self, problem: BaseException) -> None:
-        if self._failed is None:
-            self.log.critical("TinyKV stops: {problem}", problem=str(problem))
-        else:
-            # What fails after the first failure follows from it, as the end of the writers does.
-            self.log.info("while stopping: {problem}", problem=str(problem))
-        self._stop_with(None, EXIT_FAILED)
-
-    def _stop_with(self, why: str | None, status: int) -> None:
-        """End the daemon with this exit status, after everything else has been shut down."""
-        if self._failed is not None:
-            return
-        self._failed = why or ""
-        if why is not None:
-            print(f"tinykv: {why}", file=sys.stderr, flush=True)
-        # twistd has no way to hand an exit status on, and the unit has to see that this was no ordinary end.
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, status)
-        if self.running:
-            self._reactor.callWhenRunning(self._reactor.stop)
 
     # End
 
     async def _close(self) -> None:
         for loop in self._loops:
             loop.stop()
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
         self.front.quiesce()
         self.control.stop()
         try:
@@ -384,20 +311,11 @@ class StoreService(Service):
             self.rows.reader.close()
             self.log_reader.close()
             self.folder.close()
-        self.log.info("TinyKV has stopped")
 
     async def _hand_over(self) -> None:
         """Let another store lead before this one ends, so that clients needn't wait for an election."""
         self.host.hand_over()
-        for _ in range(_HAND_OVER_LOOKS):
-            if not self.host.group.transferring:
-                return
-            await deferLater(self._reactor, _HAND_OVER_SECONDS / _HAND_OVER_LOOKS)
-
-    def stopService(self) -> Deferred[None]:
-        """Stop listening, finish what was taken, flush it, and close the folder."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._close())
+        await self._wait_for_another_leader(lambda: self.host.group.transferring)
 
     # Questions
 
