@@ -214,6 +214,7 @@ class MergeTests(SynchronousTestCase):
     def test_not_of_different_kinds(self) -> None:
         one, other = self.small(1, 1)
         self.assertEqual(self.merged(one, region(2, other.start, size=MB, kind="raw")), {})
+        self.assertEqual(self.merged(one, region(2, other.start, stores=(2, 3, 4), size=MB, kind="raw")), {})
 
     def test_not_where_something_is_wrong(self) -> None:
         one, other = self.small(1, 1)
