@@ -21,10 +21,12 @@ from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.region.descriptor import Descriptor
 from tinykv.schedule.api import routes_of
-from tinykv.schedule.host import REGION, ScheduleHost, recover
+from tinykv.schedule.choices import Choices
+from tinykv.schedule.host import ScheduleHost
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.members import Members
 from tinykv.schedule.placing import Placing
+from tinykv.schedule.recovery import REGION, recover
 from tinykv.schedule.routes import Call, RouteTable
 from tinykv.schedule.service import Scheduler
 from tinykv.storage.folder_ids import FolderIds
@@ -147,9 +149,11 @@ class Member:
             now_ms=self.clock.calendar_ms,
             new_cluster_id=lambda: f"{random.getrandbits(64):016x}",
         )
+        choices = Choices(host=host, now_ms=self.clock.calendar_ms)
         self.placing = Placing(
             host=host,
             leadership=self.leadership,
+            choices=choices,
             clock=process,
             now_ms=self.clock.calendar_ms,
             seconds=process.seconds,
@@ -165,7 +169,7 @@ class Member:
             health=lambda: None,
             members=cluster.addresses,
         )
-        self.routes = routes_of(self.scheduler, self.placing)
+        self.routes = routes_of(self.scheduler, self.placing, choices)
         host.start()
         cluster.streams.listen(self.name, process, peering.accept)
 

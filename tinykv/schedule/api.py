@@ -9,6 +9,7 @@ from tinykv.placement.operators import Kind, Status
 from tinykv.placement.region_info import Role
 from tinykv.placement.stores import LABEL_LENGTH_MAX, LABELS_MAX, Life, StoreState
 from tinykv.raft.membership import MAX_MEMBERS
+from tinykv.schedule.choices import Choices
 from tinykv.schedule.placing import REGIONS_MAX, Placing
 from tinykv.schedule.routes import Route, RouteTable
 from tinykv.schedule.schemas import (
@@ -188,9 +189,9 @@ def choices_schema() -> Schema:
     return record(fields)
 
 
-def routes_of(scheduler: Scheduler, placing: Placing) -> RouteTable:
+def routes_of(scheduler: Scheduler, placing: Placing, chosen: Choices) -> RouteTable:
     """Make the table of a scheduler's routes."""
-    s, p = scheduler, placing
+    s, p, c = scheduler, placing, chosen
     choices = choices_schema()
     some_choices = {**choices, "minProperties": 1}
     some_choices.pop("required")
@@ -284,18 +285,18 @@ def routes_of(scheduler: Scheduler, placing: Placing) -> RouteTable:
               body=record({"regions": array(ID, HEARTBEATS_MAX, 1), "group": text(64)}),
               result=record({"operators": array(OPERATOR, HEARTBEATS_MAX),
                              "refused": array(REFUSED, HEARTBEATS_MAX)})),
-        Route(method="GET", path="/config", name="config", tag="placement", answer=p.choices, result=choices,
+        Route(method="GET", path="/config", name="config", tag="placement", answer=c.choices, result=choices,
               about="Tell what was chosen for the placement"),
-        Route(method="PATCH", path="/config", name="changeConfig", tag="placement", answer=p.choose, result=choices,
+        Route(method="PATCH", path="/config", name="changeConfig", tag="placement", answer=c.choose, result=choices,
               about="Change choices of the placement", body=some_choices),
-        Route(method="GET", path="/schedulers", name="schedulers", tag="placement", answer=p.schedulers,
+        Route(method="GET", path="/schedulers", name="schedulers", tag="placement", answer=c.schedulers,
               about="List the schedulers", result=SCHEDULERS_VIEW),
         Route(method="POST", path="/schedulers/{scheduler}/pause", name="pauseScheduler", tag="placement",
-              answer=p.pause, about="Pause a scheduler for so many seconds; 0 has it go on",
+              answer=c.pause, about="Pause a scheduler for so many seconds; 0 has it go on",
               path_parameters={"scheduler": NAME}, refusals=(404,),
               body=record({"seconds": number(0, WHILE_MAX)}), result=SCHEDULERS_VIEW),
         Route(method="PATCH", path="/schedulers/{scheduler}", name="setParameters", tag="placement",
-              answer=p.set_parameters, about="Change the choices that are a scheduler's own",
+              answer=c.set_parameters, about="Change the choices that are a scheduler's own",
               path_parameters={"scheduler": NAME}, refusals=(404,), body=some_choices, result=SCHEDULERS_VIEW),
         Route(method="GET", path="/safe-point", name="safePoint", tag="collection", answer=s.safe_point,
               about="Tell which timestamp is the safe point, and who holds it back", result=SAFE_POINT),

@@ -10,10 +10,9 @@ as a snapshot, as a store does.
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,23 +23,19 @@ from tinykv.errors import Damaged, Fault
 from tinykv.interfaces import IDataWriter, ILogWriter, ISnapshotInstaller
 from tinykv.raft.group import Group
 from tinykv.raft.log import Compacted
-from tinykv.raft.messages import NORMAL, Entry, HardState, Message, SnapshotMeta
+from tinykv.raft.messages import NORMAL, Entry, Message, SnapshotMeta
 from tinykv.raft.refusals import NotLeader as NotLeading
 from tinykv.raft.refusals import Refused
-from tinykv.raft.stored import entry_of
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.schedule.errors import NotLeader, OutcomeUnknown, Refusal, Unavailable
-from tinykv.schedule.rows import ROWS, Record, encode_json
-from tinykv.schedule.state import State
-from tinykv.storage.folder import Recovery
-from tinykv.storage.log import Entry as StoredEntry
+from tinykv.schedule.pending import Pending
+from tinykv.schedule.recovery import REGION, Recovered, decode_entry, load_rows
+from tinykv.schedule.rows import Record, encode_json
 from tinykv.storage.reader import Reader
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 
-#: The one region that there is.
-REGION: Final = 1
 #: What was applied is written at the latest after so many seconds, or so many entries.
 FLUSH_SECONDS: Final = 5.0
 FLUSH_ENTRIES: Final = 1_000
@@ -50,10 +45,6 @@ KEPT_ENTRIES: Final = 10_000
 WAITING_MAX: Final = 1_000
 #: Bytes of an entry.
 ENTRY_BYTES_MAX: Final = 1 << 20
-#: How long an answer is awaited, in seconds.
-PATIENCE: Final = 5.0
-
-_SCAN_ROWS: Final = 1_000
 
 
 class Consensus(Protocol):
@@ -102,84 +93,6 @@ class Durations(Protocol):
     @property
     def turn_seconds(self) -> Histogram:
         """How long applying what was decided held the reactor at a time."""
-
-
-class Folder(Protocol):
-    """Where a start finds what there is."""
-
-    def recover(self, region: int) -> Recovery:
-        """Find where the region stands."""
-
-    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
-        """Yield the entries of the log above C{after}."""
-
-
-class Recovered(NamedTuple):
-    """What a start has found; see L{recover}."""
-
-    state: State
-    applied: ApplyState
-    hard_state: HardState
-    descriptor: Descriptor
-    peer: int
-
-
-def load_rows(reader: Reader) -> Iterator[tuple[bytes, bytes]]:
-    """Yield all rows of the state."""
-    rising = reader.rising("data")
-    start, end = ROWS
-    while True:
-        rows = rising(start, end, _SCAN_ROWS)
-        yield from rows
-        if len(rows) < _SCAN_ROWS:
-            return
-        start = rows[-1][0] + b"\0"
-
-
-def recover(folder: Folder, reader: Reader, initial: Descriptor, member: int) -> Recovered:
-    """
-    Bring a state up to what is known to be decided.
-
-    @raise tinykv.storage.errors.StorageError: The files can't be read.
-    @raise tinykv.errors.Damaged: They don't hold what they must.
-    """
-    found = folder.recover(REGION)
-    state = State()
-    state.tables.load(load_rows(reader))
-    row = reader.get("region", descriptor_key(REGION))
-    descriptor = initial if row is None else Descriptor.decode(REGION, row)
-    peer = descriptor.peer_on(member)
-    if peer is None:
-        raise Damaged(f"member {member} isn't one of those with which the scheduler began")
-    applied = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
-    index, term = applied.index, applied.term
-    alone = descriptor.membership.voters == (peer,)
-    for stored in folder.entries(REGION, index):
-        if stored.index > found.commit and not alone:
-            break
-        entry = entry_of(stored.index, stored.term, stored.data)
-        if entry.data:
-            state.apply(decode_entry(entry))
-        index, term = entry.index, entry.term
-    hard = found.hard_state
-    commit = max(index, found.commit)
-    hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
-    return Recovered(state, ApplyState(index, term), hard_state, descriptor, peer)
-
-
-def decode_entry(entry: Entry) -> Record:
-    """
-    Read the command of an entry.
-
-    @raise Damaged: It isn't one.
-    """
-    try:
-        command = json.loads(entry.data)
-    except ValueError as problem:
-        raise Damaged(f"entry {entry.index} of the scheduler's log isn't JSON text") from problem
-    if entry.kind != NORMAL or not isinstance(command, dict):
-        raise Damaged(f"entry {entry.index} of the scheduler's log is no command")
-    return command
 
 
 class ScheduleHost:
@@ -236,11 +149,7 @@ class ScheduleHost:
         self._kept_entries = kept_entries
         self._ended = False
         self._going_on = False
-        #: Proposals by index: the term in which each was made, and who waits.
-        self._waiting: dict[int, tuple[int, Deferred[Record]]] = {}
-        #: Who waits for an index to be applied.
-        self._reading: list[tuple[int, Deferred[None]]] = []
-        self._asked: set[Deferred[None]] = set()
+        self._pending = Pending(clock)
         self._flush_due: IDelayedCall | None = None
         #: Whether a flush or an installation is under way, and who waits for the next flush.
         self._flushing = False
@@ -279,7 +188,7 @@ class ScheduleHost:
     @property
     def waiting(self) -> int:
         """How many proposals wait."""
-        return len(self._waiting)
+        return len(self._pending)
 
     # Begin and end
 
@@ -298,7 +207,7 @@ class ScheduleHost:
         self.replica.stop()
         if self._flush_due is not None and self._flush_due.active():
             self._flush_due.cancel()
-        self._refuse_all(OutcomeUnknown("this member ends; it may have been done"))
+        self._pending.refuse(OutcomeUnknown("this member ends; it may have been done"))
 
     def close(self) -> Deferred[None]:
         """End; fires when all that was applied is with the writers."""
@@ -311,16 +220,6 @@ class ScheduleHost:
             self._idle.append(done)
         return done
 
-    def _refuse_all(self, why: Refusal) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for _, proposed in waiting.values():
-            proposed.errback(why)
-        reading, self._reading = self._reading, []
-        asked, self._asked = self._asked, set()
-        for read in [*asked, *(read for _, read in reading)]:
-            if not read.called:
-                read.errback(why)
-
     # What is asked
 
     def propose(self, command: Record) -> Deferred[Record]:
@@ -332,7 +231,7 @@ class ScheduleHost:
         """
         if self._ended:
             return fail(Unavailable("this member ends"))
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._pending) >= WAITING_MAX:
             return fail(Unavailable("too much waits to be decided, ask again later"))
         data = encode_json(command)
         assert len(data) <= ENTRY_BYTES_MAX, "the limits of what is asked see to that"
@@ -342,10 +241,8 @@ class ScheduleHost:
             return fail(NotLeader(self.leader))
         except Refused as problem:
             return fail(Unavailable(str(problem)))
-        answer: Deferred[Record] = Deferred()
-        self._waiting[index] = (self.group.term, answer)
         self._go_on_soon()
-        return self._patient(answer, lambda: self._waiting.pop(index, None))
+        return self._pending.proposed(index, self.group.term)
 
     def barrier(self) -> Deferred[None]:
         """
@@ -357,27 +254,10 @@ class ScheduleHost:
             return succeed(None)
         if self._ended or not self.group.leads:
             return fail(NotLeader(0 if self._ended else self.leader))
-        answer: Deferred[None] = Deferred()
-        self._asked.add(answer)
-        self.group.read_index(answer)
+        context, answer = self._pending.asked()
+        self.group.read_index(context)
         self._go_on_soon()
-        return self._patient(answer, lambda: self._asked.discard(answer))
-
-    def _patient(self, answer: Deferred[Any], forget: Callable[[], object]) -> Deferred[Any]:
-        """Wait for an answer only so long."""
-
-        def late() -> None:
-            forget()
-            answer.errback(OutcomeUnknown(f"no answer within {PATIENCE:g} s; it may have been done"))
-
-        timer = self._clock.callLater(PATIENCE, late)
-
-        def came(result: Any) -> Any:
-            if timer.active():
-                timer.cancel()
-            return result
-
-        return answer.addBoth(came)
+        return answer
 
     def _go_on_soon(self) -> None:
         """Have all proposals of a turn leave together."""
@@ -406,7 +286,7 @@ class ScheduleHost:
             return
         self._durations.turn_seconds.observe(self._uptime() - begun)
         self.replica.applied_to(self.applied)
-        self._tell_readers()
+        self._pending.read(self.applied)
         self._look_at_role()
         if self.applied - self._flushed >= FLUSH_ENTRIES:
             self._flush()
@@ -420,23 +300,7 @@ class ScheduleHost:
         if entry.data:
             result = self.state.apply(decode_entry(entry))
         self.applied, self._applied_term = entry.index, entry.term
-        term, answer = self._waiting.pop(entry.index, (0, None))
-        if answer is None:
-            return
-        if term != entry.term:
-            answer.errback(NotLeader(self.leader))
-        elif isinstance(result, Refusal):
-            answer.errback(result)
-        else:
-            answer.callback(result)
-
-    def _tell_readers(self) -> None:
-        reading, self._reading = self._reading, []
-        for index, read in reading:
-            if index > self.applied:
-                self._reading.append((index, read))
-            elif not read.called:
-                read.callback(None)
+        self._pending.applied(entry.index, entry.term, result, self.leader)
 
     def _look_at_role(self) -> None:
         group = self.group
@@ -449,23 +313,17 @@ class ScheduleHost:
     def role_changed(self) -> None:
         """Learn that this member begins or ceases to lead."""
         if not self.group.leads:
-            self._refuse_all(OutcomeUnknown("another member leads now; it may have been done"))
+            self._pending.refuse(OutcomeUnknown("another member leads now; it may have been done"))
         self._look_at_role()
 
     def readable(self, context: object, index: int) -> None:
         """Answer a read when what is at an index has been applied."""
-        assert isinstance(context, Deferred)
-        if context in self._asked:
-            self._asked.discard(context)
-            self._reading.append((index, context))
-            self._tell_readers()
+        self._pending.readable(context, index)
+        self._pending.read(self.applied)
 
     def unreadable(self, context: object) -> None:
         """Refuse a read: this member doesn't lead any more."""
-        assert isinstance(context, Deferred)
-        if context in self._asked:
-            self._asked.discard(context)
-            context.errback(NotLeader(self.leader))
+        self._pending.unreadable(context, self.leader)
 
     def persisted(self) -> None:
         """Learn that something has become durable; nobody waits for that."""
@@ -566,7 +424,7 @@ class ScheduleHost:
         self._applied_term = applied.term
         _, installed = self._installing
         self._installing = None
-        self._refuse_all(OutcomeUnknown("another member leads now; it may have been done"))
+        self._pending.refuse(OutcomeUnknown("another member leads now; it may have been done"))
         if self._ended:
             return
         installed()

@@ -14,7 +14,8 @@ from tinykv.errors import Fault
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering
 from tinykv.raft.messages import SNAPSHOT, Message, SnapshotMeta
 from tinykv.raft.wire import Malformed, decode_message
-from tinykv.schedule.host import REGION, ScheduleHost
+from tinykv.schedule.host import ScheduleHost
+from tinykv.schedule.recovery import REGION
 
 
 class Snapshots(Protocol):

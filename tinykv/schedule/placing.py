@@ -17,13 +17,13 @@ from twisted.logger import Logger
 
 from tinykv.placement import admin
 from tinykv.placement.cluster import Cluster
-from tinykv.placement.config import SCHEDULERS, PlacementConfig
 from tinykv.placement.operators import Operator
 from tinykv.placement.placement import Placement
 from tinykv.placement.plain import BadRecord
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.regions import StaleHeartbeat
 from tinykv.placement.stores import Life, Refused, StoreRecord, StoreStats
+from tinykv.schedule.choices import Choices
 from tinykv.schedule.errors import Conflict, Invalid, NotFound, Refusal
 from tinykv.schedule.host import ScheduleHost
 from tinykv.schedule.leadership import Leadership
@@ -34,15 +34,6 @@ from tinykv.schedule.rows import Record
 REGIONS_MAX: Final = 1_000
 #: How often the placement looks for what is to be done, in seconds.
 TICK_SECONDS: Final = 0.1
-
-#: Which choices are a scheduler's own.
-PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
-    "balance-leader": ("leader_limit", "leader_tolerance"),
-    "balance-region": ("region_limit", "region_tolerance", "low_space", "high_space", "candidates"),
-    "hot-region": ("hot_limit", "hot_ratio", "hot_least", "hot_heartbeats", "hot_tolerance"),
-    "evict-leader": ("evict_leader",),
-    "grant-leader": ("grant_leader",),
-}
 
 
 class Placing:
@@ -59,6 +50,7 @@ class Placing:
         *,
         host: ScheduleHost,
         leadership: Leadership,
+        choices: Choices,
         clock: IReactorTime,
         now_ms: Callable[[], int],
         seconds: Callable[[], float],
@@ -71,6 +63,7 @@ class Placing:
         """
         self._host = host
         self._leadership = leadership
+        self._choices = choices
         self._clock = clock
         self._now_ms = now_ms
         self._seconds = seconds
@@ -85,7 +78,7 @@ class Placing:
     # Terms
 
     def _fresh(self) -> Placement:
-        return Placement(self._host.state.stores, self._running_choices(), self._random, self._seconds())
+        return Placement(self._host.state.stores, self._choices.running(), self._random, self._seconds())
 
     def _begin(self) -> None:
         """A term begins: what is known of regions is heard anew."""
@@ -101,20 +94,13 @@ class Placing:
         """Decide nothing any more."""
         self._end()
 
-    def _running_choices(self) -> PlacementConfig:
-        """Give the placement's choices, without the schedulers that are paused."""
-        state, now = self._host.state, self._now_ms()
-        choices = state.choices
-        running = [name for name in choices.schedulers if state.paused_until(name) <= now]
-        return choices.changed({"schedulers": running})
-
     def _up_to_date(self) -> Placement:
         """Give the placement with the records and choices as of now."""
         placement = self.placement
         # The same mapping as ever, which is brought up to date by being asked for.
         assert placement.cluster.stores is self._host.state.stores, "the placement reads the replicated records"
         placement.cluster.advance(self._seconds())
-        choices = self._running_choices()
+        choices = self._choices.running()
         if choices != placement.cluster.config:
             placement.configure(choices)
         return placement
@@ -352,55 +338,6 @@ class Placing:
             "operators": [operator.to_json() for operator in begun],
             "refused": [{"region": region, "reason": why} for region, why in sorted(refused.items())],
         }
-
-    # Choices
-
-    async def choices(self, call: Call) -> Answer:
-        """Tell what was chosen for the placement."""
-        await self._host.barrier()
-        return self._host.state.choices.to_json()
-
-    async def choose(self, call: Call) -> Answer:
-        """Change choices of the placement."""
-        return await self._choose(call.body)
-
-    async def _choose(self, choices: Record) -> Answer:
-        return await self._host.propose({"do": "choose", "now": self._now_ms(), "choices": choices})
-
-    async def schedulers(self, call: Call) -> Answer:
-        """List the schedulers."""
-        await self._host.barrier()
-        state, now = self._host.state, self._now_ms()
-        choices = state.choices.to_json()
-        return {
-            "schedulers": [
-                {
-                    "name": name,
-                    "chosen": name in choices["schedulers"],
-                    "paused_for": max(0, state.paused_until(name) - now) / 1000,
-                    "parameters": {parameter: choices[parameter] for parameter in PARAMETERS[name]},
-                }
-                for name in SCHEDULERS
-            ]
-        }
-
-    async def pause(self, call: Call) -> Answer:
-        """Pause a scheduler, or have it go on."""
-        now = self._now_ms()
-        until = now + int(1000 * call.body["seconds"]) if call.body["seconds"] else 0
-        await self._host.propose({"do": "pause", "now": now, "scheduler": call.parameters["scheduler"], "until": until})
-        return await self.schedulers(call)
-
-    async def set_parameters(self, call: Call) -> Answer:
-        """Change the choices that are a scheduler's own."""
-        name = call.parameters["scheduler"]
-        if name not in PARAMETERS:
-            raise NotFound(f"there's no scheduler {name}; there are {', '.join(SCHEDULERS)}")
-        for parameter in call.body:
-            if parameter not in PARAMETERS[name]:
-                raise Invalid(f"{name} has no parameter {parameter}; it has {', '.join(PARAMETERS[name])}")
-        await self._choose(call.body)
-        return await self.schedulers(call)
 
 
 def _asked_for(cluster: Cluster, body: Record) -> Operator:

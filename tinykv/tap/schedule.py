@@ -30,14 +30,16 @@ from tinykv.raft.messages import Message
 from tinykv.raft.refusals import Refused
 from tinykv.region.descriptor import Descriptor
 from tinykv.schedule.api import routes_of
+from tinykv.schedule.choices import Choices
 from tinykv.schedule.config import TABLE, ScheduleConfig
 from tinykv.schedule.guard import Guard, RateLimit
-from tinykv.schedule.host import REGION, ScheduleHost, recover
+from tinykv.schedule.host import ScheduleHost
 from tinykv.schedule.http import Api, ApiSite, limited
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.members import Members
 from tinykv.schedule.metrics import Metrics
 from tinykv.schedule.placing import Placing
+from tinykv.schedule.recovery import REGION, recover
 from tinykv.schedule.service import Scheduler
 from tinykv.storage.folder import open_folder
 from tinykv.storage.folder_ids import FolderIds
@@ -163,9 +165,11 @@ class ScheduleService(DaemonService):
         self.leadership = leadership = Leadership(
             host=host, url=self._url(), now_ms=now_ms, new_cluster_id=lambda: f"{random.getrandbits(64):016x}"
         )
+        choices = Choices(host=host, now_ms=now_ms)
         self.placing = Placing(
             host=host,
             leadership=leadership,
+            choices=choices,
             clock=reactor,
             now_ms=now_ms,
             seconds=uptime,
@@ -185,7 +189,7 @@ class ScheduleService(DaemonService):
         if config.http_advertise:
             hosts.add(config.http_advertise.partition("://")[2].rpartition(":")[0].lower())
         self.api = Api(
-            table=routes_of(self.scheduler, self.placing),
+            table=routes_of(self.scheduler, self.placing, choices),
             guard=Guard(secret_of(config.token, config.token_file, "http", "token_file"), hosts),
             limit=RateLimit(config.request_rate, uptime),
             leads=lambda: leadership.leads,
