@@ -9,7 +9,13 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
 from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -142,7 +148,8 @@ class MemoryEndpoint:
         """Connect at once, or be refused at once, or wait if the network says so."""
         network = self._network
         if self._address in network.silent:
-            return Deferred()
+            # As endpoints of TCP say it when they're given up.
+            return Deferred(lambda attempt: attempt.errback(ConnectingCancelledError(self._address)))
         listener = network.listeners.get(self._address)
         if listener is None:
             return fail(ConnectionRefusedError())

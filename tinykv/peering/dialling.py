@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -102,7 +102,7 @@ class Dialling:
 
     def _not_connected(self, failure: Failure, failed: Callable[[str | None], None]) -> None:
         text: str | None = None
-        if failure.check(ConnectError, CancelledError, OSError) is None:
+        if failure.check(ConnectError, ConnectingCancelledError, CancelledError, OSError) is None:
             self.log.failure("store {store} can't be dialled", failure, store=self._store_id)
         else:
             text = failure.getErrorMessage() or str(failure.type)
