@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -342,12 +343,15 @@ class RefusalTests(Case):
         member.routes = RouteTable(
             [
                 Route(method="GET", path="/broken", name="b", about="", tag="t", answer=broken, result={}),
+                Route(method="GET", path="/nan", name="n", about="", tag="t", answer=lambda _: {"a": inf}, result={}),
                 Route(method="GET", path="/missing", name="m", about="", tag="t", answer=missing, result={}),
             ]
         )
         self.client = Client(member)
         self.refused(500, "GET", "/broken")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.refused(500, "GET", "/nan")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.refused(404, "GET", "/missing")
 
 

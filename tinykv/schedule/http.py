@@ -126,9 +126,8 @@ class Api(Resource):
             answer = route.answer(call)
             return answer if isinstance(answer, dict | Deferred) else Deferred.fromCoroutine(answer)  # type: ignore[arg-type]
 
-        asked = maybeDeferred(ask)
-        asked.addCallbacks(lambda answer: (http.OK, JSON_TYPE, _json(answer)), self._failed, errbackArgs=(request,))
-        asked.addCallback(self._tell, request, gone)
+        asked = maybeDeferred(ask).addCallback(lambda answer: (http.OK, JSON_TYPE, _json(answer)))
+        asked.addErrback(self._failed, request).addCallback(self._tell, request, gone)
         return NOT_DONE_YET
 
     # Questions
@@ -254,7 +253,7 @@ def _header(request: Request, name: str) -> bytes | None:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(value, allow_nan=False).encode() + b"\n"
 
 
 class _Request(Request):
