@@ -175,6 +175,67 @@ class LeaderTests(Case):
         self.assertEqual(cluster.leader().ask("bootstrapView"), before)
 
 
+class PlacementTests(Case):
+    """What is replicated, and what the next leader hears anew."""
+
+    def test_next_leader(self) -> None:
+        cluster = self.make()
+        leader = cluster.leader()
+        for number in (1, 2, 3):
+            leader.ask("putStore", store(number), store=number)
+        leader.ask("changeConfig", {"max_down": 60, "evict_leader": [1]})
+        leader.ask("pauseScheduler", {"seconds": 60}, scheduler="balance-region")
+        leader.ask("advanceSafePoint", {"safe_point": 77})
+        views = [leader.ask(name) for name in ("config", "safePoint", "bootstrapView")]
+        leader.kill()
+        successor = cluster.leader()
+        self.assertEqual([successor.ask(name) for name in ("config", "safePoint", "bootstrapView")], views)
+        self.assertNotIn("balance-region", successor.placing.cluster.config.schedulers)
+        self.assertEqual(successor.ask("regions")["regions"], [])
+        peers = [{"peer": 10 + number, "store": number} for number in (1, 2, 3)]
+        region = {"region": 1, "start": "", "end": "", "peers": peers, "leader": 1}
+        told = {"store": 1, "folder": "f1", "regions": [region]}
+        self.assertEqual(successor.ask("regionHeartbeats", told)["orders"], [])
+        for number in (1, 2, 3):
+            successor.ask("storeHeartbeat", {"folder": f"f{number}", "stats": {"regions": 1}}, store=number)
+        self.assertTrue(successor.placing.placement.ready)
+        cluster.run(1)
+        # Store 1 isn't to lead.
+        (order,) = successor.ask("regionHeartbeats", told)["orders"]
+        self.assertEqual(order["step"]["kind"], "transfer-leader")
+
+    def test_leader_that_is_back(self) -> None:
+        cluster = self.make()
+        old = cluster.leader()
+        for number in (1, 2, 3):
+            old.ask("putStore", store(number), store=number)
+        region = {"region": 1, "start": "", "end": "", "peers": [{"peer": 1, "store": 1}], "leader": 1}
+        old.ask("regionHeartbeats", {"store": 1, "folder": "f1", "regions": [region]})
+        cluster.cut(old)
+        cluster.leader(but=old)
+        cluster.heal()
+        cluster.run(2)
+        cluster.leader().kill()
+        cluster.run(3)
+        # Whoever leads now, it decides by nothing that was heard in another term.
+        self.assertEqual(cluster.leader().ask("regions")["regions"], [])
+
+    def test_stores_that_came_before_the_leader_went(self) -> None:
+        cluster = self.make()
+        leader = cluster.leader()
+        for number in (1, 2):
+            leader.ask("putStore", store(number), store=number)
+        # The third one is noted, and the leader ends before it begins the cluster.
+        command = {"do": "put-store", "now": 1, "store": {**store(3), "store": 3}}
+        noted: list[Any] = []
+        leader.host.propose(command).addCallback(noted.append)
+        cluster.until(lambda: noted)
+        self.assertFalse(leader.host.state.bootstrapped)
+        leader.kill()
+        successor = cluster.leader()
+        cluster.until(lambda: successor.host.state.bootstrapped)
+
+
 class LogTests(Case):
     """The log is cut, and who was away gets all rows instead."""
 

@@ -167,8 +167,8 @@ class FaultTests(SynchronousTestCase):
         for seed in range(1, SEEDS + 1):
             clients = self.go_through(seed)
             self.assertEqual(clients.check(), [], f"seed {seed}")
-            for kind, answers in enumerate((clients.timestamps, clients.ids, clients.stores)):
-                answered[kind] += len(answers)
+            for kind, count in enumerate((len(clients.timestamps), len(clients.ids), len(clients.stores))):
+                answered[kind] += count
         # It isn't that nothing was answered.
         self.assertGreater(min(answered), 30 * SEEDS, answered)
 

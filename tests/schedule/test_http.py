@@ -46,7 +46,7 @@ class Case(SynchronousTestCase):
         # What it notes at its beginning.
         self.cluster.run(0.1)
 
-    def good(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+    def good(self, method: str, path: str, body: Any = None, **headers: Any) -> Any:
         """Ask what has to be answered; give the answer, which is as its schema says."""
         answer = self.client.ask(method, path, body, **headers)
         self.assertEqual(answer.code, 200, answer.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from configparser import ConfigParser
+from typing import Any
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
@@ -17,7 +18,7 @@ class PackagingTests(SynchronousTestCase):
     """What is installed."""
 
     def test_twistd_finds_the_plugin(self) -> None:
-        makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+        makers: dict[str, Any] = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
         self.assertEqual(makers["tinyschedule"].module, "tinykv.tap.schedule")
 
     def test_every_question_is_in_the_manual(self) -> None:

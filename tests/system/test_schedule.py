@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from ssl import create_default_context
 from time import monotonic
@@ -17,10 +18,8 @@ from tests.system.schedulers import Daemons
 #: How long the placement may stand still after its leader was killed, in seconds; the host of a test may be slow.
 FAILOVER_SECONDS = 3.0
 
-try:
-    import schemathesis
-except ImportError:
-    schemathesis = None  # type: ignore[assignment]  # only the tests want it
+#: Whether that is installed: only this test wants it.
+SCHEMATHESIS = find_spec("schemathesis") is not None
 
 
 class Case(SynchronousTestCase):
@@ -139,7 +138,7 @@ class ProofTests(Case):
 class DescriptionTests(Case):
     """The API is what its document says."""
 
-    if schemathesis is None:
+    if not SCHEMATHESIS:
         skip = "schemathesis isn't installed"
 
     def test_schemathesis(self) -> None:
