@@ -126,6 +126,16 @@ class Daemons:
         wait_until(leads, "a member that leads")
         return found[0]
 
+    def settle(self) -> None:
+        """Wait until all members know who leads."""
+
+        def settled() -> bool:
+            answers = [member.ask("GET", "/api/v1/members") for member in self.members.values()]
+            leaders = {said["leader"] if code == 200 else None for code, said in answers}
+            return len(leaders) == 1 and None not in leaders
+
+        wait_until(settled, "all members to know who leads")
+
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask whoever leads, until there's a good answer."""
         answers: list[Any] = []

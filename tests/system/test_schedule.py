@@ -48,6 +48,7 @@ class ThreeTests(Case):
                 self.assertFalse(ids & set(range(got, got + 5)))
                 ids |= set(range(got, got + 5))
                 daemons.ask("PUT", f"/stores/{number}", {"address": f"h:{number}", "folder": f"f{number}"})
+                daemons.settle()
                 leader = daemons.leader()
                 leader.kill()
                 begun = monotonic()
