@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from tinykv.interfaces import IForwardAnswer
 from tinykv.redis.forwarded import PUT_OFF, REFUSED, REPLY, UNKNOWN, WAITS, decode_results, encode_timeout
+from tinykv.redis.operations import COMMANDS, READ
 from tinykv.store.remote_clients import ANSWER_BYTES, ANSWER_BYTES_MOST, RemoteBatch
 
 
@@ -39,7 +40,8 @@ class RemoteBatchTests(SynchronousTestCase):
         self.answer = Answer()
         verifyObject(IForwardAnswer, self.answer)
         self.refusals = 0
-        self.batch = RemoteBatch(self.answer, self._refused)
+        self.late: set[int] = set()
+        self.batch = RemoteBatch(self.answer, self._refused, self.late)
 
     def _refused(self) -> None:
         # The answer must not leave before it's known that what comes behind is refused, too.
@@ -82,9 +84,21 @@ class RemoteBatchTests(SynchronousTestCase):
         # Those of other batches that came with it would overtake it.
         self.assertEqual(self.refusals, 1)
 
-    def test_reads_are_put_off_behind_a_refusal(self) -> None:
-        batch = RemoteBatch(self.answer, self._refused, lambda: True)
-        self.assertTrue(batch.client(0, 2, 1).put_off())
+    def test_reads_are_put_off_behind_those_of_the_same_client(self) -> None:
+        """Though they're in another batch, or they'd see something older than what is read later."""
+        self.late.add(7)
+        self.assertTrue(self.batch.client(0, 2, 7).put_off())
+        self.assertFalse(self.batch.client(1, 2, 8).put_off())
+
+    def test_reads_before_a_write_of_their_client_have_more_room(self) -> None:
+        clients = [self.batch.client(place, 2, place % 2) for place in range(6)]
+        kinds = [READ, READ, READ, READ, COMMANDS, READ]
+        self.batch.holds([(kind, clients[place], 0, 0, None, [], None) for place, kind in enumerate(kinds)])
+        clients[0].answer(0, bytes(ANSWER_BYTES + 1))
+        self.assertEqual([clients[place].put_off() for place in (1, 2)], [True, False])
+        clients[2].answer(0, bytes(ANSWER_BYTES_MOST - ANSWER_BYTES))
+        self.assertEqual([clients[place].put_off() for place in (3, 5)], [True, True])
+        self.assertEqual(self.late, {1})
 
     def test_replies_to_writes_have_an_end(self) -> None:
         clients = [self.batch.client(place, 2, place) for place in range(3)]

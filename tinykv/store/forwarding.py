@@ -565,17 +565,16 @@ class Receiver:
         self._table = table
         #: The generation of which something was refused, by (store, start id), latest last.
         self._refused: dict[tuple[int, int], int] = {}
+        #: The latest generation of each, and the clients of whom a read was put off in it.
+        self._late: dict[tuple[int, int], tuple[int, set[int]]] = {}
 
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
         """Take a batch of another store's clients."""
         try:
             start_id, generation = decode_origin(payload)
             origin = (store_id, start_id)
-            remote = RemoteBatch(
-                answer,
-                lambda: self._refuse_from(origin, generation),
-                lambda: self._refused.get(origin, 0) >= generation,
-            )
+            late = self._late_clients(origin, generation)
+            remote = RemoteBatch(answer, lambda: self._refuse_from(origin, generation), late)
             batch = decode_batch(payload, self._table, remote.client)
         except Damaged as problem:
             self.log.error("a batch of store {store} can't be read: {problem}", store=store_id, problem=problem)
@@ -589,6 +588,7 @@ class Receiver:
             return
         if not batch.operations:
             answer.answer(b"")
+        remote.holds(batch.operations)
         for place, operation in enumerate(batch.operations):
             _, client, number, db, spec, arguments, _ = operation
             if place in batch.strange:
@@ -622,3 +622,12 @@ class Receiver:
         refused[origin] = max(refused.pop(origin, 0), generation)
         if len(refused) > _REMEMBERED:
             del refused[next(iter(refused))]
+
+    def _late_clients(self, origin: tuple[int, int], generation: int) -> set[int]:
+        """Give the clients of whom a read was put off in a generation."""
+        known = self._late.get(origin)
+        if known is None or known[0] < generation:
+            known = self._late[origin] = (generation, set())
+            if len(self._late) > _REMEMBERED:
+                del self._late[next(iter(self._late))]
+        return known[1]

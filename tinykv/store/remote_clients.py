@@ -4,16 +4,18 @@ Clients of other stores, at the store that leads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tinykv.interfaces import IForwardAnswer
 from tinykv.redis.forwarded import PUT_OFF, REFUSED, REPLY, UNKNOWN, WAITS, Result, encode_results, encode_timeout
+from tinykv.redis.operations import READ, Operation
 from tinykv.resp import replies
 
 #: When the replies to a batch have so many bytes, what of it only reads is put off until these have left.
 ANSWER_BYTES: Final = 32 << 20
-#: When they have so many, the replies to the writes behind them are lost: the longest reply fits all the same.
+#: When they have so many, those of clients that write later are, too, and the replies to writes are lost; the longest
+#: reply fits all the same.
 ANSWER_BYTES_MOST: Final = 256 << 20
 _LOST: Final = replies.error(
     b"ERR the replies to this pipeline are too large to be passed on by another store; the command was done"
@@ -28,21 +30,26 @@ class RemoteBatch:
     it from these.
     """
 
-    __slots__ = ("_answer", "_bytes", "_is_refused", "_left", "_refused", "_results")
+    __slots__ = ("_answer", "_bytes", "_late", "_left", "_operations", "_refused", "_results", "_writing")
 
-    def __init__(
-        self, answer: IForwardAnswer, refused: Callable[[], None], is_refused: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, answer: IForwardAnswer, refused: Callable[[], None], late: set[int]) -> None:
         """
         @param refused: Called when one of them turns out to have been refused after all, or is put off.
-        @param is_refused: Tells whether that was so of this batch, or of one that came with it.
+        @param late: The clients of whom something was put off, here or in a batch that came with this one.
         """
         self._answer = answer
         self._refused = refused
-        self._is_refused = is_refused
+        self._late = late
+        self._operations: Sequence[Operation] = ()
+        #: The places of the last writes of clients; None as long as nobody has asked.
+        self._writing: dict[int, int] | None = None
         self._results: list[Result | None] = []
         self._left = 0
         self._bytes = 0
+
+    def holds(self, operations: Sequence[Operation]) -> None:
+        """Learn what it consists of."""
+        self._operations = operations
 
     def client(self, place: int, proto: int, client_id: int) -> RemoteClient:
         """Make the client of the operation at the next place."""
@@ -51,10 +58,27 @@ class RemoteBatch:
         self._left += 1
         return RemoteClient(self, place, proto, client_id)
 
-    @property
-    def full(self) -> bool:
-        """Whether reads have to be put off; also those that stand behind one that was, or they'd overtake it."""
-        return self._bytes > ANSWER_BYTES or self._is_refused()
+    def put_off(self, place: int, client_id: int) -> bool:
+        """
+        Put a read off if the replies before it are many, or one before it was: it would overtake that. Say if it is.
+
+        Behind a client's later write there's no time for a read any more, so that before one it's put off only when it
+        has to be.
+        """
+        if self._bytes <= ANSWER_BYTES and client_id not in self._late:
+            return False
+        if client_id not in self._late and self._bytes <= ANSWER_BYTES_MOST and place < self._last_write(client_id):
+            return False
+        self._late.add(client_id)
+        self.done(place, PUT_OFF, b"")
+        return True
+
+    def _last_write(self, client_id: int) -> int:
+        """Give the place of a client's last write; -1 if it has none."""
+        if self._writing is None:
+            places = enumerate(self._operations)
+            self._writing = {operation[1].client_id: place for place, operation in places if operation[0] < READ}
+        return self._writing.get(client_id, -1)
 
     def done(self, place: int, status: int, data: bytes) -> None:
         """Learn what became of an operation; the first word counts."""
@@ -71,6 +95,7 @@ class RemoteBatch:
             self._answer.answer(encode_results([result for result in self._results if result is not None]))
             # Operations that nobody waits for may be kept long after this.
             self._results = [_TOLD] * len(self._results)
+            self._operations = ()
 
 
 #: Stands for what was sent back.
@@ -110,7 +135,4 @@ class RemoteClient:
 
     def put_off(self) -> bool:
         """Send back that a read is to be asked for later, if the replies before it are many; say if that was so."""
-        if not self._batch.full:
-            return False
-        self._batch.done(self._place, PUT_OFF, b"")
-        return True
+        return self._batch.put_off(self._place, self.client_id)
