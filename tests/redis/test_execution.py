@@ -361,13 +361,15 @@ class ServingTests(SynchronousTestCase):
         self.assertEqual(self.second.heard(), popped(b"l", b"a"))
 
     def test_a_lost_store(self) -> None:
-        """All clients of a run of a store go at once; those of another stay."""
+        """All clients of a run of a store go at once, and hear of it if they're there; those of another stay."""
         self.wait(self.first, "BLPOP l 0")
         self.wait(self.second, "BLPOP l 0")
         self.region.apply(self.region.internal(b"gone", b"12345"))
         self.assertEqual(len(self.region.execution.waiters), 2)
         self.region.apply(self.region.internal(b"gone", b"%d" % START_ID))
         self.assertEqual(len(self.region.execution.waiters), 0)
+        told = [reply for client in (self.first, self.second) for reply in client.heard()]
+        self.assertEqual([reply[:13] for reply in told], [b"-CLUSTERDOWN "] * 2)
         self.do(self.writer, "RPUSH l a")
         self.assertEqual(self.lrange("l"), replies.bulks([b"a"]))
 

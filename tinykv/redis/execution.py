@@ -24,6 +24,10 @@ from tinykv.redis.waiters import Waiter, Waiters
 from tinykv.resp import replies
 
 _INTERNAL_ERROR = replies.error(b"ERR internal error: the command was undone; the log of the store has the details")
+_CUT_OFF = replies.error(
+    b"CLUSTERDOWN this store was cut off from the one that leads, so that its clients don't wait any more; nothing was "
+    b"done"
+)
 _UNBLOCKED = replies.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
@@ -243,10 +247,13 @@ class Execution:
             self.summing(arguments[1])
         else:
             assert name == b"gone", name
-            # A store started anew, or is lost: whoever waited there has gone.
+            # A store started anew, or is lost: whoever waited there has gone. Should it be this one, it isn't so.
+            start_id = int(arguments[1])
             for waiter in list(self.waiters):
-                if waiter.origin[0] == int(arguments[1]):
+                if waiter.origin[0] == start_id:
                     self.waiters.remove(waiter)
+                    if start_id == self.start_id:
+                        waiter.client.answer(waiter.origin[2], _CUT_OFF)
         keyspace.commit()
         client.answer(number, replies.OK)
 
