@@ -47,3 +47,33 @@ class UndecidedTests(SynchronousTestCase):
         leader.host.submit(self.two("LRANGE l 0 -1"))
         self.cluster.run(2)
         self.assertEqual([reply for _, reply in self.two.told[-2:]], [b":1\r\n", b"*1\r\n$1\r\nx\r\n"])
+
+
+class FullTests(SynchronousTestCase):
+    """The other stores are there, and their disks don't answer."""
+
+    def test_what_cant_even_be_proposed(self) -> None:
+        cluster = Cluster()
+        leader = cluster.leader()
+        cluster.run(2)
+        others = [member for member in cluster.members.values() if member is not leader]
+        for member in others:
+            member.disk.stuck = True
+        clients = [Asker(number) for number in range(10)]
+        for client in clients:
+            leader.host.submit(client("SET a " + "x" * (8 << 20)))
+            cluster.run(0.05)
+        steps: list[str] = []
+        leader.host.submit(clients[9].step(lambda: steps.append("step")))
+        cluster.run(6)
+        self.assertTrue(leader.host.ready)
+        told = [reply.split(b" ")[0] for client in clients for _, reply in client.told]
+        self.assertEqual((len(told), set(told)), (10, {b"-TIMEOUT", b"-CLUSTERDOWN"}))
+        self.assertEqual(steps, ["step"])
+        for member in others:
+            member.disk.stuck = False
+        cluster.run(2)
+        leader.host.submit(clients[0]("STRLEN a"))
+        leader.host.submit(clients[0]("SET b 1"))
+        cluster.run(1)
+        self.assertEqual([reply for _, reply in clients[0].told[-2:]], [b":%d\r\n" % (8 << 20), b"+OK\r\n"])

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tinykv.redis.operations import NOBODY, READ, Operation
+from tinykv.redis.operations import LOCAL, NOBODY, READ, Operation
 from tinykv.redis.spec import CommandSpec
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import Proposals
-from tinykv.store.refusals import DISK_FULL, STALLED, TRY_AGAIN, UNDECIDED, UNKNOWN, give_up
+from tinykv.store.refusals import DISK_FULL, NO_MAJORITY, STALLED, TRY_AGAIN, UNDECIDED, UNKNOWN, give_up
 from tinykv.store.replica import Replica
 
 
@@ -78,6 +78,7 @@ class Admission:
         """Some times a second: tell those who have waited too long."""
         self._look_for_stall()
         self._look_for_busy()
+        self._look_for_undecided()
 
     def _look_for_stall(self) -> None:
         """
@@ -112,6 +113,25 @@ class Admission:
             return
         if self._proposals.pending and not self._queue.batches and not self._pacer.running:
             self._pacer.run(self._refuse_waiting, self._applied)
+
+    def _look_for_undecided(self) -> None:
+        """Refuse what couldn't even be proposed for too long, since a majority doesn't decide what was."""
+        proposals = self._proposals
+        since = proposals.refused_since
+        if since is None or self._clock.seconds() - since <= self._request_timeout:
+            return
+        proposals.refused_since = None
+        waiting, proposals.pending = proposals.pending, []
+        for operation in waiting:
+            kind, client, number, _, _, step, _ = operation
+            if kind == LOCAL:
+                # It may see an older state, which nobody takes for the latest.
+                step()
+            elif client is NOBODY:
+                proposals.pending.append(operation)
+            else:
+                client.answer(number, NO_MAJORITY)
+        self._answered()
 
     def _refuse_waiting(self) -> None:
         """Refuse the writes that wait, and run the reads: with no entry under way they're all in their place."""

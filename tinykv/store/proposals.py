@@ -60,6 +60,7 @@ class Proposals:
     @ivar pending: What waits to be proposed.
     @ivar elsewhere: Where it goes when it can't be proposed here; None where no other store could lead.
     @ivar busy_since: Since when proposals wait for the data writer, by the clock; None if they don't.
+    @ivar refused_since: Since when what is pending is too much for what is undecided already; None if it isn't.
     @ivar entries: How many entries were proposed.
     @ivar closed: Whether nothing more is taken.
     """
@@ -80,6 +81,7 @@ class Proposals:
         self.pending: list[Operation] = []
         self.elsewhere: Elsewhere | None = None
         self.busy_since: float | None = None
+        self.refused_since: float | None = None
         self.entries = 0
         self.closed = False
         self._queue = queue
@@ -149,6 +151,7 @@ class Proposals:
         self.busy_since = None
         elsewhere = self.elsewhere
         if not queue.ready or (elsewhere is not None and elsewhere.holds):
+            self.refused_since = None
             # Where no one else could lead, it's so soon after the start that this one doesn't yet. And what is there
             # since this one didn't lead goes before what came later (R1).
             if elsewhere is not None and self.pending:
@@ -168,6 +171,10 @@ class Proposals:
         except Refused:
             # Too much is on its way; what could not go waits until some of it is durable.
             self.pending = list(chain(*parts))
+            if self.refused_since is None:
+                self.refused_since = self._clock.seconds()
+        else:
+            self.refused_since = None
         self._replica.go_on()
         queue.go_on()
 

@@ -15,9 +15,9 @@ TRY_AGAIN = replies.error(b"TRYAGAIN the store is busy writing to disk; nothing 
 STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothing was done")
 UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
 UNDECIDED = replies.error(b"TIMEOUT no majority of the stores has answered in time; outcome unknown")
-_NO_MAJORITY = replies.error(b"CLUSTERDOWN no majority of the stores has answered in time; nothing was done")
+NO_MAJORITY = replies.error(b"CLUSTERDOWN no majority of the stores has answered in time; nothing was done")
 #: What a read is told where a write is told that.
-_OF_READS: Final = {UNKNOWN: STALLED, UNDECIDED: _NO_MAJORITY}
+_OF_READS: Final = {UNKNOWN: STALLED, UNDECIDED: NO_MAJORITY}
 TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")
 
 
