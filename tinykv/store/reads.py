@@ -51,7 +51,7 @@ class Reads:
         """
         self._queue = queue
         self._replica = replica
-        self._entries = replica.entries
+        self._group = replica.group
         self._execution = execution
         self._pacer = pacer
         self._holds_lease = lease.holds
@@ -69,7 +69,9 @@ class Reads:
         queue = self._queue
         if self._local and not pacer.paused and not queue.held and not self._behind():
             return self._read_locally(client, db, spec, arguments)
-        if not queue.ready or pacer.paused or self._entries or not self._holds_lease():
+        # What is decided and isn't applied here may be applied elsewhere, where waiters are answered: not only entries
+        # count that are here, but also those that others have while the disk here hasn't answered.
+        if not queue.ready or pacer.paused or queue.applied < self._group.committed or not self._holds_lease():
             self._submit((READ, client, number, db, spec, arguments, FRESH))
             return None
         pacer.look()
