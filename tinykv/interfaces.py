@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -436,13 +436,19 @@ class RegionView(TypedDict):
     members: list[ReplicaView]
 
 
+#: How long replicas may be told at most to take for summing up their rows, in seconds, and how long if nobody says.
+CHECKSUM_SECONDS_MAX: Final = 3600
+CHECKSUM_SECONDS_USUAL: Final = 600
+
+
 class ReplicaChecksum(TypedDict):
     """
-    What one store's rows of a region sum up to, in hex; None if it didn't say in time.
+    What one store's rows of a region sum up to, in hex; None if it didn't say, with the C{problem}, a sentence.
     """
 
     store: int
     checksum: str | None
+    problem: str | None
 
 
 class RegionChecksums(TypedDict):
@@ -508,11 +514,13 @@ class IClusterControl(Interface):
             store isn't a voter or doesn't take over in time; with L{tinykv.errors.ControlUnknown}.
         """
 
-    def checksum() -> Deferred[list[RegionChecksums]]:
+    def checksum(seconds: float) -> Deferred[list[RegionChecksums]]:
         """
-        Have all replicas sum up their rows, all behind the same entry.
+        Have all replicas sum up their rows, all behind the same entry, while reads and writes go on.
 
-        @return: fires with what they said. Fails with L{tinykv.errors.ControlRefused}.
+        @param seconds: How long a store may take for it, from 1 to L{CHECKSUM_SECONDS_MAX}.
+        @return: fires with what they said. Fails with L{tinykv.errors.ControlRefused}, such as while they're being
+            compared already.
         """
 
 
@@ -541,6 +549,44 @@ class ISnapshotMaker(Interface):
     def close() -> Deferred[None]:
         """
         Give up what is being made.
+
+        @return: fires when nobody has data.db open for it any more.
+        """
+
+
+class ISum(Interface):
+    """
+    A region's rows that are summed up.
+    """
+
+    awake: Deferred[None] = Attribute("Fires when it can begin without delay; never, if that fails.")
+    answer: Deferred[tuple[str, int]] = Attribute(
+        "Fires with a digest in hex, and the number of rows; may be cancelled. Fails with a StorageError that says why."
+    )
+
+    def begin(region: int, index: int, opened: Callable[[], None]) -> None:
+        """
+        Begin, now that data.db is as of an entry.
+
+        @param opened: Called when later flushes do no harm any more. It's C{SumAborted} if one came before.
+        """
+
+
+class ISummer(Interface):
+    """
+    Sums up what data.db holds of regions.
+    """
+
+    def start() -> ISum:
+        """
+        Make ready for a sum.
+
+        @raise StorageError: That can't be done.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Give up what is under way.
 
         @return: fires when nobody has data.db open for it any more.
         """

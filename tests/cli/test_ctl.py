@@ -32,6 +32,8 @@ class CtlTests(SynchronousTestCase):
         self.control = self.leader = FakeControl()
         self.link = True
         self.time = 0.0
+        #: How much longer than usual answers were awaited.
+        self.longer: list[float] = []
         #: What happens in each pause, until nothing is left.
         self.events: list[Callable[[], object]] = []
 
@@ -39,8 +41,10 @@ class CtlTests(SynchronousTestCase):
         """Pass a question on to the leader."""
         return answer_relayed(self.leader, payload) if self.link else fail(ControlRefused("the link is down"))
 
-    def ask(self, name: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, name: str, fields: Mapping[str, Any] | None = None, *, longer: float = 0.0) -> dict[str, Any]:
         """Ask the pages."""
+        if longer:
+            self.longer.append(longer)
         root = status_resource(dict, lambda: None, CollectorRegistry())
         root.putChild(b"control", control_resource(self.control, self.relay))
         client = StubTreq(root)
@@ -213,11 +217,21 @@ class CtlTests(SynchronousTestCase):
     def test_a_checksum_is_missing(self) -> None:
         del self.control.checksums[2]
         self.assertEqual(
-            self.refused("--json", "checksum"), "tinykv: store 2 didn't say what it has of region 1\n"
+            self.refused("--json", "checksum"), "tinykv: store 2 didn't say what it has of region 1: it is away\n"
         )
+
+    def test_how_long_it_may_take(self) -> None:
+        self.done("checksum")
+        self.done("checksum", "--timeout", "1s")
+        self.done("checksum", "--timeout", "1h")
+        self.assertEqual(self.control.asked, [("checksum", seconds) for seconds in (600, 1, 3600)])
+        self.assertEqual(self.longer, [600, 1, 3600])
 
     def test_usage(self) -> None:
         for arguments in (
+            ("checksum", "--timeout", "0s"),
+            ("checksum", "--timeout", "3601s"),
+            ("checksum", "--timeout", "soon"),
             ("add-store", "4"),
             ("add-store", "0", "h:1"),
             ("add-store", "65536", "h:1"),

@@ -16,6 +16,7 @@ from tests.system.processes import wait_until
 from tests.system.stores import Stores
 from tinykv.cli.ctl_http import HttpControl
 from tinykv.cli.problems import Problem
+from tinykv.interfaces import CHECKSUM_SECONDS_USUAL
 
 #: Connections over which is written while the store is away, and the bytes that each sends at once, about.
 WRITERS = 4
@@ -247,7 +248,7 @@ def compare(stores: Stores) -> None:
     """
     control = HttpControl(f"http://{stores.network.addresses[0]}:{stores.http_ports[0]}", PATIENCE)
     try:
-        answer = control.ask("checksum", {})
+        answer = control.ask("checksum", {}, longer=CHECKSUM_SECONDS_USUAL)
     except Problem as problem:
         raise Missed(f"no checksums: {problem}") from problem
     for region in answer["regions"]:

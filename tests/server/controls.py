@@ -103,13 +103,14 @@ class FakeControl:
 
         return self._change("transfer-leader", store_id).addCallback(transferred)
 
-    def checksum(self) -> Deferred[list[RegionChecksums]]:
+    def checksum(self, seconds: float) -> Deferred[list[RegionChecksums]]:
         """Give what was set."""
 
         def summed(result: None) -> list[RegionChecksums]:
             replicas: list[ReplicaChecksum] = []
             for store in sorted(self.roles):
-                replicas.append({"store": store, "checksum": self.checksums.get(store)})
+                told = self.checksums.get(store)
+                replicas.append({"store": store, "checksum": told, "problem": None if told else "it is away"})
             return [{"region": 1, "index": 1000, "replicas": replicas}]
 
-        return self._change("checksum").addCallback(summed)
+        return self._change("checksum", seconds).addCallback(summed)

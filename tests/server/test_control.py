@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from tests.server.controls import FakeControl
 from tinykv.config_values import STORE_ID_MAX
 from tinykv.errors import ControlRefused, ControlUnknown
-from tinykv.interfaces import IClusterControl, Outcome
+from tinykv.interfaces import CHECKSUM_SECONDS_MAX, IClusterControl, Outcome
 from tinykv.server.control import (
     ACTIONS,
     QUESTION_BYTES_MAX,
@@ -44,6 +44,8 @@ class QuestionTests(SynchronousTestCase):
             ("members", {}, Question("members")),
             ("status", {}, Question("status")),
             ("checksum", {}, Question("checksum")),
+            ("checksum", {"timeout": 1}, Question("checksum", timeout=1)),
+            ("checksum", {"timeout": CHECKSUM_SECONDS_MAX}, Question("checksum", timeout=CHECKSUM_SECONDS_MAX)),
             ("add-store", {"store": 4, "address": "d:20160"}, Question("add-store", 4, "d:20160")),
             ("remove-store", {"store": STORE_ID_MAX}, Question("remove-store", STORE_ID_MAX)),
             ("transfer-leader", {}, Question("transfer-leader")),
@@ -60,6 +62,11 @@ class QuestionTests(SynchronousTestCase):
             ("members", None),
             ("members", {"store": 1}),
             ("checksum", {"region": 1}),
+            ("checksum", {"timeout": 0}),
+            ("checksum", {"timeout": CHECKSUM_SECONDS_MAX + 1}),
+            ("checksum", {"timeout": 60.0}),
+            ("checksum", {"timeout": True}),
+            ("members", {"timeout": 60}),
             ("add-store", {"store": 4}),
             ("add-store", {"address": "d:1"}),
             ("add-store", {"store": 4, "address": "d"}),

@@ -76,7 +76,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(self.ask("/v1/remove-store", {"store": 4}), (202, {"store": 4}))
         self.assertEqual(self.ask("/v1/checksum", {})[0], 200)
         self.assertEqual(self.ask("/v1/transfer-leader", {}), (200, {"leader": 2}))
-        asked = [("add-store", 4, "d:1"), ("remove-store", 4), ("checksum",), ("transfer-leader", None)]
+        asked = [("add-store", 4, "d:1"), ("remove-store", 4), ("checksum", 600), ("transfer-leader", None)]
         self.assertEqual(self.control.asked, asked)
 
     def test_refusals_have_their_reason(self) -> None:

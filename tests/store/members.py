@@ -167,6 +167,7 @@ class Member:
             clock=process,
             links=peering,
             addresses=self.book,
+            summer=disk.summer(process),
             removed=self._removed,
         )
         self.control.removing_elsewhere = lambda leader, store: cluster.members[leader].control.remove_store(store)

@@ -15,6 +15,7 @@ from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
 from tinykv.interfaces import IClusterControl, IForwardAnswer
 from tinykv.raft.membership import REMOVE, Change, Step
 from tinykv.store.control import MARK, QUESTION
+from tinykv.testing.simulation.disk import DiskQuality
 
 
 @implementer(IForwardAnswer)
@@ -66,7 +67,7 @@ class ClusterCase(SynchronousTestCase):
 
     def alike(self, leader: Member) -> None:
         """Check that all replicas hold the same."""
-        ((region),) = self.cluster.done(leader.control.checksum())
+        ((region),) = self.cluster.done(leader.control.checksum(60))
         self.assertEqual([told["store"] for told in region["replicas"]], sorted(leader.roles))
         self.assertEqual(len({told["checksum"] for told in region["replicas"]}), 1, region)
         self.assertIsNotNone(region["replicas"][0]["checksum"])
@@ -423,7 +424,7 @@ class ChecksumTests(ClusterCase):
         down = self.other(leader)
         down.kill()
         self.cluster.run(3)
-        (region,) = self.cluster.done(leader.control.checksum())
+        (region,) = self.cluster.done(leader.control.checksum(60))
         told = {replica["store"]: replica["checksum"] for replica in region["replicas"]}
         self.assertIsNone(told.pop(down.id))
         self.assertEqual(len(set(told.values())), 1)
@@ -435,7 +436,7 @@ class ChecksumTests(ClusterCase):
         self.cluster.run(1)
         slow = self.other(leader)
         slow.process.pause()
-        comparing = leader.control.checksum()
+        comparing = leader.control.checksum(60)
         self.cluster.run(1)
         slow.process.resume()
         (region,) = self.cluster.done(comparing)
@@ -451,7 +452,7 @@ class ChecksumTests(ClusterCase):
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
-        (region,) = self.cluster.done(leader.control.checksum())
+        (region,) = self.cluster.done(leader.control.checksum(60))
         told = {replica["store"]: replica["checksum"] for replica in region["replicas"]}
         self.assertEqual(len(set(told.values())), 2)
         self.assertNotEqual(told[wrong.id], told[leader.id])
@@ -460,7 +461,113 @@ class ChecksumTests(ClusterCase):
 
     def test_elsewhere_than_at_the_leader(self) -> None:
         leader = self.begin()
-        self.assertRaises(NotLeading, self.cluster.done, self.other(leader).control.checksum())
+        self.assertRaises(NotLeading, self.cluster.done, self.other(leader).control.checksum(60))
+
+    def comparing(self, leader: Member, seconds: float = 60) -> Deferred[Any]:
+        """Begin to compare, and go on until all stores read, which takes them long."""
+        leader.write(*(f"SET key{number} {'x' * 2000}" for number in range(3000)))
+        self.cluster.run(2)
+        for member in self.cluster.members.values():
+            member.disk.quality = DiskQuality(read_us=100_000)
+        comparing = leader.control.checksum(seconds)
+        self.cluster.until(lambda: all(member.host.flushes for member in self.cluster.members.values()))
+        self.cluster.run(0.5)
+        self.assertNoResult(comparing)
+        return comparing
+
+    def told(self, comparing: Deferred[Any]) -> dict[int, str]:
+        """Give, by store, its checksum or its problem."""
+        (region,) = self.cluster.done(comparing)
+        return {told["store"]: told["checksum"] or told["problem"] for told in region["replicas"]}
+
+    def test_writes_go_on(self) -> None:
+        """And change nothing of it, whether they're flushed meanwhile or not."""
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        before = leader.host.applied
+        for number in range(20):
+            leader.write(f"SET key{number} y", f"INCR new{number}")
+            self.cluster.run(0.1)
+        self.assertEqual(leader.host.applied, before + 20)
+        self.other(leader).host.flush_all(lambda: None)
+        self.assertNoResult(comparing)
+        self.assertEqual(len(set(self.told(comparing).values())), 1)
+        self.assertEqual({member.host.flushes for member in self.cluster.members.values()}, {1, 2})
+
+    def test_one_at_a_time(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        self.refused(leader.control.checksum(60), "being compared already", "ask again when that's done")
+        self.assertEqual(len(set(self.told(comparing).values())), 1)
+        self.alike(leader)
+
+    def test_one_takes_too_long(self) -> None:
+        leader = self.begin()
+        slow = self.other(leader)
+        comparing = self.comparing(leader, 20)
+        for member in self.cluster.members.values():
+            member.disk.quality = DiskQuality(read_us=100_000_000 if member is slow else 1)
+        told = self.told(comparing)
+        self.assertIn("isn't summed up within 20 s", told.pop(slow.id))
+        self.assertEqual(len(set(told.values())), 1)
+        self.assertEqual(leader.control.mismatches, 0)
+
+    def test_one_begins_anew(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        one = self.other(leader)
+        one.kill()
+        one.start()
+        told = self.told(comparing)
+        self.assertIn("started anew", told.pop(one.id))
+        self.assertEqual(len(set(told.values())), 1)
+        self.assertEqual([member.failures for member in self.cluster.members.values()], [[], [], []])
+
+    def test_one_is_out_of_reach_for_a_moment(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        self.cluster.cut(self.other(leader).id)
+        self.cluster.run(4)
+        self.cluster.heal()
+        self.assertEqual(len(set(self.told(comparing).values())), 1)
+
+    def test_one_is_out_of_reach(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        one = self.other(leader)
+        self.cluster.cut(one.id)
+        self.assertEqual(self.told(comparing)[one.id], "it can't be reached any more")
+
+    def test_no_majority(self) -> None:
+        """The entry may be there some time, and then it means nothing."""
+        leader = self.begin()
+        self.cluster.run(1)
+        for member in self.cluster.members.values():
+            if member is not leader:
+                member.kill()
+        self.refused(leader.control.checksum(60), "no majority has decided")
+
+    def test_the_leader_stops(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        leader.control.stop()
+        self.refused(comparing, "this store stops")
+
+    def test_another_leads_meanwhile(self) -> None:
+        """Who began goes on, and who leads now may begin as well: then that counts."""
+        leader = self.begin()
+        comparing = self.comparing(leader)
+        self.cluster.done(leader.control.transfer_leader(None))
+        self.cluster.run(1)
+        for member in self.cluster.members.values():
+            member.disk.quality = DiskQuality()
+        self.alike(self.cluster.leader())
+        self.refused(comparing, "another comparison has begun")
+
+    def test_a_store_on_its_own(self) -> None:
+        leader = self.begin(1)
+        leader.write("SET a 1")
+        self.assertEqual(len(self.told(leader.control.checksum(60))), 1)
 
     def test_whatever_lies_in_memory(self) -> None:
         """One has flushed and begun anew, one keeps all of it in memory."""
@@ -508,13 +615,13 @@ class QuestionTests(ClusterCase):
         self.cluster.run(1)
         self.assertEqual((leader.left, joining.left), (0, 0))
 
-    def test_too_many_wait_for_checksums(self) -> None:
+    def test_a_comparison_of_which_it_knows_nothing(self) -> None:
+        """Its store was started anew since, or the question is of another version."""
         control = self.begin().control
-        answers = [Answer() for _ in range(65)]
-        for number, answer in enumerate(answers):
-            control.forwarded(2, b"C%d" % number, answer)
-        self.assertEqual([len(answer.given) for answer in answers], [1, *[0] * 64])
-        self.assertEqual(answers[0].given[0][0], "refuse")
+        for payload in (b"C1-1", b"C", b"S", b"S10", b"S10 ", b"Sx y", b"S10 " + b"x" * 65, b"S1234567890 x"):
+            answer = Answer()
+            control.forwarded(2, payload, answer)
+            self.assertEqual([kind for kind, _ in answer.given], ["refuse"], payload)
 
     def test_its_end(self) -> None:
         """Who still waits is told that nobody knows."""

@@ -462,6 +462,7 @@ class Store:
             clock=process,
             links=peering,
             addresses=book,
+            summer=disk.summer(process),
             removed=lambda: self._retire(process),
         )
         host.start()

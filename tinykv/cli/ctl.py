@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from tinykv.cli.ctl_http import Asks, HttpControl, UnknownOutcome
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import printer, progress
 from tinykv.config_values import STORE_ID_MAX, parse_duration
+from tinykv.interfaces import CHECKSUM_SECONDS_MAX, CHECKSUM_SECONDS_USUAL
 
 #: How long one answer is awaited, in seconds; the leader itself waits for a majority, or for another to take over.
 ANSWER_SECONDS = 30.0
@@ -204,14 +206,21 @@ def transfer_leader(asked: Asked, store: int | None) -> None:
 
 
 @ctl.command()
+@click.option("--timeout", callback=_duration, default=f"{CHECKSUM_SECONDS_USUAL}s", show_default=True,
+              help="How long a store may take for it; at most an hour.")
 @click.pass_obj
-def checksum(asked: Asked) -> None:
+def checksum(asked: Asked, timeout: float) -> None:
     """
     Compare what the stores hold, row by row, as of the same entry.
 
+    Reads and writes go on meanwhile: each store reads its rows as they were at that entry, in a process of its own.
     Ends with status 1 if they differ, or if a store didn't say.
     """
-    answer = asked.store.ask("checksum", {})
+    if not 1 <= timeout <= CHECKSUM_SECONDS_MAX:
+        raise click.BadParameter("it must be from a second to an hour", param_hint="--timeout")
+    with progress() as bars:
+        bars.add_task("the stores sum up their rows", total=None)
+        answer = asked.store.ask("checksum", {"timeout": ceil(timeout)}, longer=timeout)
     table = Table("region", "entry", "store", "checksum")
     problems: list[str] = []
     for region in answer["regions"]:
@@ -219,7 +228,11 @@ def checksum(asked: Asked) -> None:
             said = replica["checksum"]
             table.add_row(str(region["region"]), str(region["index"]), str(replica["store"]), said or "?")
             if said is None:
-                problems.append(f"store {replica['store']} didn't say what it has of region {region['region']}")
+                why = replica.get("problem")
+                problems.append(
+                    f"store {replica['store']} didn't say what it has of region {region['region']}"
+                    + (f": {why}" if why else "")
+                )
         if len({replica["checksum"] for replica in region["replicas"]} - {None}) > 1:
             problems.append(f"the stores differ in region {region['region']}")
     asked.tell(answer, table)

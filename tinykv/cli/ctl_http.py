@@ -27,12 +27,13 @@ class UnknownOutcome(Problem):
 class Asks(Protocol):
     """Who answers questions about the cluster."""
 
-    def ask(self, name: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, name: str, fields: Mapping[str, Any] | None = None, *, longer: float = 0.0) -> dict[str, Any]:
         """
         Ask, and wait for the answer.
 
         @param name: A page under /control/v1.
         @param fields: What is asked for; None only looks.
+        @param longer: How much longer than usual the answer may take, in seconds.
         @raise Problem: It can't be asked, or it refused; L{UnknownOutcome} where nobody can tell.
         """
 
@@ -57,7 +58,7 @@ class HttpControl:
         self._port = _PORT if port is None else port
         self._timeout = timeout
 
-    def ask(self, name: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, name: str, fields: Mapping[str, Any] | None = None, *, longer: float = 0.0) -> dict[str, Any]:
         """Send one request, on a connection of its own."""
         connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
@@ -67,6 +68,8 @@ class HttpControl:
                 why = problem.strerror or problem
                 hint = "is a store running there, and is that its HTTP port (http_port)?"
                 raise Problem(f"{self._url} can't be reached ({why}); {hint}") from problem
+            assert connection.sock is not None, "it's connected"
+            connection.sock.settimeout(self._timeout + longer)
             code, body = self._exchange(connection, name, fields)
         finally:
             connection.close()

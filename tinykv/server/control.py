@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from tinykv.config_values import STORE_ID_MAX
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
-from tinykv.interfaces import IClusterControl, IPeering, Outcome
+from tinykv.interfaces import CHECKSUM_SECONDS_MAX, CHECKSUM_SECONDS_USUAL, IClusterControl, IPeering, Outcome
 from tinykv.peering.settings import is_address
 
 #: Longest question, in bytes.
@@ -37,7 +37,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "add-store": ("store", "address"),
     "remove-store": ("store",),
     "transfer-leader": ("store",),
-    "checksum": (),
+    "checksum": ("timeout",),
 }
 
 #: Codes of answers, HTTP's.
@@ -67,11 +67,13 @@ class Question(NamedTuple):
     @ivar name: One of L{VIEWS} or L{ACTIONS}.
     @ivar store: The store that it's about, or None.
     @ivar address: Where the others are to find that store, or empty.
+    @ivar timeout: How long it may take, in seconds, for what takes as long as there is data.
     """
 
     name: str
     store: int | None = None
     address: str = ""
+    timeout: int = CHECKSUM_SECONDS_USUAL
 
 
 class Answer(NamedTuple):
@@ -110,7 +112,10 @@ def question_of(name: str, fields: object) -> Question:
     address = fields.get("address", "")
     if "address" in wanted and not (isinstance(address, str) and is_address(address)):
         raise BadQuestion("'address' must be the host:port where other stores reach it, an IPv6 address in brackets")
-    return Question(name, store, address)
+    timeout = fields.get("timeout", CHECKSUM_SECONDS_USUAL)
+    if type(timeout) is not int or not 1 <= timeout <= CHECKSUM_SECONDS_MAX:
+        raise BadQuestion(f"'timeout' must be a whole number of seconds from 1 to {CHECKSUM_SECONDS_MAX}")
+    return Question(name, store, address, timeout)
 
 
 def encode_question(question: Question) -> bytes:
@@ -240,14 +245,14 @@ async def answer_here(control: IClusterControl, question: Question) -> Answer:
 
 
 async def _answer(control: IClusterControl, question: Question) -> Answer:
-    name, store, address = question
+    name, store, address, timeout = question
     here = {"store": control.store_id}
     if name == "members":
         return Answer(DONE, {**here, "leader": control.leader(), "members": control.members()})
     if name == "status":
         return Answer(DONE, {**here, "regions": control.status()})
     if name == "checksum":
-        return Answer(DONE, {**here, "regions": await control.checksum()})
+        return Answer(DONE, {**here, "regions": await control.checksum(timeout)})
     if name == "transfer-leader":
         return Answer(DONE, {"leader": await control.transfer_leader(store)})
     assert store is not None, "the question was checked"

@@ -3,7 +3,8 @@ The pages of the HTTP port by which operators see and change a cluster; `tinykv 
 
 - GET C{/control/v1/members} and C{/control/v1/status};
 - POST C{/control/v1/add-store} (C{{"store": 4, "address": "host:20160"}}), C{/control/v1/remove-store}
-  (C{{"store": 4}}), C{/control/v1/transfer-leader} (C{{}} or C{{"store": 2}}), C{/control/v1/checksum} (C{{}}).
+  (C{{"store": 4}}), C{/control/v1/transfer-leader} (C{{}} or C{{"store": 2}}), C{/control/v1/checksum} (C{{}} or
+  C{{"timeout": 60}}, in seconds; it's answered when it's done).
 
 Answers are JSON objects; one that isn't good has the field C{error}. 202 means that a change has begun: members tells
 when it's done. 409 means that nothing was done, 503 that there's no leader and nothing was done, 504 that nobody can

@@ -1,6 +1,6 @@
 """
-The process of a writer, of the one that reads ahead, or of one that makes a snapshot:
-C{python -m tinykv.storage.child log|data|read|snapshot FD PATH fsync|os}.
+The process of a writer, of the one that reads ahead, or of one that makes a snapshot or sums up rows:
+C{python -m tinykv.storage.child log|data|read|snapshot|sum FD PATH fsync|os}.
 
 A thread beside a busy reactor would wait for the interpreter's lock at every call of SQLite; a process
 doesn't. It blocks on its end of a socket pair, takes everything that is there, works, and answers. It ends
@@ -27,8 +27,10 @@ from tinykv.storage.frames import FAILED, READY, decode, encode
 from tinykv.storage.log import LogStore
 from tinykv.storage.readahead import ReadSession
 from tinykv.storage.reader import Reader
+from tinykv.storage.row_sum import SumSession
 from tinykv.storage.sessions import DataSession, LogSession, Session
 from tinykv.storage.snapshot_copy import SnapshotSession
+from tinykv.storage.snapshot_folder import free_bytes
 
 #: Bytes taken from the socket before they are worked on; more waits its turn.
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -41,10 +43,12 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     """
     Open a file that the store has already made, checked and checkpointed.
 
-    @param kind: C{log}, C{data}, C{read} or C{snapshot}.
+    @param kind: C{log}, C{data}, C{read}, C{snapshot} or C{sum}.
     """
     if kind == "snapshot":
         return SnapshotSession(path)
+    if kind == "sum":
+        return SumSession(lambda: _reader_of_one_moment(path), lambda: free_bytes(path))
     if kind == "read":
         return ReadSession(Reader(path, connect_reader(path, cache_kib=PASSING_CACHE_KIB)))
     try:
@@ -55,6 +59,15 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
         return LogSession(LogStore(connection, path, fsync=fsync))
     assert kind == "data", f"unknown kind of writer {kind}"
     return DataSession(DataStore(connection, path))
+
+
+def _reader_of_one_moment(path: str) -> Reader:
+    try:
+        connection = connect_reader(path, cache_kib=PASSING_CACHE_KIB)
+        connection.execute("BEGIN")
+    except sqlite3.Error as error:
+        raise from_sqlite(error, path) from error
+    return Reader(path, connection)
 
 
 def serve(link: socket.socket, session: Session) -> None:
@@ -101,7 +114,7 @@ def main(arguments: list[str]) -> int:
     kind, descriptor, path, durability = arguments
     link = socket.socket(fileno=int(descriptor))
     try:
-        if kind in ("data", "snapshot"):
+        if kind in ("data", "snapshot", "sum"):
             os.nice(_NICE)
         session = open_session(kind, path, fsync=durability == "fsync")
         _answer(link, encode((READY,)))

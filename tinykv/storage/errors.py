@@ -92,6 +92,12 @@ class SnapshotAborted(StorageError):
     """
 
 
+class SumAborted(StorageError):
+    """
+    Rows weren't summed up, for a reason that has nothing to do with them.
+    """
+
+
 _CODES: Final[dict[int, tuple[type[StorageError], str]]] = {
     sqlite3.SQLITE_FULL: (
         DiskFull,
@@ -149,6 +155,7 @@ _BY_NAME: Final[dict[str, type[StorageError]]] = {
         WriterLost,
         BadSnapshot,
         SnapshotAborted,
+        SumAborted,
     )
 }
 

@@ -64,6 +64,7 @@ from tinykv.storage.schema import (
 from tinykv.storage.snapshot_folder import tidy_snapshots
 from tinykv.storage.snapshot_install import half_installed, recover_installs
 from tinykv.storage.snapshot_maker import ROOM_BYTES, SECONDS_MAX, Run, SnapshotMaker
+from tinykv.storage.summer import Summer
 from tinykv.storage.sums import PageSums, forget_sums, frames
 from tinykv.storage.writers import DataWriter, LogBatch, LogWriter
 
@@ -258,6 +259,12 @@ class DataFolder:
             return ProcessChannel(reactor, "snapshot", self.data_path, lock=self._lock)
 
         return SnapshotMaker(self.path, start, run, seconds_max=seconds_max, room_bytes=room_bytes)
+
+    def summer(self, reactor: IReactorFDSet) -> Summer:
+        """
+        Give what sums up rows; it's to be closed before the writers.
+        """
+        return Summer(lambda: ProcessChannel(reactor, "sum", self.data_path, lock=self._lock))
 
     def release_files(self) -> None:
         """

@@ -27,8 +27,15 @@ ROWS: Final = 3
 MADE: Final = 4
 #: (INSTALLED, apply state): the snapshot whose turn it was is in data.db
 INSTALLED: Final = 5
-#: (REFUSED, class name, message): the snapshot whose turn it was can't be made or installed; nothing was changed
+#: (REFUSED, class name, message): the snapshot whose turn it was can't be made or installed, or the rows can't be
+#: summed up; nothing was changed
 REFUSED: Final = 6
+#: (AWAKE,): a process that is to sum up rows runs
+AWAKE: Final = 7
+#: (OPENED,): it has its read transaction
+OPENED: Final = 8
+#: (SUMMED, digest, rows): what they sum up to, and how many there were
+SUMMED: Final = 9
 
 
 def encode(message: Any) -> bytes:

@@ -36,6 +36,7 @@ _NAMES: Final = {
     "data": "data writer of {}",
     "read": "reader ahead of {}",
     "snapshot": "snapshot maker of {}",
+    "sum": "process that sums up {}",
 }
 
 
@@ -54,7 +55,7 @@ class ProcessChannel:
     def __init__(
         self,
         reactor: IReactorFDSet,
-        kind: Literal["log", "data", "read", "snapshot"],
+        kind: Literal["log", "data", "read", "snapshot", "sum"],
         path: str,
         *,
         lock: int | None = None,

@@ -1,38 +1,32 @@
 """
 What a replica's rows sum up to, so that replicas can be compared.
 
-An entry asks for it, so all replicas sum up behind the same one, each when it applies that. Equal rows give equal sums,
-whatever of them lies in memory and whatever in SQLite. What may differ between replicas that are alike stays out: the
-apply state, which says what was flushed; the rows of discarded ranges, to which nothing refers and which go with some
-flush; the indexes that are derived from rows.
+An entry asks for it, so all replicas sum up behind the same one, each when it applies that. It changes nothing, and
+nobody waits: behind the entry the memory table is frozen, as for any flush; when that is in data.db a process of its
+own begins a read transaction, which shows the rows as of exactly this entry, and the next flush waits for no more than
+that (L{tinykv.storage.row_sum}). Reads and writes go on meanwhile.
+
+Whoever compares replicas tells each one before, so that its process is there when the entry comes. An entry of which
+nobody has told this run of the store means nothing, such as one that is applied again after a crash, or late by a store
+that was away.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from tinykv.region.descriptor import descriptor_key
-from tinykv.region.snapshot import EVERYTHING, own_ranges
-from tinykv.storage.ranges import Ranges
-from tinykv.storage.rowstore import RowStore
+from tinykv.errors import ControlRefused
+from tinykv.interfaces import ISum, ISummer
+from tinykv.storage.errors import StorageError
 from tinykv.store.host import RegionHost
 
-#: Families whose rows all belong to the region.
-_FAMILIES: Final = ("data", "default", "lock", "write")
-
-#: Rows between two chances for others to have their turn.
-ROWS_A_LOOK: Final = 64
-
-#: Sums that are remembered, for those who ask later.
-REMEMBERED: Final = 16
-
-#: Who may wait for sums that aren't there yet; when more do, the oldest is told that there's none.
-WAITING_MAX: Final = 64
+#: How long flushes wait for a process to have its read transaction, in seconds; usually it's some milliseconds.
+OPEN_SECONDS: Final = 5.0
 
 
 class Sum(NamedTuple):
@@ -47,76 +41,179 @@ class Sum(NamedTuple):
     digest: str
 
 
-def digest_of(rows: RowStore, region: int, descriptor: bytes) -> str:
+class _Task:
     """
-    Sum up the rows of a region, resting now and then.
+    One sum that was asked for.
 
-    @param descriptor: The region's descriptor, whose row isn't written before it's needed.
-    @raise tinykv.storage.errors.StorageError: They can't be read.
+    @ivar late: When it's given up.
+    @ivar waiting: The same while flushes wait for it.
+    @ivar index: The entry, 0 until it's applied.
+    @ivar problem: Why there will be no sum.
     """
-    total = blake2b(descriptor, digest_size=16)
-    discarded: dict[str, Ranges] = {}
-    for family, start, end in rows.discarded():
-        discarded.setdefault(family, Ranges()).add([(start, end)])
-    left_out = descriptor_key(region)
-    ranges = [(family, *EVERYTHING) for family in _FAMILIES]
-    ranges += [("region", start, end) for start, end in own_ranges()]
-    for count, (family, start, end) in enumerate(ranges):
-        total.update(b"family %d\n" % count)
-        hidden = discarded.get(family)
-        looked = 0
-        for key, value in rows.scan(family, start, end):
-            looked += 1
-            if looked % ROWS_A_LOOK == 0:
-                rows.pause()
-            if (family == "region" and key == left_out) or (hidden is not None and hidden.covers(key)):
-                continue
-            row = value if isinstance(value, bytes) else value.encode()
-            total.update(b"%d %d\n" % (len(key), len(row)))
-            total.update(key)
-            total.update(row)
-    return total.hexdigest()
+
+    def __init__(self, name: bytes, summing: ISum, began: float, late: IDelayedCall) -> None:
+        self.name = name
+        self.summing = summing
+        self.began = began
+        self.late = self.waiting = late
+        self.index = 0
+        self.found: Sum | None = None
+        self.problem = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.found is not None or bool(self.problem)
 
 
 class Checksums:
     """
-    The sums of this store's replica.
+    The sums of this store's replica: one at a time, of which the last is remembered.
+
+    Only who leads asks for sums, and for one at a time; so when another one is asked for, nobody waits for the one
+    before any more.
     """
 
-    def __init__(self, host: RegionHost, clock: IReactorTime) -> None:
+    log = Logger()
+
+    def __init__(self, host: RegionHost, summer: ISummer, clock: IReactorTime) -> None:
         self._host = host
+        self._summer = summer
         self._clock = clock
-        self._sums: dict[bytes, Sum] = {}
-        self._waiting: deque[tuple[bytes, Callable[[Sum | None], None]]] = deque()
-        host.execution.summing = self._sum
+        self._task: _Task | None = None
+        self._stopped = False
+        host.execution.summing = self._applied
+        host.skipped = self._skipped
 
-    def _sum(self, name: bytes) -> None:
-        """Sum up the rows now, in the midst of an entry, and tell who waits for it."""
-        host = self._host
-        # The entry counts as applied when all of it is.
-        found = Sum(host.applied + 1, digest_of(host.rows, host.descriptor.region, host.descriptor.encode()))
-        self._sums[name] = found
-        if len(self._sums) > REMEMBERED:
-            del self._sums[next(iter(self._sums))]
-        waiting, self._waiting = self._waiting, deque()
-        for wanted, told in waiting:
-            if wanted == name:
-                # In a turn of its own: this is in the midst of applying an entry.
-                self._clock.callLater(0, told, found)
-            else:
-                self._waiting.append((wanted, told))
-
-    def tell(self, name: bytes, told: Callable[[Sum | None], None]) -> None:
+    def prepare(self, name: bytes, seconds: float) -> Deferred[None]:
         """
-        Tell of a sum, now or when it's there.
+        Make ready to sum up behind the entry of a name.
 
-        @param name: Which: the entry that asked for it has this name.
-        @param told: Called with it; with None if too many others wait.
+        @param seconds: How long it may take from now.
+        @return: fires when the entry may come. Fails with L{ControlRefused}.
         """
-        found = self._sums.get(name)
-        if found is not None:
-            told(found)
+        ready: Deferred[None] = Deferred()
+        if self._task is not None:
+            self._give_up(self._task, "another comparison has begun meanwhile")
+        try:
+            if self._stopped:
+                raise ControlRefused("this store stops")
+            summing = self._summer.start()
+        except (ControlRefused, StorageError) as problem:
+            ready.errback(ControlRefused(str(problem)))
+            return ready
+
+        def late() -> None:
+            waits = "the entry for it hasn't been applied" if not task.index else f"entry {task.index} isn't summed up"
+            self._give_up(task, f"{waits} within {seconds:g} s; ask again, with a longer timeout")
+
+        def fail(why: str) -> None:
+            if not ready.called:
+                ready.errback(ControlRefused(why))
+
+        task = _Task(name, summing, self._clock.seconds(), self._clock.callLater(seconds, late))
+        self._task = task
+        summing.awake.addCallback(ready.callback)
+        summing.answer.addCallback(lambda found: self._summed(task, *found))
+        summing.answer.addErrback(lambda failure: self._not_summed(task, failure))
+        summing.answer.addCallback(lambda _: fail(task.problem))
+        return ready
+
+    def applied(self, name: bytes) -> bool:
+        """Say whether the entry of a name has been applied, of which this was told before."""
+        return self._task is not None and self._task.name == name and bool(self._task.index)
+
+    def result(self, name: bytes) -> Sum | None:
+        """
+        Give a sum; None if it isn't there yet.
+
+        @raise ControlRefused: It won't be; says why.
+        """
+        task = self._task
+        if task is None or task.name != name:
+            raise ControlRefused("another comparison has begun meanwhile, or it was started anew; ask again")
+        if task.problem:
+            raise ControlRefused(task.problem)
+        return task.found
+
+    def stop(self) -> None:
+        """Give up what is under way: the store stops."""
+        self._stopped = True
+        if self._task is not None:
+            self._give_up(self._task, "this store stops")
+
+    # From the entry to the sum
+
+    def _applied(self, name: bytes) -> None:
+        """In the midst of an entry: have the table frozen behind it."""
+        task = self._task
+        if task is None or task.name != name or task.index or task.over:
             return
-        self._waiting.append((name, told))
-        if len(self._waiting) > WAITING_MAX:
-            self._waiting.popleft()[1](None)
+        # The entry counts as applied when all of it is.
+        task.index = self._host.applied + 1
+        self._host.flush_exactly(lambda: self._committed(task))
+
+    def _skipped(self) -> None:
+        """A snapshot took the place of all entries up to some."""
+        task = self._task
+        if task is not None and not task.index:
+            self._give_up(task, "it got a copy of the data in place of entries; ask again")
+
+    def _committed(self, task: _Task) -> None:
+        """data.db is as of the entry, and stays so until there's somebody who reads it."""
+        assert not task.over, "who has given up isn't called back"
+
+        def opened() -> None:
+            if not task.over:
+                task.waiting.cancel()
+                self._host.let_flush()
+
+        why = f"reading didn't begin within {OPEN_SECONDS:g} s: the host is busy; ask again"
+        task.waiting = self._clock.callLater(OPEN_SECONDS, self._give_up, task, why)
+        task.summing.begin(self._host.descriptor.region, task.index, opened)
+
+    def _summed(self, task: _Task, digest: str, rows: int) -> None:
+        task.late.cancel()
+        task.found = Sum(task.index, digest)
+        self.log.info(
+            "summed up {rows} rows as of entry {index} within {seconds:.1f} s",
+            rows=rows,
+            index=task.index,
+            seconds=self._clock.seconds() - task.began,
+        )
+
+    def _not_summed(self, task: _Task, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            failure.trap(StorageError)
+            self.log.error("no checksum as of entry {index}: {why}", index=task.index, why=failure.value)
+            self._give_up(task, failure.getErrorMessage())
+
+    def _give_up(self, task: _Task, why: str) -> None:
+        if task.over:
+            return
+        task.problem = why
+        for call in (task.late, task.waiting):
+            if call.active():
+                call.cancel()
+        if task.index:
+            self._host.let_flush()
+        task.summing.answer.cancel()
+
+
+def encode_result(found: Sum | None) -> bytes:
+    """Write what L{Checksums.result} gives, for another store."""
+    return b"" if found is None else b"%d %b" % (found.index, found.digest.encode())
+
+
+def decode_result(payload: bytes) -> Sum | None:
+    """
+    Read what another store has said.
+
+    @raise ControlRefused: It can't be read.
+    """
+    if not payload:
+        return None
+    index, _, digest = payload.partition(b" ")
+    if not index.isdigit() or not digest.isalnum():
+        raise ControlRefused("it answered what this version doesn't understand")
+    return Sum(int(index), digest.decode("ascii", "replace"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -23,19 +23,19 @@ from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
 from tinykv.interfaces import (
     IClusterControl,
     IForwardAnswer,
+    ISummer,
     MemberView,
     Outcome,
     RegionChecksums,
     RegionView,
-    ReplicaChecksum,
     ReplicaView,
 )
 from tinykv.raft.log import Compacted
 from tinykv.raft.membership import Change
 from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import Refused
-from tinykv.redis.operations import INTERNAL, NOBODY
-from tinykv.store.checksums import Checksums, Sum
+from tinykv.store.checksums import Checksums
+from tinykv.store.comparisons import PREPARE, TELL, Comparisons
 from tinykv.store.host import RegionHost
 from tinykv.store.successor import successor_of
 
@@ -47,8 +47,6 @@ MARK: Final = b"\xff"
 QUESTION: Final = b"Q"
 #: Which peer is there; the answer is its number, 0 if the store waits to be added.
 _GREETING: Final = b"G"
-#: What the rows summed up to; the name of the sum follows.
-_CHECKSUM: Final = b"C"
 #: The store that hears this was removed from the cluster.
 _REMOVED: Final = b"R"
 
@@ -56,8 +54,6 @@ _REMOVED: Final = b"R"
 LOOK_SECONDS: Final = 0.2
 #: How long an operator waits for a majority, or for another leader, in seconds.
 CHANGE_SECONDS: Final = 10.0
-#: How long for the sums of all replicas.
-CHECKSUM_SECONDS: Final = 25.0
 #: By how many entries a learner may be behind when it becomes a voter: what is under way all the time.
 LAG_MAX: Final = 256
 #: How long the link to a store that was removed stays, so that it hears of it, in seconds.
@@ -97,7 +93,6 @@ class Control:
     """
     The cluster in the hands of operators, as long as there's one region.
 
-    @ivar mismatches: How often replicas were compared that weren't alike.
     @ivar relayed: Answers a question of operators that another store passes on.
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store.
     """
@@ -113,15 +108,16 @@ class Control:
         clock: IReactorTime,
         links: Links | None,
         addresses: Addresses,
+        summer: ISummer,
         removed: Callable[[], None],
     ) -> None:
         """
         @param address: Where others find this store, C{host:port}; empty if nobody does.
         @param links: To the other stores; None if this one is on its own for good.
+        @param summer: Sums up this store's rows.
         @param removed: Called when this store has been removed from the cluster.
         """
         self.store_id = store_id
-        self.mismatches = 0
         self.relayed: Callable[[bytes], Deferred[bytes]] = lambda payload: fail(ControlRefused("nobody is asked here"))
         self.removing_elsewhere: Callable[[int, int], Deferred[None]] = lambda leader, store: fail(NotLeading(leader))
         self._address = address
@@ -130,8 +126,15 @@ class Control:
         self._links = links
         self._addresses = addresses
         self._removed = removed
-        self._checksums = Checksums(host, clock)
-        self._asked = 0
+        self._checksums = Checksums(host, summer, clock)
+        self._comparisons = Comparisons(
+            store_id=store_id,
+            host=host,
+            checksums=self._checksums,
+            clock=clock,
+            ask=self._ask,
+            check_leads=self._check_leads,
+        )
         self._left = False
         self._descriptor = host.descriptor
         #: What is looked at, until it's true or too late.
@@ -157,6 +160,7 @@ class Control:
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.give_up("this store stops")
+        self._checksums.stop()
 
     # What is seen
 
@@ -552,8 +556,8 @@ class Control:
             self.relayed(rest).addCallbacks(answer.answer, lambda failure: answer.unknown())
         elif kind == _GREETING:
             answer.answer(b"%d" % self._host.group.peer)
-        elif kind == _CHECKSUM:
-            self._checksums.tell(rest, lambda found: _tell_sum(found, answer))
+        elif kind in (PREPARE, TELL):
+            self._comparisons.asked(kind, rest, answer)
         elif kind == _REMOVED:
             answer.answer(b"")
             if rest == b"%d" % self.store_id and self._host.group.peer:
@@ -574,55 +578,14 @@ class Control:
 
     # Checksums
 
-    def checksum(self) -> Deferred[list[RegionChecksums]]:
+    @property
+    def mismatches(self) -> int:
+        """Count the comparisons of replicas that weren't alike."""
+        return self._comparisons.mismatches
+
+    def checksum(self, seconds: float) -> Deferred[list[RegionChecksums]]:
         """Have all replicas sum up their rows."""
-        return Deferred.fromCoroutine(self._compare())
-
-    async def _compare(self) -> list[RegionChecksums]:
-        self._check_leads()
-        host = self._host
-        self._asked += 1
-        name = b"%d-%d" % (host.start_id, self._asked)
-        stores = sorted(host.descriptor.stores.values())
-        asked = [self._sum_on(store, name) for store in stores]
-        host.submit((INTERNAL, NOBODY, 0, 0, None, [b"checksum", name], None))
-        found = [result for _, result in await DeferredList(asked)]
-        sums: dict[int, Sum | None] = dict(zip(stores, found, strict=True))
-        own = sums.get(self.store_id)
-        if own is None:
-            raise ControlRefused(f"this store hasn't summed up its rows within {CHECKSUM_SECONDS:.0f} s")
-        told = [found for found in sums.values() if found is not None]
-        if any(other != own for other in told):
-            self.mismatches += 1
-            self.log.critical(
-                "the replicas of region {region} differ as of entry {index}: {sums}",
-                region=host.descriptor.region,
-                index=own.index,
-                sums={store: found.digest if found is not None else None for store, found in sums.items()},
-            )
-        replicas: list[ReplicaChecksum] = []
-        for store, summed in sums.items():
-            replicas.append(ReplicaChecksum(store=store, checksum=None if summed is None else summed.digest))
-        return [RegionChecksums(region=host.descriptor.region, index=own.index, replicas=replicas)]
-
-    def _sum_on(self, store: int, name: bytes) -> Deferred[Sum | None]:
-        """Learn what a store's replica sums up to; None if it doesn't say in time."""
-        summed: Deferred[Sum | None] = Deferred()
-        late = self._clock.callLater(CHECKSUM_SECONDS, summed.callback, None)
-
-        def told(found: Sum | None) -> None:
-            if late.active():
-                late.cancel()
-                summed.callback(found)
-
-        if store == self.store_id:
-            self._checksums.tell(name, told)
-        else:
-            assert self._links is not None, "there's another store"
-            self._links.forward(
-                store, MARK + _CHECKSUM + name, lambda outcome, reply: told(_read_sum(outcome, reply))
-            )
-        return summed
+        return Deferred.fromCoroutine(self._comparisons.compare(seconds)).addCallback(lambda compared: [compared])
 
 
 class _Wait(Generic[T]):
@@ -652,18 +615,3 @@ class _Wait(Generic[T]):
     def give_up(self, why: str) -> None:
         """Say that nobody knows."""
         self.deferred.errback(ControlUnknown(why))
-
-
-def _tell_sum(found: Sum | None, answer: IForwardAnswer) -> None:
-    if found is None:
-        answer.refuse(b"too many wait for checksums")
-    else:
-        answer.answer(b"%d %b" % (found.index, found.digest.encode()))
-
-
-def _read_sum(outcome: Outcome, reply: bytes) -> Sum | None:
-    """Read another store's sum; None if that's none."""
-    index, _, digest = reply.partition(b" ")
-    if outcome is not Outcome.ANSWERED or not index.isdigit() or not digest.isalnum():
-        return None
-    return Sum(int(index), digest.decode("ascii", "replace"))

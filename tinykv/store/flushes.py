@@ -78,12 +78,34 @@ class Flushes:
         self._wanted: list[Callable[[], None]] = []
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         self._due: IDelayedCall | None = None
+        #: Who wants data.db to be as of exactly the entry that is being applied.
+        self._exactly: Callable[[], None] | None = None
+        #: The table with which it will be so, and whom to tell; and those behind it, which wait meanwhile.
+        self._exact: tuple[MemTable, Callable[[], None]] | None = None
+        self._kept_back: list[tuple[MemTable, ApplyState]] = []
+        self._keeps_back = False
 
     def flush_all(self, done: Callable[[], None]) -> None:
         """Write all that is applied into data.db, and call back then."""
         self._wanted.append(done)
         if not self._pacer.running:
             self._flush_now()
+
+    def flush_exactly(self, done: Callable[[], None]) -> None:
+        """
+        Freeze behind the entry that is being applied, even if as many tables wait as may, and call back when data.db is
+        as of exactly that. It stays so until L{let_flush}, which mustn't be long.
+        """
+        assert not (self._keeps_back or self._exact or self._exactly), "one at a time"
+        self._exactly = done
+
+    def let_flush(self) -> None:
+        """Nobody needs data.db as it is any more; or, if it wasn't so yet, nobody will be called back."""
+        self._exactly = self._exact = None
+        self._keeps_back = False
+        kept, self._kept_back = self._kept_back, []
+        for table, state in kept:
+            self._flush(table, state)
 
     @property
     def _grown(self) -> bool:
@@ -99,7 +121,10 @@ class Flushes:
 
     def between(self) -> None:
         """Between two entries: begin a flush if the active table has grown enough, and another one may wait."""
-        if self._wanted:
+        if self._exactly is not None:
+            done, self._exactly = self._exactly, None
+            self._freeze(done)
+        elif self._wanted:
             self._flush_now()
         elif self._grown and not self._rows.full:
             self._freeze()
@@ -126,10 +151,15 @@ class Flushes:
             self._due.cancel()
         if self._rows.active:
             self._freeze()
+        self.let_flush()
         return not self._rows.frozen
 
-    def _freeze(self) -> None:
-        """Freeze the active table with the apply state as of now, and send it on its way."""
+    def _freeze(self, exact: Callable[[], None] | None = None) -> None:
+        """
+        Freeze the active table with the apply state as of now, and send it on its way.
+
+        @param exact: Called when data.db is as of this, if tables behind it are to wait then.
+        """
         if self._due is not None:
             if self._due.active():
                 self._due.cancel()
@@ -145,6 +175,8 @@ class Flushes:
         table = rows.freeze()
         assert table is not None
         self._keyspace.changed_bytes = 0
+        if exact is not None:
+            self._exact = (table, exact)
         if self._durability_os:
             # The log has to be on disk as far as the rows that are about to be.
             batch = LogBatch()
@@ -154,6 +186,10 @@ class Flushes:
             self._flush(table, state)
 
     def _flush(self, table: MemTable, state: ApplyState) -> None:
+        if self._keeps_back:
+            self._kept_back.append((table, state))
+            return
+        self._keeps_back = self._exact is not None and self._exact[0] is table
         begun = self._clock.seconds()
         self._durations.flush_bytes.observe(table.bytes)
 
@@ -167,6 +203,8 @@ class Flushes:
         """Learn that a table is in data.db: let go of it, cut the log behind it, and go on with what waited."""
         self._rows.retire(table)
         self.count += 1
+        if self._exact is not None and self._exact[0] is table:
+            self._exact[1]()
         if not self._queue.held:
             self._log_cut.cut(state, self._queue.bytes)
         self._flushed()

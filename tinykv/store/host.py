@@ -81,6 +81,9 @@ class RegionHost:
     @ivar decided: To be called when there's something to apply; see L{tinykv.store.replica.ReplicaUser}, and for the
         next three.
     @ivar flush_all: Writes all that is applied into data.db, and calls back then.
+    @ivar flush_exactly: Has data.db be as of exactly the entry that is being applied, for a moment, and calls back
+        then; see L{Flushes.flush_exactly}.
+    @ivar let_flush: Ends that moment.
     """
 
     log = Logger()
@@ -95,6 +98,8 @@ class RegionHost:
     unreadable: Callable[[object], None]
     install: Callable[[SnapshotMeta, Callable[[], None]], None]
     flush_all: Callable[[Callable[[], None]], None]
+    flush_exactly: Callable[[Callable[[], None]], None]
+    let_flush: Callable[[], None]
 
     def __init__(
         self,
@@ -149,6 +154,8 @@ class RegionHost:
         self.arrived: Callable[[SnapshotMeta], str] = _no_snapshots
         #: Called when a snapshot was installed, so that waiters may have gone without a word.
         self.replaced: Callable[[], None] = _nothing
+        #: Called then too: entries up to it are never applied here.
+        self.skipped: Callable[[], None] = _nothing
         #: Names the stores that haven't been reached for so long that whoever waits there is taken for gone.
         self.lost_stores: Callable[[], Collection[int]] = tuple
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
@@ -278,6 +285,8 @@ class RegionHost:
         self.unreadable = queue.may_not_read
         self.install = self._installation.install
         self.flush_all = flushes.flush_all
+        self.flush_exactly = flushes.flush_exactly
+        self.let_flush = flushes.let_flush
         rows.pausing = pacer.pause
         rows.expected = queue.expected
         log_writer.failed(self.fail)
@@ -502,6 +511,7 @@ class RegionHost:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
         self.descriptor = descriptor
         self.replaced()
+        self.skipped()
         self.described()
 
     def _installed(self) -> None:

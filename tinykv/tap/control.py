@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 
 from tinykv.config import StoreConfig
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.interfaces import ISummer
 from tinykv.peering.address_book import AddressBook
 from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, answer_relayed, ask_there, relay_over
 from tinykv.server.http_control import control_resource
@@ -23,11 +24,17 @@ from tinykv.tap.peers import peer_address
 
 
 def make_control(
-    config: StoreConfig, reactor: Any, host: RegionHost, cluster: Cluster | None, removed: Callable[[], None]
+    config: StoreConfig,
+    reactor: Any,
+    host: RegionHost,
+    cluster: Cluster | None,
+    summer: ISummer,
+    removed: Callable[[], None],
 ) -> Control:
     """
     Make what operators' questions are answered by.
 
+    @param summer: Sums up this store's rows.
     @param removed: Called when this store has been removed from the cluster.
     """
     control = Control(
@@ -37,6 +44,7 @@ def make_control(
         clock=reactor,
         links=cluster.peering if cluster is not None else None,
         addresses=cluster.addresses if cluster is not None else AddressBook(_nowhere, {}),
+        summer=summer,
         removed=removed,
     )
     relay = _relay(cluster)

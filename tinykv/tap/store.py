@@ -195,7 +195,8 @@ class StoreService(DaemonService):
             maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
             snapshots = cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader.base)
             self.log_reader.newest = snapshots.newest
-        self.control = make_control(config, self._reactor, self.host, cluster, self._reactor.stop)
+        self.summer = folder.summer(self._reactor)
+        self.control = make_control(config, self._reactor, self.host, cluster, self.summer, self._reactor.stop)
         self.front = Front(
             self.host,
             table,
@@ -303,6 +304,7 @@ class StoreService(DaemonService):
                 await self.host.close()
                 if self.cluster is not None:
                     await self.cluster.close()
+                await self.summer.close()
                 await self.read_ahead.close()
                 await self.log_writer.close()
                 await self.data_writer.close()

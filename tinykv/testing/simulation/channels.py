@@ -18,6 +18,7 @@ from tinykv.storage.errors import LogGap, StorageError
 from tinykv.storage.frames import DONE, FAILED, REFUSED
 from tinykv.storage.log import APPEND
 from tinykv.storage.readahead import ReadSession
+from tinykv.storage.row_sum import SumSession
 from tinykv.storage.snapshot_copy import SnapshotSession
 from tinykv.storage.writers import Receiver
 from tinykv.testing.simulation.clock import Process
@@ -284,6 +285,57 @@ class CopyingChannel:
     def close(self) -> Deferred[None]:
         """Leave nothing that isn't whole."""
         self._end()
+        return succeed(None)
+
+
+class SummingChannel:
+    """A process that sums up rows: the real session, whose steps take their time."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self._session = SumSession(disk.reader_of_one_moment, lambda: 0)
+        self._receiver: Receiver | None = None
+        self._messages: list[Any] = []
+        self._closed = False
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def send(self, message: Any) -> None:
+        """Begin, some time."""
+        self._messages.append(message)
+        self._later()
+
+    def _later(self) -> None:
+        self._disk.events.after(self._disk.read_us(), f"{self._process.name} sums up", self._step)
+
+    def _step(self) -> None:
+        if self._closed or self._process.is_dead:
+            return
+        if self._disk.stuck:
+            self._later()
+            return
+        assert self._receiver is not None, "connect comes first"
+        messages, self._messages = self._messages, []
+        for answer in self._session.take(messages):
+            self._process.soon("summed up", self._receiver.replied, answer)
+        if self._session.busy:
+            self._later()
+
+    def call_when_writable(self) -> None:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    @property
+    def queued_bytes(self) -> int:
+        """The process takes everything at once."""
+        return 0
+
+    def close(self) -> Deferred[None]:
+        """End."""
+        self._closed = True
         return succeed(None)
 
 

@@ -33,8 +33,9 @@ from tinykv.storage.readahead import ReadAhead
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.snapshot_maker import SnapshotMaker
+from tinykv.storage.summer import Summer
 from tinykv.storage.writers import DataWriter, LogWriter
-from tinykv.testing.simulation.channels import CopyingChannel, DataChannel, LogChannel, ReadChannel
+from tinykv.testing.simulation.channels import CopyingChannel, DataChannel, LogChannel, ReadChannel, SummingChannel
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.events import Events
 from tinykv.testing.simulation.files import DataRows, LogRows, RowsReader, Transaction
@@ -275,6 +276,15 @@ class Disk:
     def start_reader(self, process: Process, rows: RowStore) -> ReadAhead:
         """Start the process that reads ahead for a run of the store."""
         return ReadAhead(ReadChannel(self, process), rows)
+
+    def summer(self, process: Process) -> Summer:
+        """Give what sums up rows in a run of the store."""
+        return Summer(lambda: SummingChannel(self, process), room_bytes=0)
+
+    def reader_of_one_moment(self) -> Reader:
+        """Read the rows that are committed now, whatever is committed later."""
+        rows = self.data.visible.copy()
+        return cast(Reader, RowsReader(lambda: rows))
 
     # Snapshots
 
