@@ -82,10 +82,10 @@ class Asker:
             return (WAITING, self, number, 0, spec, arguments, None)
         return (COMMANDS, self, number, 0, spec, arguments, encode_command(arguments))
 
-    def step(self, function: Callable[[], None]) -> Operation:
-        """Make a step of the front's."""
+    def step(self, function: Callable[[], None], *, latest: bool = False) -> Operation:
+        """Make a step of the front's, which has to see the latest state or needn't."""
         number, self.number = self.number, self.number + 1
-        return (LOCAL, self, number, 0, None, function, None)
+        return (LOCAL, self, number, 0, None, function, latest)
 
 
 class FakeHere:
@@ -436,6 +436,15 @@ class LeaderTests(Way):
         self.forwarder.leads(False)
         self.pass_time(1)
         self.assertEqual((self.flights, self.clock.getDelayedCalls()), ([], []))
+
+    def test_what_has_to_see_the_latest_state_is_refused(self) -> None:
+        self.leader = None
+        # An older version of a key would make EXEC abort without a cause, or not abort at all.
+        self.take(self.one.step(lambda: self.steps.append("watch"), latest=True), self.step())
+        self.pass_time(5.5)
+        self.assertEqual(self.steps, ["step"])
+        ((_, reply),) = self.one.told
+        self.assertTrue(reply.startswith(b"-CLUSTERDOWN "))
 
     def test_what_the_store_wants_is_never_given_up(self) -> None:
         self.leader = None

@@ -65,10 +65,11 @@ class FullTests(SynchronousTestCase):
             cluster.run(0.05)
         steps: list[str] = []
         leader.host.submit(clients[9].step(lambda: steps.append("step")))
+        leader.host.submit(clients[8].step(lambda: steps.append("watch"), latest=True))
         cluster.run(6)
         self.assertTrue(leader.host.ready)
         told = [reply.split(b" ")[0] for client in clients for _, reply in client.told]
-        self.assertEqual((len(told), set(told)), (10, {b"-TIMEOUT", b"-CLUSTERDOWN"}))
+        self.assertEqual((len(told), set(told)), (11, {b"-TIMEOUT", b"-CLUSTERDOWN"}))
         self.assertEqual(steps, ["step"])
         for member in others:
             member.disk.stuck = False

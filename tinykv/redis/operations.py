@@ -13,7 +13,8 @@ C{client} is whoever is to be answered (L{Client}), C{number} its count of reque
       each db(1) length(4) and a RESP request;
     - C{INTERNAL}: what a leader decides itself (expiry, waking a waiter): a RESP request.
 
-Reads are operations too when they have to keep their place behind a client's writes, but they're never logged.
+Reads are operations too when they have to keep their place behind a client's writes, but they're never logged. A
+C{LOCAL} one is a step of the front's: a function without arguments, and C{extra} says if it must see the latest state.
 """
 
 from __future__ import annotations

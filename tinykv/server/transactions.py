@@ -95,7 +95,7 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
         keyspace.misses = misses
         session.answer(number, replies.OK)
 
-    session.front.host.submit((LOCAL, session, number, 0, None, look, None))
+    session.front.host.submit((LOCAL, session, number, 0, None, look, True))
     return None
 
 

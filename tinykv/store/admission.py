@@ -123,9 +123,8 @@ class Admission:
         proposals.refused_since = None
         waiting, proposals.pending = proposals.pending, []
         for operation in waiting:
-            kind, client, number, _, _, step, _ = operation
-            if kind == LOCAL:
-                # It may see an older state, which nobody takes for the latest.
+            kind, client, number, _, _, step, extra = operation
+            if kind == LOCAL and not extra:
                 step()
             elif client is NOBODY:
                 proposals.pending.append(operation)

@@ -293,14 +293,13 @@ class Forwarder:
         self._looked = now
         kept: deque[_Waiting] = deque()
         for place, waiting in enumerate(list(self._queue)):
-            since, (kind, client, number, _, _, arguments, _) = waiting
+            since, (kind, client, number, _, _, arguments, extra) = waiting
             if now - since <= self._request_timeout or (kind == INTERNAL and client is NOBODY):
                 kept.append(waiting)
                 continue
             if place < self._given_back:
                 self._given_back -= 1
-            if kind == LOCAL:
-                # It may see an older state, which nobody takes for the latest.
+            if kind == LOCAL and not extra:
                 arguments()
             else:
                 client.answer(number, _NO_LEADER)
