@@ -93,8 +93,17 @@ class Changes:
         if leader is None or peer is None or (few and self._random.random() < 0.7):
             return False
         if store is leader:
-            return self._ask(leader, "removes itself", self._propose, lambda now: now.removing(leader.id))
+            return self._ask(leader, "removes itself", self._propose, self._removing_itself(leader.id))
         return self._ask(leader, "removes a store", self._remove, store)
+
+    @staticmethod
+    def _removing_itself(store: int) -> Callable[[Any], Change | None]:
+        def change(now: Any) -> Change | None:
+            # Of two voters the other one may not know yet that it's decided when the leader has stopped, and would
+            # need its vote. So the control hands leadership over first.
+            return now.removing(store) if len(now.membership.voters) > 2 else None
+
+        return change
 
     def _remove(self, leader: Store, store: Store) -> None:
         self._await(leader.control.remove_store(store.id))
