@@ -26,8 +26,9 @@ from typing import Any, Protocol
 
 from tinykv.errors import Damaged
 from tinykv.redis.spec import CommandSpec
+from tinykv.resp.fast_reader import FastRequestReader
 from tinykv.resp.limits import RequestLimits
-from tinykv.resp.reader import NEED_DATA, ProtocolError, RequestReader
+from tinykv.resp.pipeline import MOST_BYTES
 from tinykv.resp.replies import encode_command
 
 COMMANDS = 1
@@ -232,14 +233,15 @@ def _transaction(
 
 
 def _requests(body: bytes) -> list[list[bytes]]:
-    reader = RequestReader(_NO_LIMITS)
-    reader.feed(body)
-    requests: list[list[bytes]] = []
-    try:
-        while (arguments := reader.next_request()) is not NEED_DATA:
-            requests.append(arguments)
-    except ProtocolError as problem:
-        raise Damaged("a request in the log is none") from problem
+    reader = FastRequestReader(_NO_LIMITS)
+    if len(body) <= MOST_BYTES:
+        requests = reader.requests(body)
+    else:
+        requests = []
+        for start in range(0, len(body), MOST_BYTES):
+            requests += reader.requests(body[start : start + MOST_BYTES])
+    if reader.error is not None:
+        raise Damaged("a request in the log is none") from reader.error
     if reader.buffered or reader.inside:
         raise Damaged("a request in the log is cut off")
     return requests

@@ -71,6 +71,11 @@ class FastRequestReader:
         """How many bytes are held that no returned request has used up."""
         return self._reader.buffered
 
+    @property
+    def inside(self) -> bool:
+        """Whether a request has begun that isn't complete."""
+        return self._reader.inside
+
     def requests(self, data: bytes) -> list[list[bytes]]:
         """All requests that `data`, behind what was carried over, completes."""
         if not self._plain:
