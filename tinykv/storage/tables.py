@@ -99,10 +99,14 @@ class MemTable:
         Put an object's bytes in its place, and let go of it.
         """
         key = obj.row_key
+        del self.live[key]
+        self._replace(key, obj)
+
+    def _replace(self, key: bytes, obj: Encodable) -> None:
         value = obj.encode()
         self.rows["data"][key] = value
-        self.release(key)
-        self.bytes += len(value)
+        obj.table = None
+        self.bytes += len(value) - OBJECT_BYTES
 
     def encode_some(self, budget_rows: int) -> bool:
         """
@@ -112,7 +116,8 @@ class MemTable:
         """
         live = self.live
         while live and budget_rows > 0:
-            self.encode(live[next(reversed(live))])
+            # Not by looking for the last key: that would walk over all that were taken before it.
+            self._replace(*live.popitem())
             budget_rows -= 1
         return not live
 
