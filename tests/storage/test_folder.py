@@ -83,6 +83,7 @@ class OpeningTests(SynchronousTestCase):
         path = Path(self.mktemp())
         path.mkdir()
         (path / "lost+found").mkdir()
+        (path / "raft.db-journal").touch()
         for name in ("LOCK", ".hidden", "1.ini", "cluster.secret", "store-1.log", "store-1.log.old", "twistd.pid"):
             (path / name).touch()
         open_small(str(path)).close()

@@ -72,8 +72,9 @@ from tinykv.storage.writers import DataWriter, LogBatch, LogWriter
 PATIENCE: Final = 5.0
 _POLL: Final = 0.05
 #: What may lie in a folder before its store is made: what a file system or an operator keeps in any folder (hidden
-#: files, logs, a process's number, the store's configuration and secret), and what a creation leaves that didn't begin.
-_HARMLESS: Final = re.compile(r"\..*|lost\+found|LOCK|[^.]+\.(ini|log|pid|secret)(\..*)?")
+#: files, logs, a process's number, the store's configuration and secret), and what a creation leaves that didn't begin:
+#: after a power loss the journal of the first file's first transaction may be there, and the file's name not.
+_HARMLESS: Final = re.compile(r"\..*|lost\+found|LOCK|raft\.db-journal|[^.]+\.(ini|log|pid|secret)(\..*)?")
 #: Foreign names that a refusal tells.
 _TOLD: Final = 3
 
