@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -97,6 +97,41 @@ class IReadAhead(Interface):
         Take no more questions.
 
         @return: fires when the file is closed; fails with a StorageError.
+        """
+
+
+class Histogram(Protocol):
+    """
+    Takes observations, as C{prometheus_client.Histogram} does.
+    """
+
+    def observe(self, amount: float) -> None:
+        """
+        Take one.
+        """
+
+
+class ApplyDurations(Protocol):
+    """
+    Where whoever applies entries tells how long its slow steps took.
+    """
+
+    @property
+    def flush_seconds(self) -> Histogram:
+        """
+        From handing a table to the data writer until it's in data.db.
+        """
+
+    @property
+    def flush_bytes(self) -> Histogram:
+        """
+        The memory of such a table.
+        """
+
+    @property
+    def turn_seconds(self) -> Histogram:
+        """
+        How long applying what was decided held the reactor at a time.
         """
 
 

@@ -4,20 +4,24 @@ A store of three that has fallen behind, and gets back to the others by a snapsh
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.request import urlopen
 
 from tests.proofs.open_loop import Answers, OpenLoop
-from tests.proofs.report import Figures
+from tests.proofs.report import Figures, Run, prose
 from tests.redis_server import BlockingClient, ReplyError, encode_command
 from tests.system.processes import wait_until
-from tests.system.stores import Stores
+from tests.system.stores import Loopback, Stores
 from tinykv.cli.ctl_http import HttpControl
 from tinykv.cli.problems import Problem
 from tinykv.interfaces import CHECKSUM_SECONDS_USUAL
 
+STORES = 3
 #: Connections over which is written while the store is away, and the bytes that each sends at once, about.
 WRITERS = 4
 PIPELINE_BYTES = 64 * 1024
@@ -186,6 +190,80 @@ def write_all(stores: Stores, place: int, commands: Iterator[Command], tell: Cal
     return done
 
 
+def away_and_back(
+    folder: Path,
+    commands: Iterator[Command],
+    load: Load,
+    seconds: float,
+    tell: Callable[[str], None],
+    *,
+    written: Callable[[int, float], Figures],
+    settle: float = 0.0,
+    **options: str,
+) -> tuple[Figures, Return]:
+    """
+    Kill one of three stores, write to the others, and let it come back; all of them must be equal then.
+
+    @param seconds: How long it may take until it has caught up.
+    @param written: Makes figures of how many writes were acknowledged, and how many seconds they took.
+    @param settle: Seconds between the writes and the load, in which what was written gets to data.db.
+    @param options: More of the stores' configuration.
+    @raise Missed: The stores differ, or one isn't as it should be.
+    """
+    with Stores(folder, Loopback(STORES), **options) as stores:
+        away = (leader_of(stores) + 1) % STORES
+        stores.kill(away)
+        begin = time.monotonic()
+        done = write_all(stores, leader_of(stores), commands, tell)
+        figures = written(done, time.monotonic() - begin)
+        # Nothing tells when the disks have come to rest.
+        time.sleep(settle)
+        back = come_back(stores, away, load, seconds, tell)
+        figures |= back.figures()
+        compare(stores)
+        ended = stores.ended()
+    tell(", ".join(f"{figure:,} {name}" for name, figure in figures.items()))
+    if ended:
+        raise Missed(f"stores have ended by themselves: {ended}")
+    return figures, back
+
+
+def teller(proof: str) -> Callable[[str], None]:
+    """Give what tells of a proof's progress, on standard error."""
+    return lambda line: print(f"proof-{proof}: {line}", file=sys.stderr, flush=True)
+
+
+def prove(
+    proof: str,
+    measure: Callable[[Path], tuple[Figures, Return]],
+    judge: Callable[[Return], None],
+    title: str,
+    text: str | None,
+    bounds: str,
+) -> int:
+    """
+    Run the long form, compare with the bounds, and write the report.
+
+    @param text: What the proof does, its module's docstring.
+    @return: The exit status.
+    """
+    run = Run(proof, units=1, seconds=0, resume=False)
+
+    def unit(number: int) -> Figures:
+        with tempfile.TemporaryDirectory() as folder:
+            figures, back = measure(Path(folder))
+        judge(back)
+        return figures
+
+    try:
+        run.work(unit)
+    except Missed as missed:
+        teller(proof)(str(missed))
+        return 1
+    print(run.write(title, f"{prose(text)}\n{bounds}"))
+    return 0
+
+
 def come_back(stores: Stores, place: int, load: Load, seconds: float, tell: Callable[[str], None]) -> Return:
     """
     Start a store that was killed, while clients write to the store that leads.
@@ -203,6 +281,7 @@ def come_back(stores: Stores, place: int, load: Load, seconds: float, tell: Call
     )
     with loop:
         began = time.monotonic()
+        # The load goes on by itself: this is what it meets while nothing else happens.
         time.sleep(load.seconds)
         started = time.monotonic()
         stores.start(place)
@@ -237,6 +316,7 @@ def _wait(true: Callable[[], bool], limit: float, what: str) -> None:
     while not true():
         if time.monotonic() > limit:
             raise Missed(f"waited in vain for {what}")
+        # Looking is work for the stores that are measured.
         time.sleep(LOOK_SECONDS)
 
 

@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from tests.proofs.behind import Command, Load, Missed, Return, come_back, compare, leader_of, write_all
-from tests.proofs.report import Figures, Run, prose
-from tests.system.stores import Loopback, Stores
+from tests.proofs.behind import Command, Load, Missed, Return, away_and_back, prove, teller
+from tests.proofs.report import Figures
 
-STORES = 3
 WRITES = 1_000_000
 VALUE_BYTES = 100
 #: How long the store may take to catch up, in seconds.
@@ -64,31 +60,18 @@ def writes(count: int, seed: int = 1) -> Iterator[Command]:
             yield b"RAW.PUT", family, b"raw:%d" % random.randrange(10_000), b"%d/" % number + value
 
 
-def tell(line: str) -> None:
-    """Tell of the progress."""
-    print(f"proof-catchup: {line}", file=sys.stderr, flush=True)
-
-
 def catch_up(folder: Path, count: int, load: Load, **options: str) -> tuple[Figures, Return]:
     """
     Do it once.
 
     @raise Missed: The stores differ, or one isn't as it should be.
     """
-    with Stores(folder, Loopback(STORES), **{"log_bytes_max": LOG_BYTES_MAX, **options}) as stores:
-        away = (leader_of(stores) + 1) % STORES
-        stores.kill(away)
-        begin = time.monotonic()
-        written = write_all(stores, leader_of(stores), writes(count), tell)
-        figures = {"acknowledged writes": written, "of these a second": round(written / (time.monotonic() - begin))}
-        back = come_back(stores, away, load, CATCH_UP_SECONDS, tell)
-        figures |= back.figures()
-        compare(stores)
-        ended = stores.ended()
-    tell(", ".join(f"{figure:,} {name}" for name, figure in figures.items()))
-    if ended:
-        raise Missed(f"stores have ended by themselves: {ended}")
-    return figures, back
+
+    def written(done: int, took: float) -> Figures:
+        return {"acknowledged writes": done, "of these a second": round(done / took)}
+
+    options = {"log_bytes_max": LOG_BYTES_MAX, **options}
+    return away_and_back(folder, writes(count), load, CATCH_UP_SECONDS, teller("catchup"), written=written, **options)
 
 
 def judge(back: Return) -> None:
@@ -107,22 +90,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--writes", type=int, default=WRITES, help="while the store is away (%(default)s)")
     parser.add_argument("--rate", type=float, default=Load.rate, help="SETs a second while it's back (%(default)s)")
     found = parser.parse_args(arguments)
-    run = Run("catchup", units=1, seconds=0, resume=False)
-
-    def unit(number: int) -> Figures:
-        with tempfile.TemporaryDirectory() as folder:
-            figures, back = catch_up(Path(folder), found.writes, Load(rate=found.rate))
-        judge(back)
-        return figures
-
-    try:
-        run.work(unit)
-    except Missed as missed:
-        print(f"proof-catchup: {missed}", file=sys.stderr)
-        return 1
-    bounds = f"It has {CATCH_UP_SECONDS:.0f} s to catch up, and no time without a write may last {GAP_MS:.0f} ms."
-    print(run.write("A store catches up by a snapshot", f"{prose(__doc__)}\n{bounds}"))
-    return 0
+    return prove(
+        "catchup",
+        lambda folder: catch_up(folder, found.writes, Load(rate=found.rate)),
+        judge,
+        "A store catches up by a snapshot",
+        __doc__,
+        f"It has {CATCH_UP_SECONDS:.0f} s to catch up, and no time without a write may last {GAP_MS:.0f} ms.",
+    )
 
 
 if __name__ == "__main__":

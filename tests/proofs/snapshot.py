@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from tests.proofs.behind import Command, Load, Missed, Return, come_back, compare, leader_of, write_all
-from tests.proofs.report import Figures, Run, prose
-from tests.system.stores import Loopback, Stores
+from tests.proofs.behind import Command, Load, Missed, Return, away_and_back, prove, teller
+from tests.proofs.report import Figures
 
-STORES = 3
 MEGABYTES = 500
 VALUE_BYTES = 2_000
 #: Of a SET, while the snapshot is made, sent and installed.
@@ -43,32 +39,26 @@ def writes(megabytes: int, seed: int = 1) -> Iterator[Command]:
         yield b"SET", b"data:%09d" % number, pool[place : place + VALUE_BYTES]
 
 
-def tell(line: str) -> None:
-    """Tell of the progress."""
-    print(f"proof-snapshot: {line}", file=sys.stderr, flush=True)
-
-
 def measure(folder: Path, megabytes: int, load: Load, **options: str) -> tuple[Figures, Return]:
     """
     Do it once.
 
     @raise Missed: The stores differ, or one isn't as it should be.
     """
-    with Stores(folder, Loopback(STORES), **options) as stores:
-        away = (leader_of(stores) + 1) % STORES
-        stores.kill(away)
-        begin = time.monotonic()
-        write_all(stores, leader_of(stores), writes(megabytes), tell)
-        figures = {"MB of values": megabytes, "s to write them": round(time.monotonic() - begin)}
-        time.sleep(SETTLE_SECONDS)
-        back = come_back(stores, away, load, CATCH_UP_SECONDS, tell)
-        figures |= back.figures()
-        compare(stores)
-        ended = stores.ended()
-    tell(", ".join(f"{figure:,} {name}" for name, figure in figures.items()))
-    if ended:
-        raise Missed(f"stores have ended by themselves: {ended}")
-    return figures, back
+
+    def written(done: int, took: float) -> Figures:
+        return {"MB of values": megabytes, "s to write them": round(took)}
+
+    return away_and_back(
+        folder,
+        writes(megabytes),
+        load,
+        CATCH_UP_SECONDS,
+        teller("snapshot"),
+        written=written,
+        settle=SETTLE_SECONDS,
+        **options,
+    )
 
 
 def judge(back: Return) -> None:
@@ -88,22 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--megabytes", type=int, default=MEGABYTES, help="of values (%(default)s)")
     parser.add_argument("--rate", type=float, default=Load.rate, help="SETs a second (%(default)s)")
     found = parser.parse_args(arguments)
-    run = Run("snapshot", units=1, seconds=0, resume=False)
-
-    def unit(number: int) -> Figures:
-        with tempfile.TemporaryDirectory() as folder:
-            figures, back = measure(Path(folder), found.megabytes, Load(rate=found.rate))
-        judge(back)
-        return figures
-
-    try:
-        run.work(unit)
-    except Missed as missed:
-        print(f"proof-snapshot: {missed}", file=sys.stderr)
-        return 1
-    bounds = f"The p99 of SET has to be below {P99_MS:.0f} ms all the time."
-    print(run.write("A snapshot under load", f"{prose(__doc__)}\n{bounds}"))
-    return 0
+    return prove(
+        "snapshot",
+        lambda folder: measure(folder, found.megabytes, Load(rate=found.rate)),
+        judge,
+        "A snapshot under load",
+        __doc__,
+        f"The p99 of SET has to be below {P99_MS:.0f} ms all the time.",
+    )
 
 
 if __name__ == "__main__":

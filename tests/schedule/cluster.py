@@ -18,7 +18,6 @@ from tests.testing.one_store import Durations
 from tinykv.peering.address_book import AddressBook
 from tinykv.peering.settings import PeerLimits
 from tinykv.raft.config import RaftConfig
-from tinykv.raft.group import Group
 from tinykv.region.descriptor import Descriptor
 from tinykv.schedule.api import routes_of
 from tinykv.schedule.choices import Choices
@@ -30,8 +29,7 @@ from tinykv.schedule.recovery import REGION, recover
 from tinykv.schedule.routes import Call, RouteTable
 from tinykv.schedule.service import Scheduler
 from tinykv.storage.folder_ids import FolderIds
-from tinykv.store.replica import Replica
-from tinykv.store.snapshots import Snapshots
+from tinykv.store.composition import replica_of, snapshots_of
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
 from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
@@ -97,28 +95,20 @@ class Member:
         members = Members(peering)
         peering.handle(members)
         log = DiskLog(disk)
-        group = Group(
-            recovered.peer,
-            RAFT,
-            Random(random.getrandbits(64)),
-            log,
-            recovered.hard_state,
-            recovered.descriptor.membership,
-            recovered.applied.index,
-            process.seconds() + (RAFT.silence if self.starts > 1 else 0),
-        )
         durations = Durations()
         self.host = host = ScheduleHost(
             recovered=recovered,
-            replica=Replica(
-                region=REGION,
-                group=group,
+            replica=replica_of(
+                recovered,
+                raft=RAFT,
+                log=log,
                 log_writer=log_writer,
                 send=members.send,
                 clock=process,
                 uptime=process.seconds,
-                tick_seconds=RAFT.tick,
+                random=random,
                 durations=durations,
+                quiet_until=None if self.starts > 1 else 0.0,
             ),
             reader=reader,
             log_writer=log_writer,
@@ -130,18 +120,9 @@ class Member:
             stopped=self.failures.append,
             kept_entries=cluster.kept_entries,
         )
-        snapshots = self.snapshots = Snapshots(
-            region=REGION,
-            maker=disk.snapshot_maker(process, lambda rows: rows),
-            sends=peering,
-            flush=host.flush_all,
-            log_begins=log.base,
-            sent=host.snapshot_sent,
-            progress=host.progress,
-            now=process.seconds,
+        snapshots = self.snapshots = snapshots_of(
+            host, log=log, maker=disk.snapshot_maker(process, lambda rows: rows), sends=peering, clock=process
         )
-        host.log_needed = lambda: snapshots.needed
-        log.newest = snapshots.newest
         members.serve(host, snapshots)
         self.leadership = Leadership(
             host=host,

@@ -4,6 +4,12 @@ A data folder whose writers run in the test's own process.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+
+from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.child import open_session
 from tinykv.storage.connection import connect_writer
 from tinykv.storage.data import DataStore
@@ -12,14 +18,56 @@ from tinykv.storage.readahead import ReadAhead, ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_TABLES, RowStore
 from tinykv.storage.sessions import DataSession
+from tinykv.storage.snapshot_maker import SnapshotMaker
+from tinykv.storage.summer import Summer
 from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import DataWriter, LogWriter
+
+reactor: Any = global_reactor
 
 
 def open_small(path: str, store_id: int = 1, cluster_id: str = "") -> DataFolder:
     """Open a folder without ballast and without waiting."""
     return open_folder(path, store_id, cluster_id, ballast_bytes=0, patience=0)
+
+
+class ServingStore:
+    """
+    The storage of a running store, with processes at its files.
+
+    @ivar helper: Another process at the files, which a subclass starts; ended first.
+    """
+
+    helper: Summer | SnapshotMaker
+
+    def __init__(self, path: str) -> None:
+        self.folder: DataFolder = open_small(path)
+        self.log, self.data = self.folder.start_writers(reactor)
+        self.reader = Reader(self.folder.data_path)
+        self.rows = RowStore(self.reader)
+
+    def flush(self, index: int) -> Deferred[None]:
+        """Flush the rows of an entry."""
+        self.rows.put("region", apply_key(1), ApplyState(index, 1, index, index).encode())
+        frozen = self.rows.freeze()
+        assert frozen is not None
+        flushed: Deferred[None] = Deferred()
+
+        def done() -> None:
+            self.rows.retire(frozen)
+            flushed.callback(None)
+
+        self.data.flush(frozen, done)
+        return flushed
+
+    async def close(self) -> None:
+        """End."""
+        await self.helper.close()
+        self.reader.close()
+        await self.log.close()
+        await self.data.close()
+        self.folder.close()
 
 
 class Box:

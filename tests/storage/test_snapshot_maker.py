@@ -16,15 +16,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from tests.storage.folders import open_small
+from tests.storage.folders import ServingStore, open_small
 from tests.storage.snapshots import files_of, image
 from tinykv.interfaces import ISnapshotInstaller, ISnapshotMaker
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.errors import BadSnapshot, CorruptFile, FolderInUse, SnapshotAborted, StorageError, WriterLost
-from tinykv.storage.folder import DataFolder
 from tinykv.storage.process import ProcessChannel
-from tinykv.storage.reader import Reader
-from tinykv.storage.rowstore import RowStore
 from tinykv.storage.snapshot_format import read_head
 from tinykv.storage.snapshot_maker import SnapshotMaker
 from tinykv.storage.sums import forget_sums
@@ -32,15 +29,12 @@ from tinykv.storage.sums import forget_sums
 reactor: Any = global_reactor
 
 
-class Store:
-    """The storage of a running store."""
+class Store(ServingStore):
+    """The storage of a running store, of which snapshots can be made."""
 
     def __init__(self, path: str, **options: Any) -> None:
-        self.folder: DataFolder = open_small(path)
-        self.log, self.data = self.folder.start_writers(reactor)
-        self.reader = Reader(self.folder.data_path)
-        self.rows = RowStore(self.reader)
-        self.maker = self.folder.snapshot_maker(reactor, self.run, **options)
+        super().__init__(path)
+        self.maker = self.helper = self.folder.snapshot_maker(reactor, self.run, **options)
 
     @staticmethod
     def run(function: Callable[[], None]) -> Deferred[None]:
@@ -52,26 +46,7 @@ class Store:
         for number in range(rows):
             self.rows.put("data", b"r%06d" % number, b"%d " % index + bytes(500))
         self.rows.note_expiry(index, b"r000001")
-        self.rows.put("region", apply_key(1), ApplyState(index, 1, index, index).encode())
-        table = self.rows.freeze()
-        assert table is not None
-        frozen = table
-        flushed: Deferred[None] = Deferred()
-
-        def done() -> None:
-            self.rows.retire(frozen)
-            flushed.callback(None)
-
-        self.data.flush(frozen, done)
-        return flushed
-
-    async def close(self) -> None:
-        """End."""
-        await self.maker.close()
-        self.reader.close()
-        await self.log.close()
-        await self.data.close()
-        self.folder.close()
+        return self.flush(index)
 
 
 class SnapshotMakerTests(TestCase):

@@ -15,19 +15,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from tests.storage.folders import open_small
+from tests.storage.folders import ServingStore, open_small
 from tinykv.interfaces import ISum, ISummer
 from tinykv.region.descriptor import descriptor_key
 from tinykv.region.snapshot import install_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.data import COMMIT, ROWS
 from tinykv.storage.errors import CorruptFile, FolderInUse, SumAborted, WriterLost
-from tinykv.storage.folder import DataFolder
 from tinykv.storage.frames import AWAKE, OPENED, REFUSED, SUMMED
 from tinykv.storage.process import ProcessChannel
-from tinykv.storage.reader import Reader
 from tinykv.storage.row_sum import SumSession
-from tinykv.storage.rowstore import RowStore
 from tinykv.storage.sums import forget_sums
 from tinykv.testing.simulation.files import DataRows, RowsReader
 
@@ -121,31 +118,18 @@ class RowSumTests(SynchronousTestCase):
         self.assertEqual(replies[0][:2], (REFUSED, "SumAborted"))
 
 
-class Store:
-    """The storage of a running store."""
+class Store(ServingStore):
+    """The storage of a running store, whose rows can be summed up."""
 
     def __init__(self, path: str) -> None:
-        self.folder: DataFolder = open_small(path)
-        self.log, self.data = self.folder.start_writers(reactor)
-        self.reader = Reader(self.folder.data_path)
-        self.rows = RowStore(self.reader)
-        self.summer = self.folder.summer(reactor)
+        super().__init__(path)
+        self.summer = self.helper = self.folder.summer(reactor)
 
     def write(self, index: int, rows: int) -> Deferred[None]:
         """Flush rows of an entry; their values say which it is."""
         for number in range(rows):
             self.rows.put("data", b"r%06d" % number, b"%d " % index + bytes(100))
-        self.rows.put("region", apply_key(1), ApplyState(index, 1, index, index).encode())
-        frozen = self.rows.freeze()
-        assert frozen is not None
-        flushed: Deferred[None] = Deferred()
-
-        def done() -> None:
-            self.rows.retire(frozen)
-            flushed.callback(None)
-
-        self.data.flush(frozen, done)
-        return flushed
+        return self.flush(index)
 
     async def sum(self, index: int) -> tuple[str, int]:
         """Sum up."""
@@ -153,14 +137,6 @@ class Store:
         await summing.awake
         summing.begin(1, index, nothing)
         return await summing.answer
-
-    async def close(self) -> None:
-        """End."""
-        await self.summer.close()
-        self.reader.close()
-        await self.log.close()
-        await self.data.close()
-        self.folder.close()
 
 
 class SummerTests(TestCase):

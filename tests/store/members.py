@@ -109,13 +109,14 @@ class Member:
         )
         self.peers = Peers(REGION, peering, process)
         peering.handle(self.peers)
+        log = DiskLog(disk)
         durations = Durations()
         self.host = host = RegionHost(
             region=REGION,
             replica=replica_of(
                 recovered,
                 raft=RAFT,
-                log=DiskLog(disk),
+                log=log,
                 log_writer=log_writer,
                 send=self.peers.send,
                 clock=process,
@@ -153,7 +154,7 @@ class Member:
             store_id=self.id,
             table=TABLE,
             maker=_NoMaker(),
-            log_begins=lambda: 0,
+            log=log,
             clock=process,
             request_timeout=5.0,
             answered=lambda: None,

@@ -98,6 +98,7 @@ class OpenLoopTests(SynchronousTestCase):
         with RedisServer() as server:
             with OpenLoop(server.port, rate=200, connections=2, keys=10, value_bytes=10) as loop:
                 os.kill(server.pid, signal.SIGSTOP)
+                # The time itself is what is measured: a server that rests so long is late by that.
                 time.sleep(0.4)
                 os.kill(server.pid, signal.SIGCONT)
         answers = loop.answers

@@ -48,14 +48,14 @@ from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.log import APPEND, RESET
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch
+from tinykv.store.composition import join_stores, replica_of
 from tinykv.store.control import Control
-from tinykv.store.forwarding import Forwarder, Receiver
+from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
-from tinykv.store.snapshots import Snapshots
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_model import RedisModel
 from tinykv.testing.redis_space import Failed
@@ -341,8 +341,9 @@ class Store:
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        applied, hard_state, descriptor, peer = recover(variant.folder(disk), execution, world.initial, self.id)
-        if peer is None:
+        recovered = recover(variant.folder(disk), execution, world.initial, self.id)
+        applied = recovered.applied
+        if recovered.peer is None:
             self.removed = True
             process.kill()
             return
@@ -352,16 +353,24 @@ class Store:
         log_writer, data_writer = disk.start_writers(process)
         watched = WatchedWriter(variant.writer(log_writer, self), self)
         self.log = DiskLog(disk)
-        self.group = WatchedGroup(
-            peer,
-            world.raft,
-            Random(random.getrandbits(64)),
-            self.log,
-            hard_state,
-            descriptor.membership,
-            applied.index,
-            variant.quiet_until(process.seconds()),
+        durations = Durations()
+        replica = replica_of(
+            recovered,
+            raft=world.raft,
+            log=self.log,
+            log_writer=watched,
+            send=self._send,
+            clock=process,
+            uptime=process.seconds,
+            random=random,
+            durations=durations,
+            group_type=WatchedGroup,
+            replica_type=WatchedReplica,
+            quiet_until=variant.quiet_until(process.seconds()),
         )
+        assert isinstance(replica, WatchedReplica) and isinstance(replica.group, WatchedGroup)
+        self.replica, self.group = replica, replica.group
+        self.replica.watcher = self
         self.group.watch(self)
         variant.group(self.group)
         book = AddressBook(dialling(world.streams, process), world.known)
@@ -386,22 +395,10 @@ class Store:
         )
         self.peers = peers = Peers(REGION, peering, process)
         peering.handle(peers)
-        durations = Durations()
-        self.replica = WatchedReplica(
-            region=REGION,
-            group=self.group,
-            log_writer=watched,
-            send=self._send,
-            clock=process,
-            uptime=process.seconds,
-            tick_seconds=RAFT.tick,
-            durations=durations,
-        )
-        self.replica.watcher = self
         self.host = host = variant.host(
             region=REGION,
             replica=self.replica,
-            descriptor=descriptor,
+            descriptor=recovered.descriptor,
             execution=execution,
             rows=rows,
             log_writer=watched,
@@ -433,28 +430,19 @@ class Store:
             now=lambda: self.clock.calendar_ms() / 1000,
             shutdown=lambda: None,
         )
-        host.elsewhere = variant.forwarder(
-            here=host,
+        join_stores(
+            host,
+            peers=peers,
             links=peering,
-            leader_store=lambda: peers.store_of(self.group.leader_id),
-            own_store=self.id,
+            store_id=self.id,
+            table=table,
+            maker=disk.snapshot_maker(process, lambda rows: variant.copied(self, rows)),
+            log=self.log,
             clock=process,
             request_timeout=REQUEST_TIMEOUT,
             answered=lambda: front.flush(),
+            forwarder_type=variant.forwarder,
         )
-        snapshots = Snapshots(
-            region=REGION,
-            maker=disk.snapshot_maker(process, lambda rows: variant.copied(self, rows)),
-            sends=peering,
-            flush=host.flush_all,
-            log_begins=self.log.base,
-            sent=host.snapshot_sent,
-            progress=host.progress,
-            now=process.seconds,
-        )
-        host.log_needed = lambda: snapshots.needed
-        self.log.newest = snapshots.newest
-        peers.serve(host, Receiver(here=host, table=table), snapshots)
         self.control = peers.control = Control(
             store_id=self.id,
             address=address_of(self.name),

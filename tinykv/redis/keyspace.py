@@ -289,14 +289,7 @@ class Database:
             keyspace.changes += 1
             return
         keyspace.undo.append((self._replace, (key, row, old)))
-        if old is None and not expires:
-            # The next commonest: a new key. As L{_replace} would do it, in half the time.
-            live[key] = row
-            keyspace.rows.put("data", meta_key(self.number, key), row)
-            keyspace.used += len(row) + len(key) + KEY_OVERHEAD
-            self._count(key, 1, 0)
-        else:
-            self._replace(key, old, row)
+        self._replace(key, old, row)
         keyspace.changes += 1
 
     def create(self, key: bytes, cls: type[V]) -> V:

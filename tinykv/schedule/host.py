@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tinykv.errors import Damaged, Fault
-from tinykv.interfaces import IDataWriter, ILogWriter, ISnapshotInstaller
+from tinykv.interfaces import ApplyDurations, IDataWriter, ILogWriter, ISnapshotInstaller
 from tinykv.raft.group import Group
 from tinykv.raft.log import Compacted
 from tinykv.raft.messages import NORMAL, Entry, Message, SnapshotMeta
@@ -72,29 +72,6 @@ class Consensus(Protocol):
         """Do what the group says is to be done."""
 
 
-class Histogram(Protocol):
-    """Takes observations."""
-
-    def observe(self, amount: float) -> None:
-        """Take one."""
-
-
-class Durations(Protocol):
-    """Where it's told how long slow steps took; see L{tinykv.schedule.metrics.Metrics}."""
-
-    @property
-    def flush_seconds(self) -> Histogram:
-        """From handing rows to the data writer until they're in data.db."""
-
-    @property
-    def flush_bytes(self) -> Histogram:
-        """The bytes of such rows."""
-
-    @property
-    def turn_seconds(self) -> Histogram:
-        """How long applying what was decided held the reactor at a time."""
-
-
 class ScheduleHost:
     """
     The replicated state of this member.
@@ -120,7 +97,7 @@ class ScheduleHost:
         installer: ISnapshotInstaller,
         clock: IReactorTime,
         uptime: Callable[[], float],
-        durations: Durations,
+        durations: ApplyDurations,
         stopped: Callable[[BaseException], None],
         kept_entries: int = KEPT_ENTRIES,
     ) -> None:

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from tinykv.interfaces import IFolderIds
-from tinykv.storage.errors import CorruptFile, StorageError, from_os
-from tinykv.storage.small_files import replace_file
+from tinykv.storage.errors import CorruptFile, StorageError
+from tinykv.storage.small_files import read_file, replace_file
 
 NAME: Final = "peers.json"
 
@@ -30,12 +30,9 @@ class FolderIds:
         """
         self._path = folder / NAME
         self._known: dict[int, str] = {}
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        data = read_file(self._path)
+        if data is None:
             return
-        except OSError as error:
-            raise from_os(error, str(self._path)) from error
         try:
             self._known = _read(data)
         except ValueError as error:

@@ -16,8 +16,8 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from tinykv.storage.errors import CorruptFile, StorageError, from_os
-from tinykv.storage.small_files import replace_file
+from tinykv.storage.errors import CorruptFile, StorageError
+from tinykv.storage.small_files import read_file, replace_file
 
 NAME: Final = "addresses.json"
 
@@ -36,12 +36,9 @@ class KnownAddresses:
         self._configured = dict(configured)
         #: By store, what it said and what was configured then; empty if nothing was.
         self._told: dict[int, tuple[str, str]] = {}
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        data = read_file(self._path)
+        if data is None:
             return
-        except OSError as error:
-            raise from_os(error, str(self._path)) from error
         try:
             self._told = _read(data)
         except ValueError as error:

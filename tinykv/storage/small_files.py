@@ -11,6 +11,20 @@ from tinykv.storage.errors import from_os
 from tinykv.storage.schema import fsync_folder
 
 
+def read_file(path: Path) -> bytes | None:
+    """
+    Read a file; None if there is none.
+
+    @raise tinykv.storage.errors.StorageError: It can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+
+
 def replace_file(path: Path, text: str) -> None:
     """
     Write a file durably: under another name, synced, renamed, and the folder synced.

@@ -1,14 +1,15 @@
 """
-A region's parts put together, where a daemon and a simulation would do the same: one place, so that they stay alike.
+A group's parts put together, where daemons and simulations would do the same: one place, so that they stay alike.
 
-What differs is given: the clock and the randomness, how messages leave, and the files.
+What differs is given: the clock and the randomness, how messages leave, and the files. Regions and the scheduler's
+state have the same kinds of peers and of snapshots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,19 +17,76 @@ from tinykv.interfaces import ILogWriter, IPeering, ISnapshotMaker
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.log import Storage
-from tinykv.raft.messages import Message
+from tinykv.raft.messages import HardState, Message, SnapshotMeta
 from tinykv.redis.spec import CommandSpec
+from tinykv.region.descriptor import Descriptor
+from tinykv.region.state import ApplyState
 from tinykv.store.durations import Durations
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
-from tinykv.store.recovery import Recovered
 from tinykv.store.replica import Replica
-from tinykv.store.snapshots import Snapshots
+from tinykv.store.snapshots import Sends, Snapshots
+
+
+class Start(Protocol):
+    """What a start found, as far as it's about the peer; see L{tinykv.store.recovery.Recovered}."""
+
+    @property
+    def applied(self) -> ApplyState:
+        """What is applied."""
+
+    @property
+    def hard_state(self) -> HardState:
+        """What the peer has promised."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The members as of what is applied."""
+
+    @property
+    def peer(self) -> int | None:
+        """The peer's number; None if it's no member any more."""
+
+
+class Log(Storage, Protocol):
+    """
+    The log on disk.
+
+    @ivar newest: Gives the newest snapshot that can be sent, or has one made.
+    """
+
+    newest: Callable[[], SnapshotMeta | None]
+
+    def base(self) -> int:
+        """Give the last index that the log lacks."""
+
+
+class Host(Protocol):
+    """
+    What applies the group's entries.
+
+    @ivar log_needed: Says behind which index the log mustn't be cut.
+    """
+
+    log_needed: Callable[[], int | None]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The members."""
+
+    def flush_all(self, done: Callable[[], None]) -> None:
+        """Write all that is applied into data.db, and call back then."""
+
+    def snapshot_sent(self, peer: int, arrived: bool) -> None:
+        """Learn whether a snapshot that was sent has arrived."""
+
+    def progress(self, peer: int) -> tuple[int, int] | None:
+        """Give up to where a peer is known to have the log, and up to where it's applied here."""
 
 
 def replica_of(
-    recovered: Recovered,
+    recovered: Start,
     *,
     raft: RaftConfig,
     log: Storage,
@@ -75,6 +133,23 @@ def replica_of(
     )
 
 
+def snapshots_of(host: Host, *, log: Log, maker: ISnapshotMaker, sends: Sends, clock: IReactorTime) -> Snapshots:
+    """Make what makes and sends the snapshots of what a host applies; the log is kept for who gets one."""
+    snapshots = Snapshots(
+        region=host.descriptor.region,
+        maker=maker,
+        sends=sends,
+        flush=host.flush_all,
+        log_begins=log.base,
+        sent=host.snapshot_sent,
+        progress=host.progress,
+        now=clock.seconds,
+    )
+    host.log_needed = lambda: snapshots.needed
+    log.newest = snapshots.newest
+    return snapshots
+
+
 class Joined(NamedTuple):
     """
     What a region's host has beside it where there are other stores.
@@ -95,7 +170,7 @@ def join_stores(
     store_id: int,
     table: Mapping[str, CommandSpec],
     maker: ISnapshotMaker,
-    log_begins: Callable[[], int],
+    log: Log,
     clock: IReactorTime,
     request_timeout: float,
     answered: Callable[[], None],
@@ -107,7 +182,6 @@ def join_stores(
 
     @param peers: Hears what comes over the links.
     @param table: The commands, by name.
-    @param log_begins: Names the last index that the log on disk lacks.
     @param request_timeout: How long clients wait, in seconds.
     @param answered: Called when clients may have been answered.
     @param local_reads: Whether clients read what is applied here.
@@ -123,16 +197,6 @@ def join_stores(
         local_reads=local_reads,
     )
     host.elsewhere = forwarder
-    snapshots = Snapshots(
-        region=host.descriptor.region,
-        maker=maker,
-        sends=links,
-        flush=host.flush_all,
-        log_begins=log_begins,
-        sent=host.snapshot_sent,
-        progress=host.progress,
-        now=clock.seconds,
-    )
-    host.log_needed = lambda: snapshots.needed
+    snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
     peers.serve(host, Receiver(here=host, table=table), snapshots)
     return Joined(forwarder, snapshots)

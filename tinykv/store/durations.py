@@ -6,15 +6,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-
-class Histogram(Protocol):
-    """Takes observations, as C{prometheus_client.Histogram} does."""
-
-    def observe(self, amount: float) -> None:
-        """Take one."""
+from tinykv.interfaces import ApplyDurations, Histogram
 
 
-class Durations(Protocol):
+class Durations(ApplyDurations, Protocol):
     """Where the host tells how long its slow steps took; see L{tinykv.server.metrics.Metrics}."""
 
     @property
@@ -24,15 +19,3 @@ class Durations(Protocol):
     @property
     def log_commit_bytes(self) -> Histogram:
         """The bytes of such entries."""
-
-    @property
-    def flush_seconds(self) -> Histogram:
-        """From handing a table to the data writer until it's in data.db."""
-
-    @property
-    def flush_bytes(self) -> Histogram:
-        """The memory of such a table."""
-
-    @property
-    def turn_seconds(self) -> Histogram:
-        """How long applying what was decided held the reactor at a time."""

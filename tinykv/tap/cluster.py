@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -26,7 +25,7 @@ from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.known_addresses import KnownAddresses
 from tinykv.storage.snapshot_folder import make_snapshots_folder
 from tinykv.store.clock_watch import ClockWatch
-from tinykv.store.composition import join_stores
+from tinykv.store.composition import Log, join_stores
 from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
@@ -89,10 +88,8 @@ class Cluster:
         endpoint = HostnameEndpoint(self._reactor, host.strip("[]"), int(port), timeout=5)
         return endpoint if self.tls is None else self.tls.dialling(endpoint, self._reactor)
 
-    def serve(
-        self, host: RegionHost, table: Any, answered: Any, maker: ISnapshotMaker, log_begins: Callable[[], int]
-    ) -> Snapshots:
-        """Say whose region it is about, and give what makes and sends its snapshots."""
+    def serve(self, host: RegionHost, table: Any, answered: Any, maker: ISnapshotMaker, log: Log) -> None:
+        """Say whose region it is about."""
         self.forwarder, self.snapshots = join_stores(
             host,
             peers=self.peers,
@@ -100,7 +97,7 @@ class Cluster:
             store_id=self._config.store_id,
             table=table,
             maker=maker,
-            log_begins=log_begins,
+            log=log,
             clock=self._reactor,
             request_timeout=self._config.request_timeout,
             answered=answered,
@@ -118,7 +115,6 @@ class Cluster:
         for store in sorted(host.descriptor.stores.values()):
             if store != self._config.store_id:
                 self.peering.connect(store)
-        return self.snapshots
 
     @property
     def factory(self) -> Any:

@@ -25,7 +25,6 @@ from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.snapshot_files import SnapshotFolder
-from tinykv.raft.group import Group
 from tinykv.raft.messages import Message
 from tinykv.raft.refusals import Refused
 from tinykv.region.descriptor import Descriptor
@@ -46,7 +45,7 @@ from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.snapshot_folder import make_snapshots_folder
-from tinykv.store.replica import Replica
+from tinykv.store.composition import replica_of, snapshots_of
 from tinykv.store.runs import new_start_id
 from tinykv.store.snapshots import Snapshots
 from tinykv.tap import daemon
@@ -122,28 +121,18 @@ class ScheduleService(DaemonService):
         self.reader = reader = Reader(folder.data_path)
         numbers = [member.store_id for member in config.initial_members] or [config.member_id]
         recovered = recover(folder, reader, Descriptor.initial(REGION, numbers), config.member_id)
-        raft = raft_config(config)
         members = self._members(random)
         self.log_reader = LogReader(folder.raft_path, REGION)
         self.log_writer, self.data_writer = folder.start_writers(reactor)
-        replica = Replica(
-            region=REGION,
-            group=Group(
-                recovered.peer,
-                raft,
-                Random(random.getrandbits(64)),
-                self.log_reader,
-                recovered.hard_state,
-                recovered.descriptor.membership,
-                recovered.applied.index,
-                # A lease as it may seem long to another host's clock.
-                uptime() + raft.silence,
-            ),
+        replica = replica_of(
+            recovered,
+            raft=raft_config(config),
+            log=self.log_reader,
             log_writer=self.log_writer,
             send=members.send if members is not None else _nobody,
             clock=reactor,
             uptime=uptime,
-            tick_seconds=raft.tick,
+            random=random,
             durations=self.metrics,
         )
         self.host = host = ScheduleHost(
@@ -250,18 +239,13 @@ class ScheduleService(DaemonService):
         host, reactor, peering = self.host, self._reactor, self._peering
         assert peering is not None, "there are links"
         pool = reactor.getThreadPool()
-        self._snapshots = snapshots = Snapshots(
-            region=REGION,
+        self._snapshots = snapshots = snapshots_of(
+            host,
+            log=self.log_reader,
             maker=self.folder.snapshot_maker(reactor, lambda step: deferToThreadPool(reactor, pool, step)),
             sends=peering,
-            flush=host.flush_all,
-            log_begins=self.log_reader.base,
-            sent=host.snapshot_sent,
-            progress=host.progress,
-            now=reactor.seconds,
+            clock=reactor,
         )
-        self.log_reader.newest = snapshots.newest
-        host.log_needed = lambda: snapshots.needed
         members.serve(host, snapshots)
         for member in host.descriptor.stores.values():
             if member != self.config.member_id:

@@ -193,8 +193,7 @@ class StoreService(DaemonService):
         if cluster is not None:
             pool = self._reactor.getThreadPool()
             maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
-            snapshots = cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader.base)
-            self.log_reader.newest = snapshots.newest
+            cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader)
         self.summer = folder.summer(self._reactor)
         self.control = make_control(config, self._reactor, self.host, cluster, self.summer, self._reactor.stop)
         self.front = Front(

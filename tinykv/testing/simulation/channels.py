@@ -208,24 +208,40 @@ class DataChannel(WritingChannel):
         return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
 
 
-class CopyingChannel:
+class _Channel:
+    """What a store sees of a process that only reads; see L{tinykv.storage.writers.Channel}."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self._receiver: Receiver | None = None
+
+    def connect(self, receiver: Receiver) -> None:
+        """Say who listens."""
+        self._receiver = receiver
+
+    def call_when_writable(self) -> None:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    @property
+    def queued_bytes(self) -> int:
+        """The process takes everything at once."""
+        return 0
+
+
+class CopyingChannel(_Channel):
     """A process that makes a snapshot: the real session, whose steps take their time."""
 
     def __init__(self, disk: Disk, process: Process, rows: Callable[[DataRows], DataRows]) -> None:
         """
         @param rows: Gives what it copies, of what there is.
         """
-        self._disk = disk
-        self._process = process
+        super().__init__(disk, process)
         self._rows = rows
-        self._receiver: Receiver | None = None
         self._session: SnapshotSession | None = None
         self._messages: list[Any] = []
         self._path = ""
-
-    def connect(self, receiver: Receiver) -> None:
-        """Say who listens."""
-        self._receiver = receiver
 
     def send(self, message: Any) -> None:
         """Begin, some time."""
@@ -273,35 +289,20 @@ class CopyingChannel:
             session.close()
             self._disk.real.forget(self._path)
 
-    def call_when_writable(self) -> None:
-        """Nobody asks for this."""
-        raise NotImplementedError
-
-    @property
-    def queued_bytes(self) -> int:
-        """The process takes everything at once."""
-        return 0
-
     def close(self) -> Deferred[None]:
         """Leave nothing that isn't whole."""
         self._end()
         return succeed(None)
 
 
-class SummingChannel:
+class SummingChannel(_Channel):
     """A process that sums up rows: the real session, whose steps take their time."""
 
     def __init__(self, disk: Disk, process: Process) -> None:
-        self._disk = disk
-        self._process = process
+        super().__init__(disk, process)
         self._session = SumSession(disk.reader_of_one_moment, lambda: 0)
-        self._receiver: Receiver | None = None
         self._messages: list[Any] = []
         self._closed = False
-
-    def connect(self, receiver: Receiver) -> None:
-        """Say who listens."""
-        self._receiver = receiver
 
     def send(self, message: Any) -> None:
         """Begin, some time."""
@@ -324,34 +325,19 @@ class SummingChannel:
         if self._session.busy:
             self._later()
 
-    def call_when_writable(self) -> None:
-        """Nobody asks for this."""
-        raise NotImplementedError
-
-    @property
-    def queued_bytes(self) -> int:
-        """The process takes everything at once."""
-        return 0
-
     def close(self) -> Deferred[None]:
         """End."""
         self._closed = True
         return succeed(None)
 
 
-class ReadChannel:
+class ReadChannel(_Channel):
     """The process that reads ahead: the real session, whose answers take their time."""
 
     def __init__(self, disk: Disk, process: Process) -> None:
-        self._disk = disk
-        self._process = process
+        super().__init__(disk, process)
         self._session = ReadSession(disk.reader())
-        self._receiver: Receiver | None = None
         self._free_at = 0
-
-    def connect(self, receiver: Receiver) -> None:
-        """Say who listens."""
-        self._receiver = receiver
 
     def send(self, message: Any) -> None:
         """Answer when everything before it has been answered."""
@@ -363,15 +349,6 @@ class ReadChannel:
         assert self._receiver is not None, "connect comes first"
         for answer in self._session.take([message]):
             self._process.soon("has read ahead", self._receiver.replied, answer)
-
-    def call_when_writable(self) -> None:
-        """Nobody asks for this."""
-        raise NotImplementedError
-
-    @property
-    def queued_bytes(self) -> int:
-        """The process takes everything at once."""
-        return 0
 
     def close(self) -> Deferred[None]:
         """There's nothing to end."""
