@@ -136,6 +136,7 @@ class Peer:
                 continue  # a snapshot was installed that has it
             self.applied[entry.index] = entry
             if entry.kind == CHANGE:
+                assert entry.index <= self.disk.hard_state.commit, "it's durable that the change is committed"
                 self.group.apply_change(decode_change(entry.data))
             self.group.applied_to(entry.index)
             if not self.lazy_flush:

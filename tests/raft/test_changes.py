@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.raft.network import FULL, PLAIN, Network, Peer, accept_all, make_candidate, make_leader, peer_with
@@ -22,7 +24,9 @@ from tinykv.raft.messages import (
     APPEND,
     APPEND_REPLY,
     CHANGE,
+    HEARTBEAT,
     HEARTBEAT_REPLY,
+    NORMAL,
     TIMEOUT_NOW,
     VOTE,
     Entry,
@@ -169,6 +173,76 @@ class ProposalTests(SynchronousTestCase):
         """It changes nothing, on all peers alike."""
         peer = Peer(1)
         self.assertEqual(peer.group.apply_change(Change(())), Membership((1, 2, 3)))
+
+
+class DurableTests(SynchronousTestCase):
+    """A change is applied when it's durable that it is committed."""
+
+    def committed(self, *before: Entry) -> Peer:
+        """Give a follower, with a slow disk that has entries with a change behind them, which are now committed."""
+        peer = Peer(1)
+        entries = (*before, Entry(len(before) + 1, 1, CHANGE, encode_change(change((REMOVE, 3)))))
+        peer.step(Message(APPEND, 1, 2, 1, entries=(*entries, Entry(len(entries) + 1, 1, NORMAL, b"behind"))))
+        peer.lazy_disk = True
+        peer.step(Message(APPEND, 1, 2, 1, 1, len(entries) + 1, len(entries) + 1))
+        return peer
+
+    def test_it_waits_for_that(self) -> None:
+        peer = self.committed(Entry(1, 1, NORMAL, b"before"))
+        self.assertEqual((peer.group.appliable, peer.data, peer.group.membership.voters), (3, [b"before"], (1, 2, 3)))
+        peer.finish_writes()
+        self.assertEqual((peer.data, peer.group.membership.voters), ([b"before", b"behind"], (1, 2)))
+        self.assertEqual((peer.disk.hard_state.commit, peer.disk.pending), (3, deque()))
+
+    def test_it_outlives_a_crash(self) -> None:
+        peer = self.committed()
+        peer.finish_writes()
+        peer.lazy_flush = True
+        peer.crash()
+        self.assertEqual(peer.group.committed, 2)
+
+    def test_one_write_is_enough(self) -> None:
+        """Whatever happens meanwhile."""
+        peer = self.committed()
+        for _ in range(3):
+            peer.tick()
+            peer.step(Message(HEARTBEAT, 1, 2, 1, round=1))
+        self.assertEqual(len(peer.disk.pending), 1)
+
+    def test_none_without_a_change(self) -> None:
+        peer = Peer(1)
+        peer.step(Message(APPEND, 1, 2, 1, entries=(Entry(1, 1, NORMAL, b"a"),)))
+        peer.lazy_disk = True
+        peer.step(Message(APPEND, 1, 2, 1, 1, 1, 1))
+        self.assertEqual((peer.data, peer.disk.pending), ([b"a"], deque()))
+
+    def test_the_only_voter(self) -> None:
+        peer = Peer(1, voters=(1,))
+        make_candidate(peer)
+        peer.lazy_disk = True
+        peer.group.propose_change(change((ADD_LEARNER, 2)))
+        peer.pump()
+        peer.finish_write()
+        peer.pump()
+        self.assertEqual((peer.group.committed, peer.group.membership.learners), (2, ()))
+        peer.finish_writes()
+        self.assertEqual(peer.group.membership.learners, (2,))
+
+    def test_joint_configurations(self) -> None:
+        """To enter one and to leave it are changes like others."""
+        network = Network(3)
+        network.elect(1)
+        network[2].lazy_disk = True
+        network.leader.group.propose_change(change((REMOVE, 1), (REMOVE, 2)))
+        network.settle()
+        seen = [network[2].group.membership]
+        while network[2].disk.pending:
+            network.send(network[2].finish_write())
+            network.settle()
+            if seen[-1] != network[2].group.membership:
+                seen.append(network[2].group.membership)
+                self.assertGreaterEqual(network[2].disk.hard_state.commit, network[2].group.applied)
+        self.assertEqual([membership.outgoing for membership in seen], [(), (1, 2, 3), ()])
 
 
 class GroupTests(SynchronousTestCase):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.raft.network import FULL, PLAIN, Network, Peer, make_candidate, make_leader, peer_with
-from tinykv.raft.membership import REMOVE, Change, Step
+from tinykv.raft.config import RaftConfig
+from tinykv.raft.membership import ADD_VOTER, REMOVE, Change, Membership, Step
 from tinykv.raft.messages import (
     APPEND,
     APPEND_REPLY,
+    CHANGE,
     HEARTBEAT,
     HEARTBEAT_REPLY,
+    NORMAL,
     PRE_VOTE,
     PRE_VOTE_REPLY,
     TIMEOUT_NOW,
     VOTE,
     VOTE_REPLY,
+    Entry,
     Message,
 )
+from tinykv.raft.wire import encode_change
 
 ELECTION = PLAIN.election_ticks
 
@@ -268,6 +274,90 @@ class RefusedVoteTests(SynchronousTestCase):
         self.assertEqual(network[3].role, "leader")
 
 
+class CommittedTests(SynchronousTestCase):
+    """All that is said in elections carries what is known to be committed, and who has the same entry believes it."""
+
+    def left(self, config: RaftConfig) -> Network:
+        """
+        Begin with a change of three voters to two, 3 and 4, of which only 4 knows that it's committed; 3 has a longer
+        log, and one of the two whose votes it therefore seems to need has left for good.
+        """
+        network = Network([Peer(peer, config) for peer in (1, 2, 3, 4)])
+        network.elect(1)
+        leader = network[1].group
+        network.isolate(2)
+        leader.propose_change(Change((Step(REMOVE, 1), Step(REMOVE, 2), Step(ADD_VOTER, 4)), auto_leave=False))
+        network.settle()
+        network.isolated.clear()
+        network.tick()
+        self.assertEqual(network[3].group.membership, Membership((3, 4), outgoing=(1, 2, 3)))
+        leave = leader.last + 1
+        network.isolate(2)
+        network.lost = lambda message: message.to == 3 and message.commit >= leave
+        leader.propose_change(Change(()))
+        network.settle()
+        self.assertEqual([network[peer].group.committed for peer in (1, 3, 4)], [leave, leave - 1, leave])
+        self.assertEqual(network[4].group.membership, Membership((3, 4)))
+        third = network[3]
+        third.step(Message(APPEND, 3, 1, 1, 1, leave, leave - 1, (Entry(leave + 1, 1, NORMAL, b"longer"),)))
+        network.heal()
+        network.isolate(1, 2)
+        return network
+
+    def test_from_a_vote_that_is_granted(self) -> None:
+        network = self.left(PLAIN)
+        network.elect(3)
+        self.assertEqual((network[3].role, network[3].group.membership), ("follower", Membership((3, 4))))
+        network.elect(3)
+        self.assertEqual(network[3].role, "leader")
+
+    def test_from_a_willing_answer(self) -> None:
+        network = self.left(FULL)
+        network.tick(6 * ELECTION, only=[3, 4])
+        self.assertEqual((network[3].role, network[3].group.membership), ("leader", Membership((3, 4))))
+
+    def test_from_a_candidate(self) -> None:
+        """It can't be elected itself, since its log is shorter."""
+        for config in (PLAIN, FULL):
+            network = self.left(config)
+            for peer in (3, 4):
+                network[peer].now += 3 * ELECTION
+            network.elect(4)
+            self.assertNotEqual(network[4].role, "leader")
+            self.assertEqual(network[3].group.membership, Membership((3, 4)))
+
+    def test_whatever_the_term(self) -> None:
+        """Of an older one, or of a newer one that doesn't count since there's a leader."""
+        for kind, term in product((PRE_VOTE, VOTE, PRE_VOTE_REPLY, VOTE_REPLY), (1, 2, 3)):
+            peer = peer_with((1, 1, 2), commit=1, config=FULL)
+            peer.step(Message(HEARTBEAT, 1, 2, 2, round=1))
+            message = Message(kind, 1, 3, term, 1, 2, reject=True)
+            if kind in (PRE_VOTE, VOTE):
+                message = Message(kind, 1, 3, term, 1, 1, hint_index=2, hint_term=1)
+            peer.step(message)
+            self.assertEqual(peer.group.committed, 2, (kind, term))
+
+    def test_who_has_another_entry_there(self) -> None:
+        """What isn't in the log can't be known to be committed."""
+        for index, term in ((3, 1), (4, 2), (9, 9)):
+            peer = peer_with((1, 1, 2), commit=1, config=FULL)
+            peer.step(Message(VOTE_REPLY, 1, 3, 2, term, index, reject=True))
+            peer.step(Message(PRE_VOTE, 1, 3, 3, 9, 9, hint_index=index, hint_term=term))
+            self.assertEqual(peer.group.committed, 1)
+
+    def test_a_leader_goes_on(self) -> None:
+        """A change that it learns of so is applied like any other; only an election is void."""
+        peer = peer_with((1,), commit=1)
+        change = Entry(2, 1, CHANGE, encode_change(Change((Step(REMOVE, 3),))))
+        peer.step(Message(APPEND, 1, 2, 1, 1, 1, 1, (change,)))
+        make_leader(peer)
+        peer.lazy_apply = True
+        peer.step(Message(VOTE_REPLY, 1, 3, 1, 1, 2, reject=True))
+        self.assertEqual((peer.group.committed, peer.role), (2, "leader"))
+        peer.apply()
+        self.assertEqual((peer.group.membership, peer.role), (Membership((1, 2)), "leader"))
+
+
 class PreVoteTests(SynchronousTestCase):
     """Asking before campaigning (the thesis, section 9.6)."""
 
@@ -501,7 +591,7 @@ class CheckQuorumTests(SynchronousTestCase):
             self.assertEqual(network[1].step(request._replace(to=1)), [])
         self.assertEqual([peer.group.term for peer in network.peers.values()], [1, 1, 1])
         sent = network[2].step(Message(VOTE, 2, 3, 9, log_term=9, index=9, force=True))
-        self.assertEqual(sent, [Message(VOTE_REPLY, 3, 2, 9)])
+        self.assertEqual(sent, [Message(VOTE_REPLY, 3, 2, 9, index=1, log_term=1)])
 
     def test_no_campaign_while_a_leader_is_heard(self) -> None:
         """Not even if the host asks for it: the leader counts on it."""

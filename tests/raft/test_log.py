@@ -96,7 +96,7 @@ class LogMachine(RuleBasedStateMachine):
     def hand_out(self, size: int) -> None:
         """Entries are handed out to be applied."""
         before = self.log.handed
-        found = self.log.take_appliable(size)
+        found = self.log.take_appliable(size, self.log.committed)
         self.assert_equal([one.term for one in found], self.terms[before : before + len(found)])
 
     @precondition(lambda self: self.log.applied < self.log.handed)
@@ -223,7 +223,7 @@ class LogTests(SynchronousTestCase):
         log = RaftLog(Disk(GROUP), 0, 0)
         log.append([entry(1, 1)])
         log.commit_to(1)
-        self.assertEqual(log.take_appliable(9), ())
+        self.assertEqual(log.take_appliable(9, 99), ())
         self.assertRaises(AssertionError, log.applied_to, 1)
 
     def test_no_second_snapshot_while_one_is_installed(self) -> None:

@@ -56,6 +56,9 @@ ROLE_NAMES: Final = {FOLLOWER: "follower", PRE_CANDIDATE: "pre-candidate", CANDI
 #: Messages that only the leader of their term sends.
 _OF_LEADERS: Final = frozenset((APPEND, HEARTBEAT, SNAPSHOT, QUIESCE))
 
+#: Messages that say what their sender knows to be committed, for the sake of elections.
+_OF_ELECTIONS: Final = frozenset((PRE_VOTE, PRE_VOTE_REPLY, VOTE, VOTE_REPLY))
+
 _NEVER: Final = float("-inf")
 
 
@@ -242,17 +245,25 @@ class Core:
 
     def _ask(self) -> None:
         """Ask those who haven't answered: the question may have been lost, or come while a leader was heard of."""
-        last, last_term = self.log.last, self.log.last_term
+        log = self.log
+        last, last_term = log.last, log.last_term
+        committed = log.committed
+        committed_term = log.term(committed)
+        before = self.role == PRE_CANDIDATE
         for voter in self._other_voters():
-            if voter in self._votes:
-                continue
-            if self.role == PRE_CANDIDATE:
-                self.messages.append(
-                    Message(PRE_VOTE, voter, self.peer, self.term + 1, index=last, log_term=last_term)
-                )
-            else:
-                self.promises.append(
-                    Message(VOTE, voter, self.peer, self.term, index=last, log_term=last_term, force=self._forced)
+            if voter not in self._votes:
+                (self.messages if before else self.promises).append(
+                    Message(
+                        PRE_VOTE if before else VOTE,
+                        voter,
+                        self.peer,
+                        self.term + 1 if before else self.term,
+                        index=last,
+                        log_term=last_term,
+                        hint_index=committed,
+                        hint_term=committed_term,
+                        force=self._forced and not before,
+                    )
                 )
 
     def _other_voters(self) -> list[int]:
@@ -355,6 +366,8 @@ class Core:
                 # Most likely the others are quiet too, and the one that asks only missed that word. The leader is
                 # woken by the same question; it gets the time to say that it's there.
                 self._heard_at = now
+        if message.kind in _OF_ELECTIONS:
+            self._learn_committed(message)
         term = message.term
         if term > self.term:
             if not self._meet_newer_term(message, now):
@@ -392,9 +405,9 @@ class Core:
         elif kind == APPEND or kind == SNAPSHOT:
             self._reply(Message(APPEND_REPLY, sender, self.peer, self.term, index=message.index, reject=True))
         elif kind == PRE_VOTE:
-            self._refuse_vote(PRE_VOTE_REPLY, sender)
+            self._reply(self._vote(PRE_VOTE_REPLY, sender, self.term, reject=True))
         elif kind == VOTE:
-            self._refuse_vote(VOTE_REPLY, sender)
+            self._reply(self._vote(VOTE_REPLY, sender, self.term, reject=True))
 
     def _hear_leader(self, message: Message, now: float) -> None:
         """Follow the sender of a message that only the leader of this term sends."""
@@ -463,12 +476,12 @@ class Core:
             and self.log.is_up_to_date(message.index, message.log_term)
         )
         if willing:
-            self.messages.append(Message(PRE_VOTE_REPLY, message.sender, self.peer, message.term))
+            self.messages.append(self._vote(PRE_VOTE_REPLY, message.sender, message.term))
             own = (self.term + 1, self.log.last_term, self.log.last, self.peer)
             if self.role == PRE_CANDIDATE and own < (message.term, message.log_term, message.index, message.sender):
                 self.follow(self.term, 0)
         else:
-            self._refuse_vote(PRE_VOTE_REPLY, message.sender)
+            self._reply(self._vote(PRE_VOTE_REPLY, message.sender, self.term, reject=True))
 
     def _on_vote(self, message: Message, now: float) -> None:
         """Vote for the sender, or not (the paper, sections 5.2 and 5.4.1)."""
@@ -477,43 +490,46 @@ class Core:
         if free and not self._is_quiet(now) and self.log.is_up_to_date(message.index, message.log_term):
             self.vote = sender
             self._elapsed = 0
-            self.promises.append(Message(VOTE_REPLY, sender, self.peer, self.term))
+            self.promises.append(self._vote(VOTE_REPLY, sender, self.term))
         else:
-            self._refuse_vote(VOTE_REPLY, sender)
+            self._reply(self._vote(VOTE_REPLY, sender, self.term, reject=True))
 
-    def _refuse_vote(self, kind: int, candidate: int) -> None:
+    def _vote(self, kind: int, candidate: int, term: int, reject: bool = False) -> Message:
         """
-        Refuse a vote, and say what is committed.
+        Make the answer to a candidate, which says what is committed as well, whether it's a vote or not.
 
         It may be that only the candidate can be elected any more, and doesn't know it: a change that is committed has
         taken the vote from all whose logs are longer. When it learns that, the others' votes aren't needed.
         """
         committed = self.log.committed
-        self._reply(
-            Message(
-                kind, candidate, self.peer, self.term, index=committed, log_term=self.log.term(committed), reject=True
-            )
+        return Message(
+            kind, candidate, self.peer, term, index=committed, log_term=self.log.term(committed), reject=reject
         )
 
-    def _learn_from_refusal(self, message: Message) -> None:
-        """Learn what is committed; if that has changed who votes, this election is void (R17)."""
+    def _learn_committed(self, message: Message) -> None:
+        """
+        Learn what is committed from whoever asks for a vote or answers; what is stays so, whatever the term.
+
+        As long as a change of who votes isn't known to be committed everywhere, its voters may wait for votes that
+        nobody gives any more; but a majority of them knows, and some of those are asked or ask. If it changes who
+        votes, the election that is under way here is void (R17).
+        """
         log = self.log
-        if message.index > log.committed and log.matches(message.index, message.log_term):
-            log.commit_to(message.index)
-            if self._has_unapplied_change():
+        index, term = message.index, message.log_term
+        if message.kind == VOTE or message.kind == PRE_VOTE:
+            index, term = message.hint_index, message.hint_term
+        if index > log.committed and log.matches(index, term):
+            log.commit_to(index)
+            if (self.role == CANDIDATE or self.role == PRE_CANDIDATE) and self._has_unapplied_change():
                 self.follow(self.term, 0)
 
     def _on_pre_vote_reply(self, message: Message, now: float) -> None:
         """Count an answer. One that was granted carries the term that was asked for."""
-        if message.reject:
-            self._learn_from_refusal(message)
         if self.role == PRE_CANDIDATE and message.term == self.term + (not message.reject):
             self._count_vote(message.sender, not message.reject)
 
     def _on_vote_reply(self, message: Message, now: float) -> None:
         """Count an answer."""
-        if message.reject:
-            self._learn_from_refusal(message)
         if self.role == CANDIDATE:
             self._count_vote(message.sender, not message.reject)
 

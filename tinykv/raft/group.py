@@ -45,14 +45,16 @@ class Ready(NamedTuple):
     What is to be done now.
 
     @ivar number: What L{Group.persisted} is to be called with; 0 when nothing is to be written and no promise waits.
-    @ivar hard_state: To be written, or None. When only its commit index has changed it comes along with entries,
-        never alone; it must then become durable with them: a peer that has a change in its log, and has forgotten
-        that the change before it is committed, would campaign with a majority that no longer is one.
+    @ivar hard_state: To be written, or None. When only its commit index has changed it comes along with entries, and
+        must become durable with them: a peer that has a change in its log, and has forgotten that the change before it
+        is committed, would campaign with a majority that no longer is one. It comes alone when a change is committed
+        that is to be applied.
     @ivar snapshot: To be installed before the entries are written: it takes the place of the whole log.
     @ivar entries: To be written. They take the place of all that the log has from the first one's index on.
     @ivar messages: To be sent at once.
     @ivar promises: To be sent when this and all writes before are durable.
-    @ivar committed: To be applied, in order: durable here, and decided.
+    @ivar committed: To be applied, in order: durable here, and decided; of changes that is durable here too, so that
+        whoever has applied one never forgets that it was.
     @ivar reads: What may be answered when their index is applied.
     @ivar lost_reads: Contexts of reads that got no answer, since there's another leader or none.
     """
@@ -71,7 +73,7 @@ class Ready(NamedTuple):
 class Group:
     """One peer of one group."""
 
-    __slots__ = ("_config", "_core", "_log", "_now", "_number", "_told", "_writes")
+    __slots__ = ("_config", "_core", "_known", "_log", "_now", "_number", "_told", "_writes")
 
     def __init__(
         self,
@@ -100,8 +102,10 @@ class Group:
         self._now = 0.0
         self._number = 0
         self._told = HardState(hard_state.term, hard_state.vote, self._log.committed)
-        # (number, (term, vote)) of writes on their way
-        self._writes: deque[tuple[int, tuple[int, int]]] = deque()
+        # up to where it's durable what is committed
+        self._known = hard_state.commit
+        # (number, (term, vote), commit) of writes on their way
+        self._writes: deque[tuple[int, tuple[int, int], int]] = deque()
 
     # What is so
 
@@ -325,7 +329,7 @@ class Group:
         """
         durable = self._core.durable
         while self._writes and self._writes[0][0] <= number:
-            durable = self._writes.popleft()[1]
+            _, durable, self._known = self._writes.popleft()
         self._log.finish_write(number)
         self._core.persisted(durable)
 
@@ -356,14 +360,16 @@ class Group:
         log = self._log
         core.speak(self._now)
         snapshot, entries = log.take_unwritten()
-        hard_state = self._changed_hard_state(bool(entries) or snapshot is not None)
-        committed = log.take_appliable(self._config.max_apply_bytes)
+        committed = log.take_appliable(self._config.max_apply_bytes, self._known)
+        hard_state = self._changed_hard_state(
+            bool(entries) or snapshot is not None or log.held_up > self._told.commit
+        )
         messages, promises = core.messages, core.promises
         number = 0
         if entries or hard_state is not None or snapshot is not None or (promises and log.writing):
             self._number = number = self._number + 1
             log.begin_write(number)
-            self._writes.append((number, (core.term, core.vote)))
+            self._writes.append((number, (core.term, core.vote), self._told.commit))
         elif promises:
             # All that they promise is durable already.
             messages += promises

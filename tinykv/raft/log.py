@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tinykv.errors import Damaged
-from tinykv.raft.messages import Entry, SnapshotMeta
+from tinykv.raft.messages import CHANGE, Entry, SnapshotMeta
 
 
 class Compacted(Exception):
@@ -58,6 +58,7 @@ class RaftLog:
     @ivar committed: Index up to which it is decided.
     @ivar applied: Index up to which the host has applied it.
     @ivar handed: Index up to which entries were handed out to be applied.
+    @ivar held_up: Index of the last change that wasn't handed out at once, since it wasn't durable that it's committed.
     @ivar written: Index up to which entries were handed out to be written.
     @ivar snapshot: The snapshot that takes this log's place and isn't durable yet.
     """
@@ -72,6 +73,7 @@ class RaftLog:
         "applied",
         "committed",
         "handed",
+        "held_up",
         "last",
         "last_term",
         "snapshot",
@@ -93,6 +95,7 @@ class RaftLog:
         self._offset_term = self.last_term
         self.applied = self.handed = applied
         self.committed = max(commit, applied)
+        self.held_up = 0
         # In memory: the entries behind the offset. On disk: what lies up to it; what the disk has behind it is old.
         self._tail: list[Entry] = []
         self._writes: deque[list[int]] = deque()
@@ -282,13 +285,26 @@ class RaftLog:
                 self.snapshot = None
             self._trim()
 
-    def take_appliable(self, max_bytes: int) -> tuple[Entry, ...]:
-        """Hand out the next entries that are both committed and durable here."""
+    def take_appliable(self, max_bytes: int, known: int) -> tuple[Entry, ...]:
+        """
+        Hand out the next entries that are both committed and durable here; of changes only those of which it's durable
+        as well that they're committed.
+
+        Who has applied a change vouches for it to those who don't know it, and mustn't forget it in a crash.
+
+        @param known: Up to where it's durable here what is committed.
+        """
         end = min(self.committed, self.stable)
         if self.handed >= end:
             return ()
         entries, _ = self.entries(self.handed + 1, end + 1, max_bytes)
-        self.handed = entries[-1].index
+        for place, entry in enumerate(entries):
+            if entry.kind == CHANGE and entry.index > known:
+                self.held_up = entry.index
+                entries = entries[:place]
+                break
+        if entries:
+            self.handed = entries[-1].index
         return entries
 
     def applied_to(self, index: int) -> None:

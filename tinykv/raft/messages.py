@@ -26,12 +26,13 @@ APPEND_REPLY: Final = 2
 HEARTBEAT: Final = 3
 #: Fields: round of the heartbeat that is answered, commit of the one that answers.
 HEARTBEAT_REPLY: Final = 4
-#: Would you vote for me in this term (the thesis, section 9.6)? Fields: index and log_term of the last entry.
+#: Would you vote for me in this term (the thesis, section 9.6)? Fields: index and log_term of the last entry;
+#: hint_index and hint_term of the last one that the sender knows to be committed.
 PRE_VOTE: Final = 5
-#: Granted, its term is the one asked for. Rejected, the term of the one that answers; fields: reject, and index and
-#: log_term of the last entry that it knows to be committed.
+#: Granted, its term is the one asked for. Rejected, the term of the one that answers. Fields: reject, and index and
+#: log_term of the last entry that the one that answers knows to be committed.
 PRE_VOTE_REPLY: Final = 6
-#: Fields: index and log_term of the last entry; force, when the leader asked for this election.
+#: Fields as of a L{PRE_VOTE}; and force, when the leader asked for this election.
 VOTE: Final = 7
 #: Fields as of a L{PRE_VOTE_REPLY}.
 VOTE_REPLY: Final = 8
