@@ -105,6 +105,18 @@ class AnswerTests(Case):
         self.assertEqual([len(each["peers"]) for each in view["regions"]], [3])
         self.refused(409, "POST", "/bootstrap")
 
+    def test_a_cluster_that_began_without_it(self) -> None:
+        first = self.good("POST", "/ids", {"count": 1})["first"]
+        body = {"cluster_id": "c0de", "regions": [region(1, "", "")]}
+        for _ in range(2):
+            view = self.good("PUT", "/bootstrap", body)
+            self.assertEqual((view["cluster_id"], view["bootstrapped"]), ("c0de", True))
+        self.assertGreater(self.good("POST", "/ids", {"count": 1})["first"], first + 1000)
+        self.assertIn("c0de", self.refused(409, "PUT", "/bootstrap", {**body, "cluster_id": "bad"}).body["error"])
+        self.refused(400, "PUT", "/bootstrap", {**body, "cluster_id": "no hex"})
+        self.begin()
+        self.assertEqual(len(self.good("GET", "/bootstrap")["regions"]), 1)
+
     def test_stores(self) -> None:
         self.begin()
         self.assertEqual([view["state"] for view in self.good("GET", "/stores")["stores"]], ["up"] * 3)

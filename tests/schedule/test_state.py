@@ -10,11 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.errors import Damaged, Fault
 from tinykv.placement.config import SCHEDULERS
+from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.stores import Life
+from tinykv.region.descriptor import Descriptor
 from tinykv.schedule import state as module
 from tinykv.schedule.errors import Conflict, Invalid, NotFound, Refusal
 from tinykv.schedule.rows import Tables
-from tinykv.schedule.state import INITIAL_REGIONS_MAX, SERVICES_MAX, State
+from tinykv.schedule.state import FIRST_ID, INITIAL_REGIONS_MAX, SERVICES_MAX, State
 from tinykv.schedule.timestamps import PHYSICAL_MAX
 
 NOW = 1_700_000_000_000
@@ -70,14 +72,18 @@ class ClusterTests(Case):
         self.assertEqual(self.state.cluster_id, "a")
 
     def test_windows_have_no_id_in_common(self) -> None:
-        self.assertEqual(self.do("window", timestamps=NOW, ids=10), {"timestamps": NOW, "first": 1, "end": 11})
-        self.assertEqual(self.do("window", timestamps=NOW - 1, ids=5), {"timestamps": NOW, "first": 11, "end": 16})
-        self.assertEqual(self.do("window"), {"timestamps": NOW, "first": 16, "end": 16})
+        self.assertEqual(
+            self.do("window", timestamps=NOW, ids=10), {"timestamps": NOW, "first": FIRST_ID, "end": FIRST_ID + 10}
+        )
+        later = FIRST_ID + 10
+        given = self.do("window", timestamps=NOW - 1, ids=5)
+        self.assertEqual(given, {"timestamps": NOW, "first": later, "end": later + 5})
+        self.assertEqual(self.do("window"), {"timestamps": NOW, "first": later + 5, "end": later + 5})
 
     def test_ends_of_windows(self) -> None:
         self.do("window", timestamps=PHYSICAL_MAX)
         self.refused(Conflict, command("window", timestamps=PHYSICAL_MAX + 1))
-        self.do("window", ids=module.ID_MAX - 1)
+        self.do("window", ids=module.ID_MAX - FIRST_ID)
         self.refused(Conflict, command("window", ids=1))
 
     def test_where_leaders_are(self) -> None:
@@ -104,11 +110,37 @@ class ClusterTests(Case):
             self.assertEqual(len(regions), count)
             self.assertEqual(regions[0].start, b"")
             self.assertEqual([r.end for r in regions], [*[r.start for r in regions[1:]], b""])
-            ids = [number for r in regions for number in (r.region, *(p.peer for p in r.peers))]
-            self.assertEqual(len(set(ids)), len(ids))
-            self.assertEqual(self.state.next_id, max(ids) + 1)
+            self.assertEqual([r.region for r in regions], list(range(1, count + 1)))
+            self.assertLess(count, self.state.next_id)
+            self.assertEqual({tuple(p.peer for p in r.peers) for r in regions}, {(1, 2, 3)})
             held = [sum(s in r.stores for r in regions) for s in range(1, 6)]
             self.assertLessEqual(max(held) - min(held), 3)
+
+    def test_a_cluster_begins_alike_with_and_without_a_scheduler(self) -> None:
+        self.stores(3)
+        self.do("bootstrap", stores=3, regions=1)
+        self.assertEqual(self.state.initial_regions, [RegionInfo.of(Descriptor.initial(1, [1, 2, 3]), None)])
+
+    def test_a_cluster_that_began_without_it(self) -> None:
+        self.do("begin", id="own")
+        region = RegionInfo.of(Descriptor.initial(1, [1, 2, 3]), None)
+        adopt = command("adopt", id="c0de", regions=[region.to_json()])
+        self.apply(adopt)
+        self.assertEqual((self.state.cluster_id, self.state.bootstrapped), ("c0de", True))
+        self.assertEqual(self.state.initial_regions, [region])
+        # Ids of a scheduler that was lost aren't given again.
+        self.assertGreaterEqual(self.state.next_id, NOW)
+        before = self.state.tables.rows()
+        self.apply({**adopt, "now": NOW + 1})
+        self.assertEqual(self.state.tables.rows(), before)
+        self.assertIn("cluster c0de", self.refused(Conflict, command("adopt", id="bad", regions=[])))
+        self.stores(3)
+        self.refused(Conflict, command("bootstrap", stores=3, regions=1))
+
+    def test_beginnings_that_cannot_be(self) -> None:
+        region = RegionInfo.of(Descriptor.initial(FIRST_ID, [1]), None).to_json()
+        self.refused(Invalid, command("adopt", id="c0de", regions=[region]))
+        self.refused(Invalid, command("adopt", id="c0de", regions=[{**region, "peers": []}]))
 
     def test_unknown_command(self) -> None:
         self.assertRaises(Fault, self.state.apply, command("dance"))

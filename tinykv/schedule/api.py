@@ -50,6 +50,7 @@ TIMESTAMP: Final = integer(0, (1 << 63) - 1, format="int64")
 EMPTY: Final = record({})
 ADDRESS: Final = text(260, 3, r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):[1-9][0-9]{0,4}")
 FOLDER: Final = text(64, 1, "[A-Za-z0-9._-]{1,64}", description="the id of its data folder")
+CLUSTER: Final = text(64, 1, "[0-9a-f]{1,64}", description="the id of a cluster")
 LABEL: Final = text(LABEL_LENGTH_MAX, 1)
 LABELS: Final = mapping(LABEL, LABELS_MAX, propertyNames=LABEL)
 WEIGHT: Final = number(0, 1000)
@@ -208,6 +209,9 @@ def routes_of(scheduler: Scheduler, placing: Placing, chosen: Choices) -> RouteT
               about="Say whether the cluster has begun, and with which regions", result=BOOTSTRAP),
         Route(method="POST", path="/bootstrap", name="bootstrap", tag="cluster", answer=s.bootstrap, refusals=(409,),
               about="Begin the cluster with the stores that have come", result=BOOTSTRAP),
+        Route(method="PUT", path="/bootstrap", name="adopt", tag="cluster", answer=s.adopt, refusals=(409,),
+              about="Tell how the cluster began, which it did without the scheduler", result=BOOTSTRAP,
+              body=record({"cluster_id": CLUSTER, "regions": array(REGION, INITIAL_REGIONS_MAX)})),
         Route(method="POST", path="/ids", name="ids", tag="cluster", answer=s.ids,
               about="Give ids that were never given, in a row", body=record({"count": integer(1, IDS_MAX)}),
               result=record({"first": ID, "count": integer(1, IDS_MAX)})),

@@ -158,6 +158,11 @@ class Leadership:
             await self._extended(max(count, IDS_WINDOW))
         raise Unavailable("ids are used up faster than they're committed, ask again later")
 
+    def forget_ids(self) -> None:
+        """Give no more of the ids that were committed so far: what is committed from now on has others."""
+        if self._term is not None:
+            self._term.next_id = self._term.end_id = 0
+
     def _extended(self, ids: int) -> Deferred[None]:
         """Wait for the next windows; fails with a L{Refusal}."""
         waiter: Deferred[None] = Deferred()

@@ -112,6 +112,12 @@ class Scheduler:
         await self._bootstrap()
         return await self.bootstrap_view(call)
 
+    async def adopt(self, call: Call) -> Answer:
+        """Learn that the cluster began without the scheduler."""
+        await self._propose("adopt", id=call.body["cluster_id"], regions=call.body["regions"])
+        self._leadership.forget_ids()
+        return await self.bootstrap_view(call)
+
     async def _bootstrap(self) -> None:
         await self._propose("bootstrap", stores=self._bootstrap_stores, regions=self._initial_regions)
 

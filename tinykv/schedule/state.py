@@ -34,8 +34,6 @@ from tinykv.schedule.errors import Conflict, Invalid, NotFound, Refusal
 from tinykv.schedule.rows import Record, Tables
 from tinykv.schedule.timestamps import PHYSICAL_MAX
 
-#: Ids begin with this one.
-FIRST_ID: Final = 1
 #: No more ids than this are ever given.
 ID_MAX: Final = (1 << 53) - 1
 #: Stores that there may be, tombstones among them.
@@ -44,6 +42,9 @@ STORES_MAX: Final = 4096
 SERVICES_MAX: Final = 256
 #: Regions with which a cluster may begin.
 INITIAL_REGIONS_MAX: Final = 1024
+#: Ids begin with this one: those below are the regions' with which a cluster begins, numbered from 1 on whoever begins
+#: it, so that it's the same cluster whether the scheduler or a list of stores began it.
+FIRST_ID: Final = INITIAL_REGIONS_MAX + 1
 
 _TABLES: Final = ("cluster", "member", "store", "region", "choices", "scheduler", "service")
 
@@ -223,18 +224,32 @@ class State:
         self.tables.put("cluster", "cluster", {**self._cluster, "bootstrapped": command["now"]})
         return {"regions": [region.to_json() for region in regions]}
 
+    def _adopt(self, command: Record) -> Record:
+        """Take over a cluster that began without a scheduler, or whose scheduler was lost; the first that says so."""
+        regions = [RegionInfo.from_json(plain) for plain in command["regions"]]
+        if self.bootstrapped:
+            if self.cluster_id != command["id"]:
+                raise Conflict(f"this is the scheduler of cluster {self.cluster_id}, not of {command['id']}")
+            return {}
+        if any(region.region >= FIRST_ID for region in regions):
+            raise Invalid(f"a cluster begins with regions below {FIRST_ID}")
+        for region in regions:
+            self.tables.put("region", str(region.region), region.to_json())
+        self.tables.put("cluster", "cluster", {**self._cluster, "id": command["id"], "bootstrapped": command["now"]})
+        # A scheduler that was lost gave ids too, nobody knows which: fewer than one a ms since 1970.
+        ids = max(self.next_id, command["now"])
+        self.tables.put("cluster", "windows", {"timestamps": self.timestamp_limit, "ids": ids})
+        return {}
+
     def _first_regions(self, stores: list[int], count: int) -> list[RegionInfo]:
         """Cut the space of keys at borders of slots, and give each region its voters; the stores take turns."""
         borders = [b"", *(REDIS_PREFIX + (SLOTS * at // count).to_bytes(2, "big") for at in range(1, count)), b""]
         replicas = min(self.choices.replicas, len(stores))
-        at = self.next_id
         regions: list[RegionInfo] = []
         for place in range(count):
             chosen = sorted(stores[(place + turn) % len(stores)] for turn in range(replicas))
-            peers = tuple(PeerInfo(at + 1 + turn, store) for turn, store in enumerate(chosen))
-            regions.append(RegionInfo(at, borders[place], borders[place + 1], peers, conf_ver=1, version=1))
-            at += 1 + replicas
-        self.tables.put("cluster", "windows", {"timestamps": self.timestamp_limit, "ids": at})
+            peers = tuple(PeerInfo(peer, store) for peer, store in enumerate(chosen, 1))
+            regions.append(RegionInfo(place + 1, borders[place], borders[place + 1], peers, conf_ver=1, version=1))
         return regions
 
     def _choose(self, command: Record) -> Record:
@@ -302,6 +317,7 @@ _COMMANDS: Final[dict[str, Callable[[State, dict[str, Any]], Record]]] = {
     "change-store": State._change_store,
     "set-life": State._set_life,
     "bootstrap": State._bootstrap,
+    "adopt": State._adopt,
     "choose": State._choose,
     "pause": State._pause,
     "advance-safe-point": State._advance_safe_point,
