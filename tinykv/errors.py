@@ -135,3 +135,35 @@ class ControlUnknown(Exception):
 
     Its text says how, as a sentence for that person.
     """
+
+
+class ScheduleProblem(Exception):
+    """
+    The scheduler didn't do what it was asked.
+
+    Its text says why, as a sentence for people, and whom it was asked of.
+    """
+
+
+class ScheduleRefused(ScheduleProblem):
+    """
+    The scheduler won't do it, and nothing was changed; to ask again the same won't help.
+
+    @ivar status: That of its answer, HTTP's.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class ScheduleUnavailable(ScheduleProblem):
+    """
+    The scheduler gave no good answer in time.
+
+    @ivar perhaps_done: Whether what was asked for may have been done, or may still be.
+    """
+
+    def __init__(self, why: str, perhaps_done: bool) -> None:
+        super().__init__(why)
+        self.perhaps_done = perhaps_done

@@ -12,6 +12,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from tinykv.placement.operators import Order
+    from tinykv.placement.region_info import RegionInfo
+    from tinykv.placement.stores import StoreRecord, StoreStats
     from tinykv.raft.messages import Message
     from tinykv.redis.execution import Execution
     from tinykv.redis.operations import Client, Operation
@@ -643,3 +646,75 @@ class ISnapshotInstaller(Interface):
             it's BadSnapshot or DiskFull nothing was changed, and the store may go on; after any other the writer has
             ended, and the next start ends what was begun.
         """
+
+
+class ClusterBeginning(TypedDict):
+    """
+    How a cluster begins, as its scheduler has it.
+
+    @ivar cluster_id: The cluster's id.
+    @ivar bootstrapped: Whether it has begun.
+    @ivar missing_stores: How many more stores it waits for until then.
+    @ivar regions: With what it began; nothing where that isn't known.
+    """
+
+    cluster_id: str
+    bootstrapped: bool
+    missing_stores: int
+    regions: list[RegionInfo]
+
+
+class HeardRegions(TypedDict):
+    """
+    What the scheduler says to the regions that it hears of.
+
+    @ivar orders: What their leader is to do.
+    @ivar refused: Why it didn't believe what it heard, by region.
+    """
+
+    orders: list[Order]
+    refused: dict[int, str]
+
+
+class IScheduler(Interface):
+    """
+    The scheduler, as stores and gateways ask it.
+
+    Each Deferred fails with a L{tinykv.errors.ScheduleProblem}, at the latest when as much time has gone by as was
+    allowed. What is asked may reach it twice, which does no harm.
+    """
+
+    def beginning() -> Deferred[ClusterBeginning]:
+        """Ask how the cluster begins."""
+
+    def tell_beginning(cluster_id: str, regions: Sequence[RegionInfo]) -> Deferred[None]:
+        """Say how the cluster began, which it did without the scheduler. Refused if that knows it otherwise."""
+
+    def register(
+        store_id: int, *, address: str, client_address: str, folder_id: str, labels: dict[str, str]
+    ) -> Deferred[StoreRecord]:
+        """Say that a store is there. Refused if it was removed, or has another folder than before."""
+
+    def stores() -> Deferred[dict[int, StoreRecord]]:
+        """List the stores, by id."""
+
+    def store_heartbeat(store_id: int, folder_id: str, stats: StoreStats) -> Deferred[None]:
+        """Say how a store is. Refused if it isn't registered, or was removed."""
+
+    def region_heartbeats(store_id: int, folder_id: str, regions: Sequence[RegionInfo]) -> Deferred[HeardRegions]:
+        """Say how regions are that a store leads."""
+
+    def ids(count: int) -> Deferred[range]:
+        """Ask for ids that were never given."""
+
+    def timestamps(count: int) -> Deferred[range]:
+        """Ask for timestamps above all that were ever given."""
+
+    def region_at(key: bytes) -> Deferred[RegionInfo | None]:
+        """Ask for the region of a key; None where none is known."""
+
+    def regions(start: bytes, end: bytes, limit: int) -> Deferred[list[RegionInfo]]:
+        """List regions in the order of their keys, from the first that has any of a range; an empty end is none."""
+
+    def close() -> Deferred[None]:
+        """Give up what is under way, and end the connections."""
