@@ -417,7 +417,6 @@ class PreVoteTests(SynchronousTestCase):
         self.assertEqual(network.roles(), ["leader", "follower", "follower"])
         self.assertEqual([peer.group.term for peer in network.peers.values()], [1, 1, 1])
 
-
     def test_of_two_that_ask_at_once_one_yields(self) -> None:
         """Else both would vote for themselves, and nobody be elected until the next timeout."""
         for terms, winner in (((), 3), ((1,), 2)):

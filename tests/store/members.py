@@ -67,7 +67,7 @@ class Member:
     """
     A store.
 
-    @ivar left: How often it was told to stop, since it was removed.
+    @ivar lingers: How often it was told to serve no clients any more, since it was removed; C{left}: to stop.
     @ivar failures: What stopped it.
     """
 
@@ -77,7 +77,7 @@ class Member:
         self.name = f"store{number}"
         self.clock = NodeClock(cluster.events)
         self.disk = Disk(cluster.events, self.name)
-        self.left = 0
+        self.lingers = self.left = 0
         self.failures: list[BaseException] = []
         self.starts = 0
         self.budget = 1 << 30
@@ -169,6 +169,7 @@ class Member:
             links=peering,
             addresses=self.book,
             summer=disk.summer(process),
+            lingers=self._lingers,
             removed=self._removed,
         )
         self.control.removing_elsewhere = lambda leader, store: cluster.members[leader].control.remove_store(store)
@@ -178,6 +179,9 @@ class Member:
 
     def _defect(self, name: str, problem: BaseException) -> None:
         raise AssertionError(name) from problem
+
+    def _lingers(self) -> None:
+        self.lingers += 1
 
     def _removed(self) -> None:
         self.left += 1

@@ -214,16 +214,17 @@ class RecoverTests(SynchronousTestCase):
         self.assertEqual((state.index, descriptor.membership.voters, self.value(b"a")), (3, (1,), b"2"))
 
     def test_the_peer(self) -> None:
-        """The log file knows its number before the region's row does; who was removed has none."""
+        """The log file knows its number before the region's row does, and when it was removed."""
         for log, store, peer in (
             ([Entry(1, 1, b"")], 2, 2),
             ([Entry(1, 1, b"")], 9, PEER),
-            ([self.change(1, THREE.removing(2))], 2, None),
+            ([self.change(1, THREE.removing(2))], 2, PEER),
         ):
             self.setUp()
             self.assertEqual(recover(Log(log, term=1, commit=1), self.execution, THREE, store).peer, peer)
         self.setUp()
         self.assertEqual(recover(Log([], term=0), self.execution, THREE, 9).peer, 0)
+        self.assertIsNone(recover(Log([], term=0), self.execution, THREE.after(THREE.removing(2)), 2).peer)
 
     def test_in_a_joint_configuration_nobody_decides_alone(self) -> None:
         """The old voters have their say until it's left."""

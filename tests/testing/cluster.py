@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 from tests.testing import cluster_changes
@@ -42,6 +43,7 @@ from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import decode_header
+from tinykv.region.state import ApplyState, apply_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.folder_ids import FolderIds
@@ -288,6 +290,15 @@ class DiskLog:
         return self._disk.log.visible.base(REGION)[0]
 
 
+class Closed(Protocol):
+    """A connection to a port that nobody listens on any more."""
+
+    def connectionMade(self) -> None:
+        """End it."""
+        assert self.transport is not None, "it's connected"
+        self.transport.loseConnection()
+
+
 # A store
 
 
@@ -297,7 +308,8 @@ class Store:
 
     @ivar id: Its number.
     @ivar starts: How often it was started.
-    @ivar removed: Whether it has learned that it isn't a member any more; then it doesn't start again.
+    @ivar removed: Whether it has learned that it isn't a member any more, and that nobody needs it; then it doesn't
+        start again.
     """
 
     def __init__(self, world: World, store_id: int) -> None:
@@ -323,6 +335,14 @@ class Store:
     def runs(self) -> bool:
         """Whether it's alive, though it may stand still."""
         return not self.process.is_dead
+
+    @property
+    def knows_durably(self) -> int:
+        """Up to where its disk says what is decided: by the hint in the log file, or by what was flushed."""
+        state = self.disk.log.durable.hard_state(REGION)
+        row = self.disk.data.durable.get("region", apply_key(REGION))
+        flushed = 0 if row is None else ApplyState.decode(row).index
+        return max(flushed, 0 if state is None else state.commit_hint)
 
     def start(self) -> None:
         """Start it."""
@@ -451,6 +471,7 @@ class Store:
             links=peering,
             addresses=book,
             summer=disk.summer(process),
+            lingers=lambda: self._serve_stores_only(process),
             removed=lambda: self._retire(process),
         )
         host.start()
@@ -458,7 +479,9 @@ class Store:
         front.start()
 
         def accept(address: str) -> IProtocol:
-            return peering.accept(address) if peering.knows(address) else front.session(tls=False)
+            if peering.knows(address):
+                return peering.accept(address)
+            return front.session(tls=False) if self.control.problem is None else Closed()
 
         world.streams.listen(self.name, process, accept)
 
@@ -483,9 +506,17 @@ class Store:
         if process is self.process and self.world.kill(self.name):
             self.world.events.after(DOWN_US, f"{self.name} is started by its machine", self.world.restart, self.name)
 
+    def _serve_stores_only(self, process: Process) -> None:
+        """It isn't a member any more, and lingers for the others."""
+        self.world.lingered += 1
+        front = self.front
+        front.quiesce()
+        process.callLater(REQUEST_TIMEOUT, lambda: [session.end() for session in list(front.sessions.values())])
+
     def _retire(self, process: Process) -> None:
-        """It was told that it isn't a member any more, and ends for good."""
+        """It isn't a member any more, and ends for good, since the others know it."""
         if process is self.process:
+            self.world.left(self)
             self.removed = True
             self.world.kill(self.name)
 
@@ -560,6 +591,8 @@ class World(faults.Target):
         count = size if size is not None else choose((3, 3, 5))
         self.limits = PeerLimits(snapshot_rate=choose(SNAPSHOT_RATES), snapshot_stall=5.0, snapshot_give_up=10.0)
         self.installed = 0
+        #: How often a run of a store lingered after its removal.
+        self.lingered = 0
         #: Of all runs of all stores.
         self.hosts: list[RegionHost] = []
         #: Of all stores that may ever be, and those that every store knows from the beginning.
@@ -568,6 +601,8 @@ class World(faults.Target):
         self.initial = Descriptor.initial(REGION, list(self.known))
         #: The members as all first applications of changes made them, the latest last, with where they are.
         self.descriptors = [self.initial]
+        #: The entries that made them so.
+        self._changed_at = [0]
         self.stores: dict[int, Store] = {}
         for number in self.known:
             self.stores[number] = Store(self, number)
@@ -592,6 +627,11 @@ class World(faults.Target):
     def members(self) -> list[Store]:
         """Give the stores that belong to the cluster now."""
         return [self.stores[store] for store in self.descriptor.stores.values()]
+
+    @property
+    def lingering(self) -> list[Store]:
+        """Give the stores that were removed, know it, and are there for the others' sake."""
+        return [store for store in self.stores.values() if store.runs and store.control.problem is not None]
 
     def spare(self) -> Store | None:
         """Start a store that waits to be added, unless there are as many as may be."""
@@ -623,6 +663,24 @@ class World(faults.Target):
             described = self.descriptor.after(decode_change(entry.data))
             if described != self.descriptor:
                 self.descriptors.append(described)
+                self._changed_at.append(entry.index)
+
+    def left(self, store: Store) -> None:
+        """
+        Of a store that was removed and ends: the majority of a configuration without it knows of that on its disks.
+
+        Of the log up to where it's known there to be decided, all is applied at the next start.
+        """
+        without = [descriptor for descriptor in self.descriptors if store.id in descriptor.removed]
+        index = self._changed_at[self.descriptors.index(without[0])]
+        aware = {number for number, other in self.stores.items() if other.knows_durably >= index}
+        for descriptor in without:
+            quorums = _quorums(descriptor.membership)
+            if _all_majorities(
+                [(sum(descriptor.stores[voter] in aware for voter in voters), len(voters)) for voters in quorums]
+            ):
+                return
+        self.checker.problem(f"{store.name} has left, and those who stay may forget that it was removed")
 
     def _holders(self, descriptor: Descriptor, voters: Sequence[int], entry: Entry) -> tuple[int, int]:
         """Count those who have an entry on their disks, or have had it, and all."""
@@ -1079,6 +1137,8 @@ class Cluster:
             "snapshots installed": world.installed,
             "snapshots installed at a start": sum(store.folder.finished for store in world.stores.values()),
             "changes of members": len(world.descriptors) - 1,
+            "runs of stores that lingered": world.lingered,
+            "stores that left": sum(store.removed for store in world.stores.values()),
             "comparisons of rows": checker.rows_compared,
             "events": events.happened,
             "steps of the checker": steps,
@@ -1108,6 +1168,9 @@ class Cluster:
         if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
             applied = {store.name: store.host.applied for store in world.members if store.runs}
             checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+        if not world.run_while(lambda: bool(world.lingering), WHOLE_SECONDS):
+            left = [store.name for store in world.lingering]
+            checker.problem(f"{left} were removed, and linger although nothing has been wrong for {WHOLE_SECONDS} s")
         for pipeliner in pipeliners:
             for problem in pipeliner.problems():
                 checker.problem(problem)

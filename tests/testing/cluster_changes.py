@@ -99,9 +99,8 @@ class Changes:
     @staticmethod
     def _removing_itself(store: int) -> Callable[[Any], Change | None]:
         def change(now: Any) -> Change | None:
-            # Of two voters the other one may not know yet that it's decided when the leader has stopped, and would
-            # need its vote. So the control hands leadership over first.
-            return now.removing(store) if len(now.membership.voters) > 2 else None
+            # The control hands leadership over first, but for the peers it's no matter.
+            return now.removing(store) if len(now.membership.voters) > 1 else None
 
         return change
 

@@ -361,9 +361,7 @@ class Group:
         core.speak(self._now)
         snapshot, entries = log.take_unwritten()
         committed = log.take_appliable(self._config.max_apply_bytes, self._known)
-        hard_state = self._changed_hard_state(
-            bool(entries) or snapshot is not None or log.held_up > self._told.commit
-        )
+        hard_state = self._changed_hard_state(bool(entries) or snapshot is not None or log.held_up > self._told.commit)
         messages, promises = core.messages, core.promises
         number = 0
         if entries or hard_state is not None or snapshot is not None or (promises and log.writing):

@@ -46,7 +46,7 @@ class Start(Protocol):
 
     @property
     def peer(self) -> int | None:
-        """The peer's number; None if it's no member any more."""
+        """The peer's number; None if it was one of a store that was removed, and isn't known any more."""
 
 
 class Log(Storage, Protocol):
@@ -101,7 +101,7 @@ def replica_of(
     quiet_until: float | None = None,
 ) -> Replica:
     """
-    Make a region's peer from what a start found; it belongs to the region still, or will.
+    Make a region's peer from what a start found: it belongs to the region, or will, or did and lingers.
 
     @param log: Reads the log that is on disk.
     @param send: Sends a message to the peer that it's for.
@@ -110,7 +110,7 @@ def replica_of(
     @param quiet_until: Until when it neither votes nor campaigns, by C{uptime}; None for as long as a lease that was
         granted before the start may seem to another host's clock.
     """
-    assert recovered.peer is not None, "the store doesn't belong to the region any more"
+    assert recovered.peer is not None, "there was, is or will be a peer"
     group = group_type(
         recovered.peer,
         raft,

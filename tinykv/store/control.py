@@ -34,8 +34,10 @@ from tinykv.raft.log import Compacted
 from tinykv.raft.membership import Change
 from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import Refused
+from tinykv.region.descriptor import Descriptor
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL, Comparisons
+from tinykv.store.departure import Departure
 from tinykv.store.host import RegionHost
 from tinykv.store.successor import successor_of
 
@@ -49,6 +51,8 @@ QUESTION: Final = b"Q"
 _GREETING: Final = b"G"
 #: The store that hears this was removed from the cluster.
 _REMOVED: Final = b"R"
+#: Who are the members, as of what is applied there? The answer is the region's descriptor.
+_MEMBERS: Final = b"M"
 
 #: How often is looked whether a learner has caught up, or what is waited for has happened, in seconds.
 LOOK_SECONDS: Final = 0.2
@@ -109,13 +113,16 @@ class Control:
         links: Links | None,
         addresses: Addresses,
         summer: ISummer,
+        lingers: Callable[[], None],
         removed: Callable[[], None],
     ) -> None:
         """
         @param address: Where others find this store, C{host:port}; empty if nobody does.
         @param links: To the other stores; None if this one is on its own for good.
         @param summer: Sums up this store's rows.
-        @param removed: Called when this store has been removed from the cluster.
+        @param lingers: Called when this store has learned that it was removed from the cluster: it serves no clients
+            any more, and answers other stores for as long as these may need it.
+        @param removed: Called when that is over.
         """
         self.store_id = store_id
         self.relayed: Callable[[bytes], Deferred[bytes]] = lambda payload: fail(ControlRefused("nobody is asked here"))
@@ -125,7 +132,14 @@ class Control:
         self._clock = clock
         self._links = links
         self._addresses = addresses
-        self._removed = removed
+        self._lingers = lingers
+        self._departure = Departure(
+            store_id=store_id,
+            clock=clock,
+            ask=lambda store: self._ask(store, _MEMBERS),
+            met=self._note_all,
+            over=removed,
+        )
         self._checksums = Checksums(host, summer, clock)
         self._comparisons = Comparisons(
             store_id=store_id,
@@ -135,13 +149,14 @@ class Control:
             ask=self._ask,
             check_leads=self._check_leads,
         )
-        self._left = False
         self._descriptor = host.descriptor
         #: What is looked at, until it's true or too late.
         self._waits: list[_Wait[Any]] = []
         self._looking: IDelayedCall | None = None
         #: When each store was last told that it was removed.
         self._reminded: dict[int, float] = {}
+        #: Stores whose links are about to be forgotten.
+        self._forgetting: set[int] = set()
         host.described = self._described
 
     def start(self) -> None:
@@ -150,6 +165,8 @@ class Control:
             # Where it was when it was added; what it has said itself since then is newer.
             if self._addresses.address(store) is None:
                 self._note(store, address)
+        if self.store_id in self._host.descriptor.removed:
+            self._leave()
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
 
     def stop(self) -> None:
@@ -160,6 +177,7 @@ class Control:
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.give_up("this store stops")
+        self._departure.stop()
         self._checksums.stop()
 
     # What is seen
@@ -426,7 +444,10 @@ class Control:
         See whether this store leads, and knows all that was decided.
 
         @raise NotLeading: It doesn't.
+        @raise ControlRefused: It never will any more.
         """
+        if self._departure.begun:
+            raise ControlRefused(f"store {self.store_id} was removed from the cluster; ask another one")
         leader = self.leader()
         if not self._host.ready:
             raise NotLeading(None if leader == self.store_id else leader)
@@ -525,27 +546,34 @@ class Control:
             self.log.info("store {store} was removed from the cluster", store=store)
             if store == self.store_id:
                 self._leave()
-            elif self._links is not None:
-                # It stays removed, so its link can't be needed by then.
-                self._clock.callLater(FAREWELL_SECONDS, self._links.forget, store)
+            else:
+                self._forget_later(store)
         self._clock.callLater(0, self._look_at_waits)
 
     def _note(self, store: int, address: str) -> None:
         if store != self.store_id and self._addresses.has_room(store):
             self._addresses.note(store, address)
 
-    def _leave(self) -> None:
-        """Learn that this store isn't a member any more."""
-        if self._left:
-            return
-        self._left = True
-        self.log.critical(
-            "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder and "
-            "a new store_id",
-            store=self.store_id,
-        )
-        # In a turn of its own: an entry may be in the midst of being applied.
-        self._clock.callLater(0, self._removed)
+    def _note_all(self, descriptor: Descriptor) -> None:
+        """Note where stores are of which another one tells; what they have said themselves is newer."""
+        for store, address in descriptor.addresses.items():
+            if self._addresses.address(store) is None:
+                self._note(store, address)
+
+    def _leave(self, teller: int | None = None) -> None:
+        """Learn that this store isn't a member any more, as applied here or as another one says."""
+        begun = self._departure.begun
+        self._departure.begin(self._host.descriptor, teller)
+        if not begun:
+            # In a turn of its own: an entry may be in the midst of being applied.
+            self._clock.callLater(0, self._lingers)
+
+    @property
+    def problem(self) -> str | None:
+        """Say why this store doesn't serve, if it was removed; None if it wasn't, as far as it knows."""
+        if not self._departure.begun:
+            return None
+        return f"removed from the cluster: it stops when a majority of the others knows that; {self._departure.waits}"
 
     # What other stores ask
 
@@ -561,7 +589,11 @@ class Control:
         elif kind == _REMOVED:
             answer.answer(b"")
             if rest == b"%d" % self.store_id and self._host.group.peer:
-                self._leave()
+                self._leave(store_id)
+        elif kind == _MEMBERS:
+            answer.answer(self._host.descriptor.encode())
+            if store_id in self._host.descriptor.removed:
+                self._forget_later(store_id)
         else:
             answer.refuse(b"this version doesn't know that question")
 
@@ -573,8 +605,24 @@ class Control:
         if now - self._reminded.get(store_id, -REMINDER_SECONDS) < REMINDER_SECONDS:
             return
         self._reminded[store_id] = now
-        self._links.forward(store_id, MARK + _REMOVED + b"%d" % store_id, lambda outcome, reply: None)
-        self._clock.callLater(FAREWELL_SECONDS, self._links.forget, store_id)
+
+        def told(outcome: Outcome, reply: bytes) -> None:
+            if outcome is not Outcome.ANSWERED:
+                self._reminded.pop(store_id, None)
+
+        self._links.forward(store_id, MARK + _REMOVED + b"%d" % store_id, told)
+        self._forget_later(store_id)
+
+    def _forget_later(self, store_id: int) -> None:
+        """Forget the link to a store that was removed, and where it is, when it has had time to answer."""
+        if self._links is not None and store_id not in self._forgetting:
+            self._forgetting.add(store_id)
+            self._clock.callLater(FAREWELL_SECONDS, self._forget, store_id)
+
+    def _forget(self, store_id: int) -> None:
+        self._forgetting.discard(store_id)
+        assert self._links is not None, "there was a link"
+        self._links.forget(store_id)
 
     # Checksums
 

@@ -42,8 +42,8 @@ class Recovered(NamedTuple):
     @ivar applied: What is applied now.
     @ivar hard_state: What this peer has promised, and how far it knows the log to be committed.
     @ivar descriptor: The region as of what is applied.
-    @ivar peer: The store's peer; 0 if its number isn't known, since it was never there; None if the store doesn't
-        belong to the region any more.
+    @ivar peer: The store's peer; 0 if its number isn't known, since it was never there. One that was removed keeps
+        its number; where that isn't known any more, None.
     """
 
     applied: ApplyState
@@ -114,12 +114,10 @@ def _peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -
     @param promised: What the log file has of a peer, if there is one: it knows its number before the descriptor does,
         where the entry that added it hasn't been applied.
     """
-    if store in descriptor.removed:
-        return None
     found = descriptor.peer_on(store)
     if found is None and promised is not None:
         return promised.peer
-    return found or 0
+    return found or (None if store in descriptor.removed else 0)
 
 
 def _decides_alone(descriptor: Descriptor, store: int) -> bool:

@@ -29,13 +29,15 @@ def make_control(
     host: RegionHost,
     cluster: Cluster | None,
     summer: ISummer,
+    lingers: Callable[[], None],
     removed: Callable[[], None],
 ) -> Control:
     """
     Make what operators' questions are answered by.
 
     @param summer: Sums up this store's rows.
-    @param removed: Called when this store has been removed from the cluster.
+    @param lingers: Called when this store was removed from the cluster, and is there for other stores only.
+    @param removed: Called when these don't need it any more.
     """
     control = Control(
         store_id=config.store_id,
@@ -45,6 +47,7 @@ def make_control(
         links=cluster.peering if cluster is not None else None,
         addresses=cluster.addresses if cluster is not None else AddressBook(_nowhere, {}),
         summer=summer,
+        lingers=lingers,
         removed=removed,
     )
     relay = _relay(cluster)

@@ -38,6 +38,7 @@ from tinykv.storage.errors import StorageError
 from tinykv.storage.folder import open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
+from tinykv.storage.removal_mark import RemovalMark
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.composition import replica_of
 from tinykv.store.health import problem_of
@@ -61,6 +62,9 @@ STORE_ID = 1
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
 #: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
 DISK_SECONDS = 0.25
+
+#: The ports of clients, by name.
+_CLIENT_PORTS = ("resp", "tls")
 
 
 class Options(daemon.Options):
@@ -106,6 +110,7 @@ class StoreService(DaemonService):
         super().__init__(reactor, passed)
         self.config = config
         self._loops: list[LoopingCall] = []
+        self._client_ports: list[IListeningPort] = []
         self.metrics = Metrics()
 
     # Start
@@ -136,7 +141,8 @@ class StoreService(DaemonService):
         )
         stores = [store.store_id for store in config.initial_stores] or [config.store_id]
         recovered = recover(folder, execution, Descriptor.initial(REGION, stores), config.store_id)
-        if recovered.peer is None:
+        self.removal_mark = RemovalMark(config.data_dir)
+        if self.removal_mark.is_set or recovered.peer is None:
             refuse(
                 f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder,"
                 " a new store_id, and join = yes"
@@ -195,7 +201,9 @@ class StoreService(DaemonService):
             maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
             cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader)
         self.summer = folder.summer(self._reactor)
-        self.control = make_control(config, self._reactor, self.host, cluster, self.summer, self._reactor.stop)
+        self.control = make_control(
+            config, self._reactor, self.host, cluster, self.summer, self._serve_stores_only, self._removed
+        )
         self.front = Front(
             self.host,
             table,
@@ -251,6 +259,10 @@ class StoreService(DaemonService):
         for name, port in ports:
             address: Any = port.getHost()
             self.front.ports[name] = address.port
+            if name in _CLIENT_PORTS:
+                self._client_ports.append(port)
+        if self.control.problem is not None:
+            self._close_client_ports()
         folder = self.folder.path
         self.log.info("TinyKV {version} is ready, data in {folder}", version=tinykv.__version__, folder=folder)
         self._watch_disk()
@@ -290,6 +302,39 @@ class StoreService(DaemonService):
         self.front.defects += 1
         self.log.failure("{command} failed and was undone", Failure(problem), command=command)
 
+    # When the cluster doesn't count on this store any more
+
+    def _serve_stores_only(self) -> None:
+        """
+        Learn that this store was removed, and is there for the others only.
+
+        Its clients go elsewhere: it can't have writes done for them, and what it holds is no state of the cluster, in
+        which nothing changes here any more, so that they mustn't read it either, not even as old data.
+        """
+        self._close_client_ports()
+        self.front.quiesce()
+        # Who waits in a blocking command, or for what nobody decides here any more, isn't told sooner.
+        self._reactor.callLater(self.config.request_timeout, self._close_clients)
+
+    def _close_client_ports(self) -> None:
+        ports, self._client_ports = self._client_ports, []
+        for port in ports:
+            self._ports.remove(port)
+            port.stopListening()
+
+    def _close_clients(self) -> None:
+        for session in list(self.front.sessions.values()):
+            session.end()
+
+    def _removed(self) -> None:
+        """Learn that no other store needs this one any more."""
+        try:
+            self.removal_mark.set()
+        except StorageError as problem:
+            self.log.error("the next start has to ask anew whether it was removed: {problem}", problem=str(problem))
+        if self.running:
+            self._reactor.stop()
+
     # End
 
     async def _close(self) -> None:
@@ -324,7 +369,7 @@ class StoreService(DaemonService):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
-        return problem_of(self.host)
+        return self.control.problem or problem_of(self.host)
 
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""
