@@ -15,7 +15,8 @@ Looked at meanwhile and at the end, when nothing has been wrong for a while:
     - equal entries at equal index and term, and the same before them; what is applied lies on the disks of a majority,
       and nobody ever applies anything else there; leaders count entries of their own term only;
     - region time never goes back, and replicas that have applied the same have equal rows, byte by byte;
-    - all stores come to the same state, and answer;
+    - all stores come to the same state, and answer; one that was removed ends, but only when a majority of those who
+      stay knows of it on its disks;
     - the clients' whole history is linearizable, pipelines were done in their order and once, and EXEC did nothing
       where something had changed since WATCH.
 

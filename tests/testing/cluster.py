@@ -156,6 +156,9 @@ class Variant:
     def group(self, group: Group) -> None:
         """Spoil a peer."""
 
+    def control(self, control: Control) -> None:
+        """Spoil what looks after the members."""
+
     def quiet_until(self, now: float) -> float:
         """Say until when a store neither votes nor campaigns that starts now."""
         return now + RAFT.silence
@@ -474,6 +477,7 @@ class Store:
             lingers=lambda: self._serve_stores_only(process),
             removed=lambda: self._retire(process),
         )
+        variant.control(self.control)
         host.start()
         self.control.start()
         front.start()

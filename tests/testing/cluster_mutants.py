@@ -25,7 +25,7 @@ from tinykv.raft.core import Core
 from tinykv.raft.group import Group
 from tinykv.raft.leader import Leader
 from tinykv.raft.log import RaftLog
-from tinykv.raft.messages import TIMEOUT_NOW, Message
+from tinykv.raft.messages import TIMEOUT_NOW, Entry, Message
 from tinykv.raft.quorum import agreed
 from tinykv.redis.context import Context
 from tinykv.redis.execution import Execution
@@ -35,6 +35,7 @@ from tinykv.redis.sampling import pick
 from tinykv.redis.set_value import Set
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.value import Value
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.resp import replies
 from tinykv.storage.data import COMMIT, ROWS
@@ -44,6 +45,8 @@ from tinykv.storage.log import Entry as StoredEntry
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
+from tinykv.store.control import Control
+from tinykv.store.departure import Departure
 from tinykv.store.flushes import Flushes
 from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
@@ -57,6 +60,40 @@ from tinykv.testing.simulation.files import DataRows
 from tinykv.testing.simulation.workload import Port
 
 SLOW = DiskQuality(commit_us=30 * MILLISECOND, jitter_us=30 * MILLISECOND)
+
+
+# Who belongs to it
+
+
+class LeavesAtOnce(Variant):
+    """A store that was removed ends as soon as it knows that."""
+
+    def control(self, control: Control) -> None:
+        """Let it not wait for the others."""
+        control._departure.__class__ = _HastyDeparture
+
+
+class _HastyDeparture(Departure):
+    def begin(self, descriptor: Descriptor, teller: int | None = None) -> None:
+        """Go."""
+        super().begin(descriptor, teller)
+        self._clock.callLater(0, self._over)
+
+
+class ForgetsChanges(Variant):
+    """Changes are applied though a crash may take away that they're decided."""
+
+    def group(self, group: Group) -> None:
+        """Let it not wait for that to be durable."""
+        group._log.__class__ = _HastyLog
+
+
+class _HastyLog(RaftLog):
+    __slots__ = ()
+
+    def take_appliable(self, max_bytes: int, known: int) -> tuple[Entry, ...]:
+        """Hand out all that is decided and durable."""
+        return super().take_appliable(max_bytes, self.committed)
 
 
 # What is written

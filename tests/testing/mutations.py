@@ -20,7 +20,7 @@ from tests.testing.cluster import (
     Cluster,
     Variant,
 )
-from tests.testing.cluster_changes import ADD, EXCHANGE
+from tests.testing.cluster_changes import ADD, EXCHANGE, REMOVE_STORE
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Limits
@@ -139,6 +139,21 @@ MUTATIONS: Final = (
         (TRANSFER, faults.KILL),
         often(0.5, 0.05, 0.5),
         clients=12,
+    ),
+    Mutation(
+        "a removed store that ends at once",
+        mutants.LeavesAtOnce,
+        "may forget that it was removed",
+        (REMOVE_STORE, EXCHANGE, ADD),
+        often(0.7),
+    ),
+    Mutation(
+        "a change that is applied before it is surely known",
+        mutants.ForgetsChanges,
+        "may forget that it was removed",
+        (REMOVE_STORE, EXCHANGE, ADD),
+        often(0.7),
+        clients=0,
     ),
     Mutation("entries that are applied twice", mutants.AppliesTwice, "the rows of", (faults.KILL,), often(1.5)),
     Mutation(

@@ -41,6 +41,15 @@ class ClusterTests(SeedsCase):
         kinds = (faults.PARTITION, EXCHANGE)
         self.run_seeds(Cluster(), range(22, 23), Settings(kinds))
 
+    def test_one_that_leaves_with_what_only_another_one_knows(self) -> None:
+        """
+        The leader is exchanged, and only a store that can't be elected knows that this is decided; who can be elected
+        seems to need the vote of the one that left.
+        """
+        figures = self.run_seeds(Cluster(), range(270, 271), Settings(Cluster.faults))
+        self.assertGreater(figures["stores that left"], 0)
+        self.assertGreaterEqual(figures["runs of stores that lingered"], figures["stores that left"])
+
     def test_a_seed_is_a_run(self) -> None:
         settings = Settings(Cluster.faults, seconds=3)
         first, again, other = (Cluster().run(seed, settings) for seed in (5, 5, 6))
