@@ -193,7 +193,11 @@ def remove_store(asked: Asked, store: int, wait: bool, timeout: float) -> None:
         asked.tell(answer, f"Store {store} is being removed.")
         return
     _wait(asked, store, f"store {store} leaves", None, timeout)
-    asked.tell(answer, f"Store {store} is no member any more. Stop it, and don't start it with that folder again.")
+    asked.tell(
+        answer,
+        f"Store {store} is no member any more. If it runs it stops by itself as soon as the others know: let it, and "
+        "don't start it with that folder again.",
+    )
 
 
 @ctl.command("transfer-leader")
