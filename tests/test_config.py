@@ -18,6 +18,7 @@ from tinykv.config import (
     ConfigError,
     StoreConfig,
     check_exposure,
+    is_clustered,
     load,
     options,
     override,
@@ -176,6 +177,61 @@ class RefusalTests(SynchronousTestCase):
     def test_unknown_override(self) -> None:
         error = self.assertRaises(ConfigError, override, StoreConfig(), {"prot": "1"})
         self.assertEqual(str(error), "command line: prot: no such option")
+
+
+class ScheduleTests(SynchronousTestCase):
+    """What is said of the scheduler, and that it fits together."""
+
+    secret = "[cluster]\ncluster_secret = " + "s" * 16 + "\n"
+
+    def read(self, text: str, cluster: str = "") -> StoreConfig:
+        """Read options of the section, with a secret."""
+        return parse(f"{self.secret}{cluster}[schedule]\n{text}\n", "x.ini")
+
+    def refused(self, text: str, cluster: str = "") -> ConfigError:
+        """Read options that are refused."""
+        return self.assertRaises(ConfigError, self.read, text, cluster)
+
+    def test_nobody_is_asked(self) -> None:
+        config = parse("", "x.ini")
+        self.assertEqual((config.schedulers, config.labels, config.capacity), ((), (), 0))
+        self.assertFalse(is_clustered(config))
+
+    def test_all_of_it(self) -> None:
+        config = self.read(
+            "schedulers = a.example:2379, [::1]:2379\nlabels = zone=a, host=h/1\ncapacity = 1gb\n"
+            "schedule_heartbeat = 500ms\nschedule_tls_ca = /ca\nschedule_tls_cert = /c\nschedule_tls_key = /k\n"
+        )
+        self.assertEqual(config.schedulers, ("a.example:2379", "[::1]:2379"))
+        self.assertEqual(config.labels, (("host", "h/1"), ("zone", "a")))
+        self.assertTrue(is_clustered(config))
+        self.assertEqual(parse(render(config), "x.ini"), config)
+
+    def test_lists_that_are_none(self) -> None:
+        many = ", ".join(f"a:{port}" for port in range(1, config_values.SCHEDULERS_MAX + 2))
+        for text in ("a", "a:0", "a:1,", "a:1 b:1", "a:1, A:1", many):
+            self.assertIn("expected", self.refused(f"schedulers = {text}").problem)
+        self.assertEqual(len(self.read(f"schedulers = {many.rpartition(',')[0]}").schedulers), 16)
+        labels = ", ".join(f"l{number}=v" for number in range(config_values.LABELS_MAX))
+        for text in ("a", "a=", "=a", "a=b=c", "a=b,", "a=b, a=c", "a=" + "b" * 129, labels + ", l=v"):
+            self.assertIn("expected", self.refused(f"labels = {text}").problem)
+        self.assertEqual(len(self.read(f"labels = {labels}").labels), config_values.LABELS_MAX)
+
+    def test_what_goes_together(self) -> None:
+        error = self.assertRaises(ConfigError, parse, "[schedule]\nschedulers = a:1\n", "x.ini")
+        self.assertEqual(error.name, "cluster_secret")
+        self.assertIn("schedulers", error.problem)
+        token = "schedule_token = 0123456789abcdef\n"
+        for text, cluster, name in (
+            ("schedulers = a:1", "join = yes\n", "initial_stores"),
+            ("schedulers = a:1", "peer_bind = 0.0.0.0\n", "peer_advertise"),
+            ("schedulers = a:1", "peer_port = 6379\n", "peer_port"),
+            (f"{token}schedule_token_file = f", "", "schedule_token_file"),
+            ("schedule_tls_cert = c\nschedule_tls_key = k", "", "schedule_tls_ca"),
+            ("schedule_tls_key = k\nschedule_tls_ca = c", "", "schedule_tls_cert"),
+        ):
+            self.assertEqual(self.refused(text, cluster).name, name, text)
+        self.assertNotIn("0123456789abcdef", repr(self.read(token)))
 
 
 class ClusterTests(SynchronousTestCase):

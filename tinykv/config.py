@@ -36,6 +36,7 @@ SECTIONS = {
     "tls": "A second port for Redis clients, encrypted. Certificate and key are read again on SIGHUP.",
     "http": "Status, health and metrics over HTTP.",
     "cluster": "Several stores that hold the same data: who they are, and the port where they meet.",
+    "schedule": "The scheduler, which knows all stores of a cluster and decides what each of them holds.",
     "replication": "How stores keep up with each other. All stores of a cluster need the same times.",
     "storage": "Memory, disk and durability.",
     "limits": "What one client may ask for. Past a limit there is an error, or the client is closed.",
@@ -163,11 +164,11 @@ class StoreConfig:
     )
     initial_stores: tuple[InitialStore, ...] = _option(
         "cluster", kinds.STORES, (),
-        """The stores that the cluster begins with, this one among them, each with its address for other
-        stores: 1@a.example:20160, 2@b.example:20160, 3@c.example:20160. It must be the same on all of them. 1, 3,
-        5 or 7 stores: half of them, rounded down, may fail. Empty means a store on its own, without a port for
-        others. Who belongs to the cluster later is changed by `tinykv ctl`; the numbers here stay, also on stores that
-        join, for the cluster is known by them.""",
+        """The stores that the cluster begins with, this one among them, each with its address for other stores:
+        1@a.example:20160, 2@b.example:20160, 3@c.example:20160. It must be the same on all of them. 1, 3, 5 or 7
+        stores: half of them, rounded down, may fail. Empty means a store on its own, without a port for others, or,
+        with schedulers, one that these tell what it belongs to. Who belongs to the cluster later is changed by
+        `tinykv ctl`; the numbers here stay, also on stores that join, for the cluster is known by them.""",
     )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,
@@ -176,9 +177,9 @@ class StoreConfig:
     )
     cluster_secret: str = _option(
         "cluster", kinds.SECRET, "",
-        """What all stores of the cluster know and nobody else, at least 16 bytes: by it they prove to each other
-        who they are. Needed with initial_stores, here or in cluster_secret_file. Whoever has it, and reaches a peer
-        port, can read and change all data.""",
+        """What all stores of the cluster know and nobody else, at least 16 bytes: by it they prove to each other who
+        they are. Needed with initial_stores or schedulers, here or in cluster_secret_file. Whoever has it, and
+        reaches a peer port, can read and change all data.""",
         secret=True,
     )
     cluster_secret_file: Path | None = _option(
@@ -193,7 +194,7 @@ class StoreConfig:
     )
     peer_port: int = _option(
         "cluster", kinds.PEER_PORT, 20160,
-        """Port for other stores. It's open only if initial_stores names any.""",
+        """Port for other stores. It's open only if there's initial_stores or schedulers.""",
     )
     peer_advertise: str = _option(
         "cluster", kinds.PEER_ADDRESS, "",
@@ -213,6 +214,52 @@ class StoreConfig:
         "cluster", kinds.OPTIONAL_PATH, None,
         """File with the certificates that vouch for all stores, PEM: the cluster's own authority, never a
         public one, since host names aren't compared.""",
+    )
+
+    schedulers: tuple[str, ...] = _option(
+        "schedule", kinds.PEER_ADDRESSES, (),
+        """The members of the scheduler, each with the address of its API: a.example:2379, b.example:2379. One that
+        answers is enough to find the others. Empty means that no scheduler is told of this store. A store that has
+        this and no initial_stores needs nothing else to become part of the cluster.""",
+    )
+    schedule_token: str = _option(
+        "schedule", kinds.SECRET, "",
+        """What the scheduler demands (its option token), at least 16 bytes; empty means nothing.""",
+        secret=True,
+    )
+    schedule_token_file: Path | None = _option(
+        "schedule", kinds.OPTIONAL_PATH, None,
+        """File with that instead; blanks and line ends around it don't count. It's refused if everybody on this host
+        can read it.""",
+    )
+    schedule_tls_ca: Path | None = _option(
+        "schedule", kinds.OPTIONAL_PATH, None,
+        """File with the certificates that vouch for the scheduler, PEM. With it the scheduler is asked by https, and
+        its certificate must name the host that schedulers says.""",
+    )
+    schedule_tls_cert: Path | None = _option(
+        "schedule", kinds.OPTIONAL_PATH, None,
+        """File with the certificate that is shown to the scheduler and its chain, PEM; needed where that demands one
+        (its option tls_auth_clients).""",
+    )
+    schedule_tls_key: Path | None = _option(
+        "schedule", kinds.OPTIONAL_PATH, None,
+        """File with its private key, PEM, without a passphrase.""",
+    )
+    schedule_heartbeat: float = _option(
+        "schedule", kinds.duration(0.1, 15), 10.0,
+        """How often the scheduler hears how this store is; of the regions that it leads twice as often, and at once
+        when something has changed. Longer than the scheduler's disconnected_after, and it gives the store nothing.""",
+    )
+    labels: tuple[tuple[str, str], ...] = _option(
+        "schedule", kinds.LABELS, (),
+        """Where this store is: zone=a, host=h1. The scheduler puts no two replicas into one place where it can be
+        avoided; its choice labels says which names count. Stores of one host need the same value of host.""",
+    )
+    capacity: int = _option(
+        "schedule", kinds.size(0, 1 << 50), 0,
+        """How much of the disk the scheduler may count on; what several stores of a disk share is said here, one part
+        each. 0 means all of it.""",
     )
 
     tick: float = _option(
@@ -355,7 +402,7 @@ def checked(config: StoreConfig, source: str) -> StoreConfig:
     ports = [("resp", "port", config.port), ("tls", "tls_port", config.tls_port)]
     if config.http_bind in config.bind:
         ports.append(("http", "http_port", config.http_port))
-    if config.initial_stores and config.peer_bind in (*config.bind, config.http_bind):
+    if is_clustered(config) and config.peer_bind in (*config.bind, config.http_bind):
         ports.append(("cluster", "peer_port", config.peer_port))
     taken: dict[int, str] = {}
     for section, name, port in ports:
@@ -388,15 +435,52 @@ def _check_cluster(config: StoreConfig, source: str) -> None:
             raise ConfigError(source, "cluster", name, "is needed too: certificate, key and ca go together")
     if config.cluster_secret and config.cluster_secret_file is not None:
         raise ConfigError(source, "cluster", "cluster_secret_file", "is given beside cluster_secret; give one")
-    if not config.initial_stores:
-        if config.join:
-            why = "is needed for join = yes: the stores with which the cluster began"
-            raise ConfigError(source, "cluster", "initial_stores", why)
+    _check_schedule(config, source)
+    if not config.initial_stores and config.join:
+        why = "is needed for join = yes: the stores with which the cluster began"
+        if config.schedulers:
+            why = "is needed for join = yes; with schedulers alone a store joins by itself, so say join = no"
+        raise ConfigError(source, "cluster", "initial_stores", why)
+    if not is_clustered(config):
         return
     if not config.cluster_secret and config.cluster_secret_file is None:
-        why = "is needed for initial_stores, or cluster_secret_file: `openssl rand -hex 32` makes a good one"
+        which = "initial_stores" if config.initial_stores else "schedulers"
+        why = f"is needed for {which}, or cluster_secret_file: `openssl rand -hex 32` makes a good one"
         raise ConfigError(source, "cluster", "cluster_secret", why)
-    _check_stores(config, source)
+    if config.initial_stores:
+        _check_stores(config, source)
+    else:
+        _check_reachable(config, source)
+
+
+def is_clustered(config: StoreConfig) -> bool:
+    """Tell whether there are other stores, or will be: then this one has a port for them."""
+    return bool(config.initial_stores or config.schedulers)
+
+
+def _check_schedule(config: StoreConfig, source: str) -> None:
+    """
+    Check the options that concern the scheduler.
+
+    @raise ConfigError: They don't fit together.
+    """
+    if config.schedule_token and config.schedule_token_file is not None:
+        raise ConfigError(source, "schedule", "schedule_token_file", "is given beside schedule_token; give one")
+    given = {name for name in ("schedule_tls_cert", "schedule_tls_key") if getattr(config, name) is not None}
+    for name in ("schedule_tls_cert", "schedule_tls_key", "schedule_tls_ca"):
+        if given and getattr(config, name) is None:
+            raise ConfigError(source, "schedule", name, "is needed too: certificate and key go together, and need a ca")
+
+
+def _check_reachable(config: StoreConfig, source: str) -> None:
+    """
+    Refuse an address that no other store could dial.
+
+    @raise ConfigError: It's one.
+    """
+    if not config.peer_advertise and ip_address(config.peer_bind).is_unspecified:
+        why = f"is needed: no other store could reach this one at peer_bind = {config.peer_bind}"
+        raise ConfigError(source, "cluster", "peer_advertise", why)
 
 
 def _check_stores(config: StoreConfig, source: str) -> None:
@@ -420,9 +504,7 @@ def _check_stores(config: StoreConfig, source: str) -> None:
         if own is not None:
             why = f"names store {config.store_id}, which is this one; a store that joins isn't among them"
             raise ConfigError(source, "cluster", "initial_stores", why)
-        if not config.peer_advertise and ip_address(config.peer_bind).is_unspecified:
-            why = f"is needed: no other store could reach this one at peer_bind = {config.peer_bind}"
-            raise ConfigError(source, "cluster", "peer_advertise", why)
+        _check_reachable(config, source)
         return
     if own is None:
         why = f"doesn't name this store, {config.store_id}; see store_id, and join for a store that is added later"

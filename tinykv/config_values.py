@@ -24,6 +24,10 @@ SECRET_BYTES_LEAST: Final = 16
 SECRET_BYTES_MOST: Final = 1024
 #: Stores that a list may name: as many as a group may have members.
 STORES_MAX: Final = 64
+#: Schedulers that a list may name: members, and other addresses of them.
+SCHEDULERS_MAX: Final = 16
+#: Labels of a store, and the characters of a name or value; the scheduler takes no more.
+LABELS_MAX: Final = 32
 #: The largest id of a store; the least is 1.
 STORE_ID_MAX: Final = (1 << 16) - 1
 
@@ -237,6 +241,33 @@ def _render_stores(stores: tuple[InitialStore, ...]) -> str:
     return ", ".join(f"{store.store_id}@{store.address}" for store in stores)
 
 
+def _parse_peer_addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(_parse_peer_address(item.strip()) for item in text.split(",")) if text else ()
+    if len(addresses) > SCHEDULERS_MAX:
+        raise ValueError(f"expected at most {SCHEDULERS_MAX} addresses")
+    if len({address.lower() for address in addresses}) != len(addresses):
+        raise ValueError("expected each address once")
+    return addresses
+
+
+def _parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    labels: dict[str, str] = {}
+    for item in text.split(",") if text else ():
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or any(re.fullmatch(r"[A-Za-z0-9._/-]{1,128}", word) is None for word in (name, value)):
+            raise ValueError("expected NAME=VALUE, separated by commas, of letters, digits, . _ / and -")
+        if name in labels:
+            raise ValueError(f"expected each name once, and {name} is there twice")
+        labels[name] = value
+    if len(labels) > LABELS_MAX:
+        raise ValueError(f"expected at most {LABELS_MAX} labels")
+    return tuple(sorted(labels.items()))
+
+
+def _render_labels(labels: tuple[tuple[str, str], ...]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in labels)
+
+
 def _parse_secret(text: str) -> str:
     if text and ("\n" in text or not SECRET_BYTES_LEAST <= len(text.encode()) <= SECRET_BYTES_MOST):
         raise ValueError(f"expected one line of {SECRET_BYTES_LEAST} to {SECRET_BYTES_MOST} bytes")
@@ -267,5 +298,7 @@ PATH = Kind("path", _parse_path)
 OPTIONAL_PATH = Kind("path, or empty", _parse_optional_path, _render_optional_path)
 PEER_PORT = Kind("port, 1 to 65535", _bounded(_parse_integer, 1, 65535, str))
 PEER_ADDRESS = Kind("host:port, or empty", _parse_optional_peer_address)
+PEER_ADDRESSES = Kind("host:port, separated by commas, or empty", _parse_peer_addresses, ", ".join)
+LABELS = Kind("NAME=VALUE, separated by commas, or empty", _parse_labels, _render_labels)
 STORES = Kind("ID@host:port, separated by commas, or empty", _parse_stores, _render_stores)
 SECRET = Kind("text, or empty", _parse_secret)

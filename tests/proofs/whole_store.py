@@ -32,7 +32,7 @@ from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
-from tinykv.tap.store import REGION, STORE_ID
+from tinykv.tap.beginning import REGION, STORE_ID
 from tinykv.testing.alone import alone
 from tinykv.testing.memory_rows import MemoryRows
 from tinykv.testing.nothing_ahead import NothingAhead

@@ -1,5 +1,5 @@
 """
-Tests for L{tinykv.tap.cluster}.
+Tests for L{tinykv.tap.beginning}.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.config import StoreConfig, parse
-from tinykv.tap.cluster import cluster_id_of
+from tinykv.tap.beginning import cluster_id_of
 
 
 def config(stores: str, name: str = "tinykv") -> StoreConfig:

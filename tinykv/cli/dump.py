@@ -32,7 +32,7 @@ from tinykv.redis.zset_value import SortedSet
 from tinykv.region.descriptor import Descriptor
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.recovery import recover
-from tinykv.tap.store import REGION, STORE_ID
+from tinykv.tap.beginning import REGION, STORE_ID
 
 #: Memory for values that are read, in bytes; beside it stands what the log's tail holds.
 _BUDGET = 64 << 20

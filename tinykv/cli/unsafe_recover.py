@@ -24,7 +24,7 @@ from tinykv.raft.stored import entry_of
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.storage.folder import open_folder
 from tinykv.storage.schema import Identity
-from tinykv.tap.store import REGION
+from tinykv.tap.beginning import REGION
 
 _WARNING = """\
 THIS CAN LOSE ACKNOWLEDGED WRITES. It's for the case that a majority of the stores is lost for good: their disks are

@@ -2,7 +2,8 @@
 What operators see of the cluster and change: its stores, who leads, whether the replicas are alike.
 
 A store is added as a learner, and whoever leads makes it a voter as soon as it has caught up. That it's a learner is
-all that has to be known for it, so it survives any change of the leader.
+all that has to be known for it, so it survives any change of the leader. Where there's a scheduler, it alone decides who
+belongs to a region and who votes: a learner that became a voter by itself would have it give up what it's about.
 
 What only concerns two stores goes over the links as a batch of its own, which L{MARK} tells from one of commands: its
 next byte says what it is.
@@ -115,6 +116,7 @@ class Control:
         summer: ISummer,
         lingers: Callable[[], None],
         removed: Callable[[], None],
+        scheduled: bool = False,
     ) -> None:
         """
         @param address: Where others find this store, C{host:port}; empty if nobody does.
@@ -123,6 +125,7 @@ class Control:
         @param lingers: Called when this store has learned that it was removed from the cluster: it serves no clients
             any more, and answers other stores for as long as these may need it.
         @param removed: Called when that is over.
+        @param scheduled: Whether a scheduler decides who belongs to the region.
         """
         self.store_id = store_id
         self.relayed: Callable[[bytes], Deferred[bytes]] = lambda payload: fail(ControlRefused("nobody is asked here"))
@@ -133,6 +136,7 @@ class Control:
         self._links = links
         self._addresses = addresses
         self._lingers = lingers
+        self._scheduled = scheduled
         self._departure = Departure(
             store_id=store_id,
             clock=clock,
@@ -251,6 +255,10 @@ class Control:
         return Deferred.fromCoroutine(self._add(store_id, address))
 
     async def _add(self, store: int, address: str) -> None:
+        if self._scheduled:
+            raise ControlRefused(
+                "the scheduler decides what a store is given: start the store with the option schedulers, and it joins"
+            )
         if self._is_member_at(store, address):
             return
         if self._links is None:
@@ -342,6 +350,11 @@ class Control:
         return Deferred.fromCoroutine(self._remove(store_id))
 
     async def _remove(self, store: int) -> None:
+        if self._scheduled:
+            raise ControlRefused(
+                f"the scheduler decides what a store holds: have it drain store {store} (POST"
+                f" /api/v1/stores/{store}/offline), or take it for lost (DELETE /api/v1/stores/{store}?force=true)"
+            )
         self._check_leads()
         self._check_calm()
         self._check_majority_without(store)
@@ -513,7 +526,8 @@ class Control:
     def _look(self) -> None:
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
         self._look_at_waits()
-        self._promote()
+        if not self._scheduled:
+            self._promote()
 
     def _promote(self) -> None:
         """Make a learner a voter that has caught up."""

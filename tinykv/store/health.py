@@ -5,10 +5,16 @@ from __future__ import annotations
 from tinykv.store.host import RegionHost
 
 
-def problem_of(host: RegionHost) -> str | None:
-    """Say why a store doesn't serve as it should, or None."""
+def problem_of(host: RegionHost, scheduled: bool = False) -> str | None:
+    """
+    Say why a store doesn't serve as it should, or None.
+
+    @param scheduled: Whether a scheduler gives it what it holds.
+    """
     group = host.group
     members = group.membership
+    if not group.peer and scheduled:
+        return "empty: it waits for the scheduler to give it a replica"
     if not group.peer:
         return "not a member yet: it waits for `tinykv ctl add-store` at one of the cluster's stores"
     if group.peer not in members.voters and group.peer not in members.outgoing:

@@ -83,6 +83,11 @@ class Snapshots:
         self._closed = False
 
     @property
+    def sending(self) -> int:
+        """Count those that are being sent."""
+        return len(self._under_way)
+
+    @property
     def needed(self) -> int | None:
         """Say behind which index the log mustn't be cut, since somebody goes on from a snapshot as of it, or will."""
         indexes = [self._meta.index] if self._meta is not None and (self._under_way or self._making) else []

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from hashlib import sha256
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from tinykv.peering.peering import Peering
 from tinykv.peering.snapshot_files import SnapshotFolder
 from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.known_addresses import KnownAddresses
+from tinykv.storage.schema import Identity
 from tinykv.storage.snapshot_folder import make_snapshots_folder
 from tinykv.store.clock_watch import ClockWatch
 from tinykv.store.composition import Log, join_stores
@@ -31,14 +32,6 @@ from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.snapshots import Snapshots
 from tinykv.tap.peers import peer_addresses, peer_identity, peer_limits, peer_tls
-
-
-def cluster_id_of(config: StoreConfig) -> str:
-    """Give the cluster's id: the same for all stores that have the same list, empty for a store of its own."""
-    if not config.initial_stores:
-        return ""
-    stores = ",".join(str(store.store_id) for store in sorted(config.initial_stores))
-    return sha256(f"{config.cluster_name} {stores}".encode()).hexdigest()[:32]
 
 
 class Cluster:
@@ -55,8 +48,12 @@ class Cluster:
     snapshots: Snapshots
     clock_watch: ClockWatch
 
-    def __init__(self, config: StoreConfig, reactor: Any, region: int, folder_id: str, start_id: int) -> None:
+    def __init__(
+        self, config: StoreConfig, reactor: Any, region: int, identity: Identity, start_id: int, told: Mapping[int, str]
+    ) -> None:
         """
+        @param identity: Whose folder it is.
+        @param told: Where the scheduler says that stores are, by id; nothing where it wasn't asked.
         @raise tinykv.config.ConfigError: The secret or a certificate can't be read.
         @raise tinykv.storage.errors.StorageError: The lists of the other stores' folders and addresses can't be read,
             or the folder of snapshots can't be made.
@@ -67,9 +64,12 @@ class Cluster:
         snapshots = Path(make_snapshots_folder(str(config.data_dir)))
         known = KnownAddresses(Path(config.data_dir), peer_addresses(config))
         self.addresses = AddressBook(self._dial, known.addresses, known.keep)
+        for store, address in told.items():
+            if store != config.store_id and self.addresses.has_room(store):
+                self.addresses.told(store, address)
         self.peering = Peering(
             clock=reactor,
-            identity=peer_identity(config, cluster_id_of(config), folder_id, start_id),
+            identity=peer_identity(config, identity.cluster_id, identity.folder_id, start_id),
             limits=peer_limits(config),
             folder_ids=FolderIds(Path(config.data_dir)),
             addresses=self.addresses,

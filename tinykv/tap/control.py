@@ -49,6 +49,7 @@ def make_control(
         summer=summer,
         lingers=lingers,
         removed=removed,
+        scheduled=bool(config.schedulers),
     )
     relay = _relay(cluster)
     control.relayed = lambda payload: answer_relayed(control, payload)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -104,8 +104,22 @@ class DaemonService(Service, ABC):
         self._ports: list[IListeningPort] = []
         self._failed: str | None = None
         self._tls: TlsPort | None = None
+        #: What has to come before anything can be opened, while that is waited for.
+        self._preparing: Deferred[None] | None = None
+        self._opened = False
 
     # What each does in its own way
+
+    def _prepare(self) -> Deferred[None] | None:
+        """
+        Learn what has to be known before the parts can be put together; None if it's known.
+
+        @raise StorageError: The folder can't be used; likewise Fault, ConfigError.
+        """
+        return None
+
+    async def _abandon(self) -> None:
+        """End what L{_prepare} has begun, where nothing was put together."""
 
     @abstractmethod
     def _open(self) -> None:
@@ -139,10 +153,30 @@ class DaemonService(Service, ABC):
         tune_collector()
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         try:
-            self._open()
-            wanted = self._wanted()
+            self._preparing = self._prepare()
+            if self._preparing is None:
+                self._start_parts()
         except (StorageError, Fault, ConfigError) as problem:
             refuse(str(problem))
+        if self._preparing is not None:
+            self._preparing.addCallback(self._prepared).addErrback(self._not_prepared)
+
+    def _prepared(self, _: None) -> None:
+        self._preparing = None
+        self._start_parts()
+
+    def _not_prepared(self, failure: Failure) -> None:
+        self._preparing = None
+        if failure.check(StorageError, Fault, ConfigError):
+            self._stop_with(str(failure.value), 1)
+        elif not failure.check(CancelledError):
+            self.log.failure("the start fails", failure)
+            self._stop_with(f"can't start: {failure.value}", EXIT_FAILED)
+
+    def _start_parts(self) -> None:
+        self._open()
+        wanted = self._wanted()
+        self._opened = True
         listening = gatherResults([self._listen(*port) for port in wanted], consumeErrors=True)
         listening.addCallbacks(self._told, self._not_listening, errbackArgs=([name for name, *_ in wanted],))
 
@@ -206,7 +240,12 @@ class DaemonService(Service, ABC):
     async def _end(self) -> None:
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        await self._close()
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self._opened:
+            await self._close()
+        else:
+            await self._abandon()
         self.log.info("{program} has stopped", program=self.program)
 
     async def _wait_for_another_leader(self, transferring: Callable[[], object]) -> None:

@@ -43,6 +43,9 @@ def observer_for(config: StoreConfig | ScheduleConfig, stream: TextIO | None = N
     write: Callable[[LogEvent], str | None] = json_line if config.log_format == "json" else text_line
     lines = FileLogObserver(stream or sys.stderr, write)
     least = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(config.log_level))
+    if least.defaultLogLevel <= LogLevel.info:
+        # It says of each connection to a scheduler that it begins and ends.
+        least.setLogLevelForNamespace("twisted.web.client", LogLevel.warn)
     return FilteringLogObserver(lines, [least])
 
 

@@ -14,6 +14,7 @@ from random import Random, SystemRandom
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -21,21 +22,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import tinykv
-from tinykv.config import ConfigError, StoreConfig, load, override
+from tinykv.client.scheduler import Scheduler
+from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.table import commands_of
-from tinykv.region.descriptor import Descriptor
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
 from tinykv.server.intake import Intake
 from tinykv.server.metrics import Metrics
 from tinykv.server.status import describe
+from tinykv.storage.beginning import Beginning
 from tinykv.storage.errors import StorageError
-from tinykv.storage.folder import open_folder
+from tinykv.storage.folder import DataFolder, open_folder
 from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.removal_mark import RemovalMark
@@ -45,19 +47,18 @@ from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.runs import new_start_id
+from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
 from tinykv.tap import daemon
-from tinykv.tap.cluster import Cluster, cluster_id_of
+from tinykv.tap.beginning import REGION, asked_beginning, cluster_id_of, known_beginning
+from tinykv.tap.cluster import Cluster
 from tinykv.tap.control import control_pages, make_control
 from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
 from tinykv.tap.peers import raft_config
+from tinykv.tap.scheduling import registration_of, scheduler_of, scheduling_of
 from tinykv.tap.tls import TlsPort
-
-#: The one region that there is, and its one peer.
-REGION = 1
-STORE_ID = 1
 
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
 #: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
@@ -105,19 +106,25 @@ class StoreService(DaemonService):
     port_options = {"resp": "port"}
     log = Logger()
     front: Front
+    folder: DataFolder
+    _registration: Registration
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
         super().__init__(reactor, passed)
         self.config = config
         self._loops: list[LoopingCall] = []
         self._client_ports: list[IListeningPort] = []
+        #: How the cluster began, once that's known; the scheduler's word on where stores are, when it was asked.
+        self.beginning: Beginning | None = None
+        self._store_addresses: dict[int, str] = {}
+        self.scheduler: Scheduler | None = None
+        self.scheduling: Scheduling | None = None
         self.metrics = Metrics()
 
     # Start
 
-    def _open(self) -> None:
+    def _prepare(self) -> Deferred[None] | None:
         config = self.config
-        random: Random = SystemRandom()
         self.folder = folder = open_folder(
             str(config.data_dir),
             config.store_id,
@@ -125,6 +132,33 @@ class StoreService(DaemonService):
             ballast_bytes=config.ballast_bytes,
             disk_low_bytes=config.disk_low_mark,
         )
+        self.beginning = known_beginning(config, folder)
+        if config.schedulers:
+            self.scheduler = scheduler_of(config, self._reactor)
+            self._registration = registration_of(config, folder, self._client_port)
+        return Deferred.fromCoroutine(self._ask_beginning()) if self.beginning is None else None
+
+    async def _ask_beginning(self) -> None:
+        """Wait until the scheduler has said what this store belongs to."""
+        assert self.scheduler is not None, "nobody else could say it"
+        self.log.info("store {store} asks the scheduler for its cluster", store=self.config.store_id)
+        self.beginning, self._store_addresses = await asked_beginning(
+            self.config, self.scheduler, self._registration, self._reactor
+        )
+
+    async def _abandon(self) -> None:
+        if self.scheduler is not None:
+            await self.scheduler.close()
+        self.folder.close()
+
+    def _client_port(self) -> int:
+        """Give the port of clients: the one that is open, once it is."""
+        return int(self.front.ports.get("resp", self.config.port)) if self._opened else self.config.port
+
+    def _open(self) -> None:
+        config, folder, beginning = self.config, self.folder, self.beginning
+        assert beginning is not None, "it's known by now"
+        random: Random = SystemRandom()
         self.rows = RowStore(
             Reader(folder.data_path),
             frozen_tables_max=config.frozen_tables,
@@ -139,8 +173,7 @@ class StoreService(DaemonService):
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        stores = [store.store_id for store in config.initial_stores] or [config.store_id]
-        recovered = recover(folder, execution, Descriptor.initial(REGION, stores), config.store_id)
+        recovered = recover(folder, execution, first_descriptor(beginning.regions[0]), config.store_id)
         self.removal_mark = RemovalMark(config.data_dir)
         if self.removal_mark.is_set or recovered.peer is None:
             refuse(
@@ -148,10 +181,10 @@ class StoreService(DaemonService):
                 " a new store_id, and join = yes"
             )
         cluster: Cluster | None = None
-        if config.initial_stores:
+        if is_clustered(config):
             if not folder.identity.cluster_id:
-                folder.set_cluster(cluster_id_of(config))
-            cluster = Cluster(config, self._reactor, REGION, folder.identity.folder_id, execution.start_id)
+                folder.set_cluster(beginning.cluster_id)
+            cluster = Cluster(config, self._reactor, REGION, folder.identity, execution.start_id, self._store_addresses)
         self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
         fsync = config.durability == "fsync"
@@ -217,6 +250,10 @@ class StoreService(DaemonService):
             self.front.intake = Intake(self._reactor, self.front.flush)
         if cluster is not None:
             cluster.forwarder.failed = self.front.refused
+        if self.scheduler is not None and cluster is not None:
+            self.scheduling = scheduling_of(
+                self, self._reactor, cluster, self.scheduler, self._registration, beginning
+            )
         measure(self)
         self.host.start()
         self.control.start()
@@ -266,6 +303,8 @@ class StoreService(DaemonService):
         folder = self.folder.path
         self.log.info("TinyKV {version} is ready, data in {folder}", version=tinykv.__version__, folder=folder)
         self._watch_disk()
+        if self.scheduling is not None:
+            self.scheduling.start()
 
     # Running
 
@@ -342,6 +381,8 @@ class StoreService(DaemonService):
             loop.stop()
         self.front.quiesce()
         self.control.stop()
+        if self.scheduling is not None:
+            await self.scheduling.stop()
         try:
             if self._failed is None:
                 await self._hand_over()
@@ -369,7 +410,7 @@ class StoreService(DaemonService):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
-        return self.control.problem or problem_of(self.host)
+        return self.control.problem or problem_of(self.host, bool(self.config.schedulers))
 
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""

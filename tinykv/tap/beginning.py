@@ -1,0 +1,92 @@
+"""
+What a store's first start has to know: which cluster it belongs to, and with which regions that began.
+
+A list of stores says it, or the store's folder does, since it was told before. Only a new store that has a scheduler
+and no list has to ask, and to wait until as many have come as the scheduler wants.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from twisted.internet.interfaces import IReactorTime
+
+from tinykv.config import ConfigError, StoreConfig
+from tinykv.interfaces import IScheduler
+from tinykv.placement.region_info import RegionInfo
+from tinykv.placement.stores import Life
+from tinykv.region.descriptor import Descriptor
+from tinykv.storage.beginning import Beginning, read_beginning, write_beginning
+from tinykv.storage.folder import DataFolder
+from tinykv.store.scheduling import Registration, wait_for_cluster
+
+#: The one region that there is, and the store that has it where there's no other.
+REGION = 1
+STORE_ID = 1
+
+_SOURCE = "configuration"
+
+
+def cluster_id_of(config: StoreConfig) -> str:
+    """Give the cluster's id: the same for all stores that have the same list, empty for a store of its own."""
+    if not config.initial_stores:
+        return ""
+    stores = ",".join(str(store.store_id) for store in sorted(config.initial_stores))
+    return sha256(f"{config.cluster_name} {stores}".encode()).hexdigest()[:32]
+
+
+def known_beginning(config: StoreConfig, folder: DataFolder) -> Beginning | None:
+    """
+    Give how the store's cluster began, as far as that needn't be asked; None if the scheduler has to say it.
+
+    A store that was on its own, and is given a scheduler, is the cluster's beginning.
+
+    @raise ConfigError: The folder belongs to a cluster of which the configuration says nothing.
+    @raise tinykv.storage.errors.StorageError: The file that says it can't be read or written.
+    """
+    stores = [store.store_id for store in config.initial_stores] or [config.store_id]
+    own = Beginning(cluster_id_of(config), (RegionInfo.of(Descriptor.initial(REGION, stores), None),))
+    found = read_beginning(config.data_dir)
+    if config.initial_stores:
+        if config.schedulers and found is None:
+            write_beginning(config.data_dir, own)
+        return own
+    if not config.schedulers:
+        if found is not None:
+            why = "is needed still, or initial_stores: this folder belongs to a cluster of several stores"
+            raise ConfigError(_SOURCE, "schedule", "schedulers", why)
+        return own
+    if found is not None:
+        return found
+    if folder.identity.cluster_id:
+        why = "is needed still: this folder belongs to a cluster that began with such a list"
+        raise ConfigError(_SOURCE, "cluster", "initial_stores", why)
+    recovery = folder.recover(REGION)
+    if recovery.hard_state is None and not recovery.last[0]:
+        return None
+    alone = Beginning(sha256(folder.identity.folder_id.encode()).hexdigest()[:32], own.regions)
+    write_beginning(config.data_dir, alone)
+    return alone
+
+
+async def asked_beginning(
+    config: StoreConfig, scheduler: IScheduler, registration: Registration, clock: IReactorTime
+) -> tuple[Beginning, dict[int, str]]:
+    """
+    Ask the scheduler how the cluster began, or begins; it's kept in the folder before it's given.
+
+    @return: That, and where the stores are.
+    @raise ConfigError: It's a cluster that this version can't be part of.
+    @raise tinykv.storage.errors.StorageError: It can't be written.
+    """
+    said, records = await wait_for_cluster(scheduler, registration, clock)
+    if [region.region for region in said["regions"]] != [REGION]:
+        why = (
+            f"has a cluster that began with {len(said['regions'])} regions, and a store of this version holds one:"
+            " begin anew, with the scheduler's option initial_regions = 1"
+        )
+        raise ConfigError(_SOURCE, "schedule", "schedulers", why)
+    beginning = Beginning(said["cluster_id"], tuple(said["regions"]))
+    write_beginning(config.data_dir, beginning)
+    living = {store: record.address for store, record in records.items() if record.life is not Life.TOMBSTONE}
+    return beginning, living

@@ -1,0 +1,188 @@
+"""
+What ties a store to its scheduler, put together: the client, what's told, and what's done when told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.ssl import platformTrust
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.iweb import IPolicyForHTTPS
+
+from tinykv.client.scheduler import Scheduler
+from tinykv.client.tls import ScheduleTls, TlsProblem
+from tinykv.config import ConfigError, StoreConfig
+from tinykv.placement.stores import StoreStats
+from tinykv.server.routes import READS, READS_MANY
+from tinykv.storage.beginning import Beginning
+from tinykv.storage.errors import from_os
+from tinykv.storage.folder import DataFolder
+from tinykv.store.orders import Orders
+from tinykv.store.region_reports import LedRegion, Measured, RegionReports
+from tinykv.store.scheduling import Registration, Scheduling
+from tinykv.tap.cluster import Cluster
+from tinykv.tap.peers import peer_address, secret_of
+
+if TYPE_CHECKING:
+    from tinykv.tap.store import StoreService
+
+#: How long it may take to connect to a scheduler, in seconds.
+CONNECT_SECONDS = 3.0
+
+_SOURCE = "configuration"
+
+
+def scheduler_of(config: StoreConfig, reactor: Any) -> Scheduler:
+    """
+    Make the client of the scheduler.
+
+    @raise ConfigError: The token or a certificate can't be read.
+    """
+    pool = HTTPConnectionPool(reactor)
+    # What was sent on a kept connection that had ended isn't sent again by it: the client knows better what to do.
+    pool.retryAutomatically = False
+    agent = Agent(reactor, _policy(config), connectTimeout=CONNECT_SECONDS, pool=pool)
+    return Scheduler(
+        addresses=config.schedulers,
+        agent=agent,
+        clock=reactor,
+        random=Random(SystemRandom().getrandbits(64)),
+        token=secret_of(config.schedule_token, config.schedule_token_file, "schedule", "schedule_token_file"),
+        tls=config.schedule_tls_ca is not None,
+        pool=pool,
+    )
+
+
+def _policy(config: StoreConfig) -> IPolicyForHTTPS:
+    """
+    Give whom to believe.
+
+    @raise ConfigError: A file can't be used.
+    """
+    authority, certificate, key = config.schedule_tls_ca, config.schedule_tls_cert, config.schedule_tls_key
+    if authority is None:
+        # It's asked without TLS, so this is never used.
+        return BrowserLikePolicyForHTTPS(platformTrust())
+    try:
+        return ScheduleTls(authority, certificate, key)
+    except TlsProblem as problem:
+        options = {certificate: "schedule_tls_cert", key: "schedule_tls_key", authority: "schedule_tls_ca"}
+        raise ConfigError(_SOURCE, "schedule", options[problem.path], str(problem)) from problem
+
+
+def registration_of(config: StoreConfig, folder: DataFolder, port: Callable[[], int]) -> Registration:
+    """
+    Make what the store says of itself.
+
+    @param port: Gives the port of its clients.
+    """
+
+    def client_address() -> str:
+        host, number = config.advertise or (config.bind[0], port())
+        return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+
+    return Registration(
+        store_id=config.store_id,
+        folder_id=folder.identity.folder_id,
+        address=peer_address(config),
+        client_address=client_address,
+        labels=dict(config.labels),
+    )
+
+
+def scheduling_of(
+    store: StoreService,
+    reactor: Any,
+    cluster: Cluster,
+    scheduler: Scheduler,
+    registration: Registration,
+    beginning: Beginning,
+) -> Scheduling:
+    """Put together what tells the scheduler of a store, once its other parts are there."""
+    config, host = store.config, store.host
+    clock = reactor
+    reports = RegionReports(
+        store_id=config.store_id,
+        regions=lambda: (host,),
+        is_up=cluster.peering.is_up,
+        measure=lambda region: _measured(store, region),
+        now=clock.seconds,
+        interval=config.schedule_heartbeat / 2,
+    )
+    scheduling = Scheduling(
+        scheduler=scheduler,
+        registration=registration,
+        cluster_id=beginning.cluster_id,
+        beginning=beginning.regions,
+        clock=clock,
+        interval=config.schedule_heartbeat,
+        stats=lambda: _stats(store, cluster),
+        reports=reports,
+        is_up=cluster.peering.is_up,
+        addresses=cluster.addresses,
+    )
+    scheduling.orders = Orders(
+        store_id=config.store_id,
+        region=lambda region: host if region == host.descriptor.region else None,
+        is_up=cluster.peering.is_up,
+        address=lambda number: cluster.addresses.address(number) or scheduling.address(number),
+        stays=scheduling.stays,
+    )
+    return scheduling
+
+
+def _data_bytes(store: StoreService) -> int:
+    """
+    Give the bytes that the store holds, about, without reading them.
+
+    @raise tinykv.storage.errors.StorageError: That can't be seen.
+    """
+    path = store.folder.data_path
+    try:
+        size = os.stat(path).st_size
+    except OSError as problem:
+        raise from_os(problem, path) from problem
+    return max(size - store.rows.reader.reusable_bytes(), 0) + store.host.table_bytes
+
+
+def _measured(store: StoreService, region: LedRegion) -> Measured:
+    """Measure the region, which is all that the store has, and all that its clients want."""
+    keyspace = store.keyspace
+    routes = store.front.routes
+    return Measured(
+        size=_data_bytes(store),
+        keys=sum(db.keys for db in keyspace.physical),
+        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)),
+        # Raised by every command that writes, whichever store its client is connected to.
+        writes=keyspace.sequence,
+        write_bytes=store.host.queue.bytes,
+    )
+
+
+def _stats(store: StoreService, cluster: Cluster) -> StoreStats:
+    """
+    Say how the store is.
+
+    @raise tinykv.storage.errors.StorageError: Its disk can't be looked at.
+    """
+    host = store.host
+    path = Path(store.folder.path)
+    try:
+        disk = os.statvfs(path)
+    except OSError as problem:
+        raise from_os(problem, str(path)) from problem
+    capacity = store.config.capacity or disk.f_blocks * disk.f_frsize
+    free = min(disk.f_bavail * disk.f_frsize, max(capacity - _data_bytes(store), 0))
+    return StoreStats(
+        capacity=capacity,
+        available=min(free, capacity),
+        regions=int(bool(host.group.peer) and host.descriptor.peer_on(store.config.store_id) is not None),
+        busy=host.busy or host.stalled or host.growing_refused,
+        snapshots_sending=cluster.snapshots.sending,
+        snapshots_receiving=int(host.group.restoring is not None),
+    )
