@@ -171,6 +171,7 @@ class Member:
             summer=disk.summer(process),
             lingers=self._lingers,
             removed=self._removed,
+            scheduled=cluster.scheduled,
         )
         self.control.removing_elsewhere = lambda leader, store: cluster.members[leader].control.remove_store(store)
         self.host.start()
@@ -232,8 +233,11 @@ class Cluster:
     @ivar initial: The region at its beginning.
     """
 
-    def __init__(self, stores: int = 3, seed: int = 1, *, read_mode: str = "lease") -> None:
+    def __init__(
+        self, stores: int = 3, seed: int = 1, *, read_mode: str = "lease", scheduled: bool = False
+    ) -> None:
         self.read_mode = read_mode
+        self.scheduled = scheduled
         self.events = Events(seed)
         self.network = Network(self.events, GOOD)
         self.streams = Streams(self.events, self.network)

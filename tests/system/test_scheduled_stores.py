@@ -90,7 +90,11 @@ class ScheduledStoresTests(SynchronousTestCase):
         left = [number for number in (1, 2, 3) if number != lost]
         self.write(left[0], "mourning")
         wait_until(lambda: self.voters() == [*left, 4], "the replica to be made anew")
-        names = [*(f"{when}-{number}" for when in ("begun", "alone") for number in (1, 2, 3)), "alone-again", "mourning"]
+        names = [
+            *(f"{when}-{number}" for when in ("begun", "alone") for number in (1, 2, 3)),
+            "alone-again",
+            "mourning",
+        ]
         with closing(self.stores[4].connect()) as client:
 
             def all_there() -> bool:
@@ -102,3 +106,18 @@ class ScheduledStoresTests(SynchronousTestCase):
             if store.number != lost:
                 self.assertNotIn("Traceback", store.output)
         self.assertNotIn("Traceback", scheduler.output)
+
+    def test_a_store_of_its_own_that_grows(self) -> None:
+        alone = self.begin(1, schedulers="", schedule_heartbeat="10s")
+        alone.wait_for()
+        self.write(1, "alone")
+        alone.stop()
+        with self.daemons:
+            self.begin(1).wait_for("is registered")
+            for number in (2, 3):
+                self.begin(number, read_mode="local")
+            wait_until(lambda: self.voters() == [1, 2, 3], "three replicas")
+            for number in (2, 3):
+                with closing(self.stores[number].connect()) as client:
+                    wait_until(lambda client=client: client.call("GET", "alone") == b"of alone", "the data")  # type: ignore[misc]
+            self.write(3, "together")

@@ -2,8 +2,8 @@
 What operators see of the cluster and change: its stores, who leads, whether the replicas are alike.
 
 A store is added as a learner, and whoever leads makes it a voter as soon as it has caught up. That it's a learner is
-all that has to be known for it, so it survives any change of the leader. Where there's a scheduler, it alone decides who
-belongs to a region and who votes: a learner that became a voter by itself would have it give up what it's about.
+all that has to be known for it, so it survives any change of the leader. Where there's a scheduler, it alone decides
+who belongs to a region and who votes: a learner that became a voter by itself would have it give up what it's about.
 
 What only concerns two stores goes over the links as a batch of its own, which L{MARK} tells from one of commands: its
 next byte says what it is.

@@ -108,9 +108,7 @@ class Orders:
                 if told:
                     self.done += 1
                     self._told.pop(order.region, None)
-                    self.log.info(
-                        "region {region}: {what}, as the scheduler orders", region=order.region, what=told
-                    )
+                    self.log.info("region {region}: {what}, as the scheduler orders", region=order.region, what=told)
 
     def _tell(self, order: Order, why: str) -> None:
         """Say why something isn't done, once for as long as it's the same."""

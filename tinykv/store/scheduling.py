@@ -209,9 +209,9 @@ class Scheduling:
             regions = self._reports.due(BATCH_REGIONS)
             if regions:
                 self._reporting = True
-                Deferred.fromCoroutine(self._report(regions)).addErrback(
-                    self._not_reported, regions
-                ).addCallback(self._reported)
+                Deferred.fromCoroutine(self._report(regions)).addErrback(self._not_reported, regions).addCallback(
+                    self._reported
+                )
 
     def _failed(self, failure: Failure) -> None:
         problem = failure.value
