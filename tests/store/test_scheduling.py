@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,12 +17,22 @@ from tinykv.errors import ControlRefused, ScheduleRefused, ScheduleUnavailable
 from tinykv.interfaces import IScheduler
 from tinykv.placement import admin
 from tinykv.placement.operators import Status
-from tinykv.placement.region_info import RegionInfo
+from tinykv.placement.region_info import PeerInfo, RegionInfo
 from tinykv.placement.stores import Life, StoreRecord, StoreStats
+from tinykv.raft.membership import MAX_MEMBERS
 from tinykv.region.descriptor import Descriptor
+from tinykv.schedule.http import BODY_BYTES_MAX
+from tinykv.schedule.schemas import KEY_BYTES_MAX
 from tinykv.store.orders import Orders
 from tinykv.store.region_reports import DOWN_SECONDS, PENDING_LAG, LedRegion, Measured, RegionReports
-from tinykv.store.scheduling import LOOK_SECONDS, Registration, Scheduling, first_descriptor, wait_for_cluster
+from tinykv.store.scheduling import (
+    BATCH_REGIONS,
+    LOOK_SECONDS,
+    Registration,
+    Scheduling,
+    first_descriptor,
+    wait_for_cluster,
+)
 
 INTERVAL = 10.0
 
@@ -177,6 +188,28 @@ class TellingTests(Case):
         part.measured = Measured()
         self.run_for(INTERVAL / 2)
         self.assertEqual(self.scheduler.told[-1].reads, 0)
+
+    def test_idle_groups(self) -> None:
+        leader = self.begin()
+        part = self.parts[leader.id]
+        self.successResultOf(part.scheduling.stop())
+        self.run_for(INTERVAL)
+        self.assertEqual(len(part.reports.due(10)), 1)
+        self.assertTrue(leader.group.quiesce())
+        self.assertEqual(part.reports.due(10), [])
+        leader.group.propose_change(leader.host.descriptor.adding(4, "store4:1"))
+        leader.host.replica.go_on()
+        self.run_for(1)
+        (told,) = part.reports.due(10)
+        self.assertEqual(told.learners, (4,))
+
+    def test_the_longest_message(self) -> None:
+        peers = tuple(PeerInfo((1 << 53) - at, 65535 - at) for at in range(MAX_MEMBERS))
+        keys = b"k" * KEY_BYTES_MAX, b"l" * KEY_BYTES_MAX
+        region = RegionInfo((1 << 53) - 1, *keys, peers, 65535, down={peer.store: 1e-9 / 3 for peer in peers[:3]})
+        said = json.dumps([region.to_json()] * BATCH_REGIONS)
+        self.assertLess(len(said) + 1000, BODY_BYTES_MAX)
+        self.assertGreater(len(said) * 2, BODY_BYTES_MAX)
 
     def test_another_leader(self) -> None:
         leader = self.begin()

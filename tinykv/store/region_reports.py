@@ -60,6 +60,7 @@ class _Told(NamedTuple):
     """What the scheduler knows of a region, and when it was told."""
 
     looks: tuple[object, ...]
+    descriptor: Descriptor
     at: float
     measured: Measured
 
@@ -111,8 +112,10 @@ class RegionReports:
         self._look_at_stores(led, now)
         reports: list[RegionInfo] = []
         for region in led:
-            looks = self._looks(region, now)
             told = self._told.get(region.descriptor.region)
+            if told is not None and now - told.at < self._interval and self._is_calm(region, told):
+                continue
+            looks = self._looks(region, now)
             if told is None or told.looks != looks or now - told.at >= self._interval:
                 reports.append(self._report(region, looks, told, now))
                 if len(reports) == most:
@@ -130,6 +133,12 @@ class RegionReports:
             del self._lost[store]
         for store in away:
             self._lost.setdefault(store, now)
+
+    def _is_calm(self, region: LedRegion, told: _Told) -> bool:
+        """Tell at a glance that nothing can have changed: most regions are idle, and there may be many."""
+        group = region.group
+        same = region.descriptor is told.descriptor and group.term == told.looks[0]
+        return same and group.quiesced and not self._lost
 
     def _looks(self, region: LedRegion, now: float) -> tuple[object, ...]:
         """Give all that is told at once when it changes."""
@@ -154,7 +163,7 @@ class RegionReports:
         measured = self._measure(region)
         before = told.measured if told is not None else measured
         seconds = max(now - told.at, 0.001) if told is not None else 1.0
-        self._told[descriptor.region] = _Told(looks, now, measured)
+        self._told[descriptor.region] = _Told(looks, descriptor, now, measured)
         *_, pending, _ = looks
         return RegionInfo.of(
             descriptor,

@@ -29,8 +29,8 @@ from tinykv.store.region_reports import RegionReports
 
 #: How often is looked whether something is to be told, in seconds.
 LOOK_SECONDS: Final = 0.2
-#: Regions of one message: less than the scheduler takes, in less than the bytes that it takes.
-BATCH_REGIONS: Final = 500
+#: Regions of one message: with the longest keys they're fewer bytes than the scheduler takes.
+BATCH_REGIONS: Final = 50
 #: How long nothing is said of regions after the scheduler didn't take it, in seconds.
 PAUSE_SECONDS: Final = 1.0
 #: How often a new store asks whether its cluster has begun, in seconds.
@@ -206,12 +206,8 @@ class Scheduling:
             self._tell_at = self._clock.seconds() + self._interval
             Deferred.fromCoroutine(self._tell()).addErrback(self._failed).addCallback(self._told)
         if self._registered and not self._reporting and self._clock.seconds() >= self._report_at:
-            regions = self._reports.due(BATCH_REGIONS)
-            if regions:
-                self._reporting = True
-                Deferred.fromCoroutine(self._report(regions)).addErrback(self._not_reported, regions).addCallback(
-                    self._reported
-                )
+            self._reporting = True
+            Deferred.fromCoroutine(self._report()).addErrback(self._failed).addCallback(self._reported)
 
     def _failed(self, failure: Failure) -> None:
         problem = failure.value
@@ -224,12 +220,6 @@ class Scheduling:
 
     def _told(self, _: object) -> None:
         self._telling = self._looking is None
-
-    def _not_reported(self, failure: Failure, regions: Sequence[RegionInfo]) -> None:
-        for region in regions:
-            self._reports.forget(region.region)
-        self._report_at = self._clock.seconds() + PAUSE_SECONDS
-        self._failed(failure)
 
     def _reported(self, _: object) -> None:
         self._reporting = self._looking is None
@@ -266,15 +256,24 @@ class Scheduling:
             if book.has_room(store) and book.address(store) != record.address:
                 book.told(store, record.address)
 
-    async def _report(self, regions: Sequence[RegionInfo]) -> None:
-        """Say how regions are, and do what is ordered."""
+    async def _report(self) -> None:
+        """Say how the regions are of which it's time to, and do what is ordered."""
         own = self._registration
-        heard: HeardRegions = await self._scheduler.region_heartbeats(own.store_id, own.folder_id, regions)
-        for region, why in heard["refused"].items():
-            # What it knows better comes from who leads by now.
-            self.log.debug("the scheduler doesn't believe its word on region {region}: {why}", region=region, why=why)
-        if self.orders is not None:
-            self.orders.take(heard["orders"])
+        while regions := self._reports.due(BATCH_REGIONS):
+            try:
+                heard: HeardRegions = await self._scheduler.region_heartbeats(own.store_id, own.folder_id, regions)
+            except ScheduleProblem:
+                for region in regions:
+                    self._reports.forget(region.region)
+                self._report_at = self._clock.seconds() + PAUSE_SECONDS
+                raise
+            for number, why in heard["refused"].items():
+                # What it knows better comes from who leads by now.
+                self.log.debug("the scheduler knows better of region {region}: {why}", region=number, why=why)
+            if self.orders is not None:
+                self.orders.take(heard["orders"])
+            if len(regions) < BATCH_REGIONS:
+                break
 
 
 async def wait_for_cluster(
