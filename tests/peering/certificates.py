@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -25,19 +27,21 @@ class Authority:
         self.path = folder / f"{name}.pem"
         self._write(self.path, self._sign(self._name, self._key, True))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Make a certificate; give its path and its key's."""
+    def issue(self, name: str, *addresses: str) -> tuple[Path, Path]:
+        """Make a certificate, for some IP addresses if it's to name hosts; give its path and its key's."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate, key_path = self._folder / f"{name}.crt", self._folder / f"{name}.key"
-        self._write(certificate, self._sign(subject, key, False))
+        self._write(certificate, self._sign(subject, key, False, addresses))
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         key_path.write_bytes(key.private_bytes(*form))
         return certificate, key_path
 
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, authority: bool) -> x509.Certificate:
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, authority: bool, addresses: Sequence[str] = ()
+    ) -> x509.Certificate:
         now = datetime.now(UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -46,8 +50,11 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
+        if addresses:
+            names = [x509.IPAddress(ip_address(address)) for address in addresses]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
 
     def _write(self, path: Path, certificate: x509.Certificate) -> None:
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.peering.certificates import Authority
 from tests.system.processes import wait_until
 from tests.system.scheduled import ScheduledStore
 from tests.system.schedulers import Daemons
@@ -121,3 +122,37 @@ class ScheduledStoresTests(SynchronousTestCase):
                 with closing(self.stores[number].connect()) as client:
                     wait_until(lambda client=client: client.call("GET", "alone") == b"of alone", "the data")  # type: ignore[misc]
             self.write(3, "together")
+
+
+class ProofTests(SynchronousTestCase):
+    """A scheduler that wants to know who asks, and stores that want to know whom they ask."""
+
+    def test_certificates_and_a_token(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        authority, other = Authority(folder, "authority"), Authority(folder, "other")
+        certificate, key = authority.issue("scheduler", "127.0.0.1")
+        token = "the token of the test"
+        daemons = Daemons(
+            folder, 1, tls_cert=str(certificate), tls_key=str(key), tls_ca=str(authority.path),
+            tls_auth_clients="yes", token=token,
+        )  # fmt: skip
+        own_certificate, own_key = authority.issue("store")
+        proof = {
+            "schedule_tls_ca": str(authority.path), "schedule_tls_cert": str(own_certificate),
+            "schedule_tls_key": str(own_key), "schedule_token": token,
+        }  # fmt: skip
+        stores = [
+            ScheduledStore(folder, daemons, 1, **proof),
+            ScheduledStore(folder, daemons, 2, **{**proof, "schedule_token": "another token than that"}),
+            ScheduledStore(folder, daemons, 3, **{**proof, "schedule_tls_ca": str(other.path)}),
+        ]
+        (member,) = daemons.members.values()
+        for daemon in (member, *stores):
+            self.addCleanup(daemon.kill)
+            daemon.start()
+        stores[0].wait_for("is registered")
+        stores[1].wait_for("schedule_token")
+        stores[2].wait_for("certificate verify failed")
+        for store in stores:
+            self.assertNotIn("Traceback", store.output)

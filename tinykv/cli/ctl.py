@@ -15,6 +15,8 @@ import click
 from rich.table import Column, Table
 
 from tinykv.cli.ctl_http import Asks, HttpControl, UnknownOutcome
+from tinykv.cli.ctl_schedule import Connect, schedule
+from tinykv.cli.ctl_schedule_http import HttpScheduler
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import printer, progress
 from tinykv.config_values import STORE_ID_MAX, parse_duration
@@ -37,11 +39,13 @@ class Outside:
     @ivar connect: Makes a client of (URL, timeout in seconds); ValueError for what is no URL.
     @ivar pause: Waits for so many seconds.
     @ivar now: Tells the seconds since some moment.
+    @ivar connect_scheduler: Makes a client of (URLs, what is shown); ValueError for what is no URL.
     """
 
     connect: Callable[[str, float], Asks] = HttpControl
     pause: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
+    connect_scheduler: Connect = HttpScheduler
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ def ctl(ctx: click.Context, url: str, as_json: bool) -> None:
     except ValueError as problem:
         raise click.BadParameter(f"{url}: {problem}", ctx, param_hint="--url") from problem
     ctx.obj = Asked(store, outside, as_json)
+
+
+ctl.add_command(schedule)
 
 
 @ctl.command()

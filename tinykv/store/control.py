@@ -352,8 +352,8 @@ class Control:
     async def _remove(self, store: int) -> None:
         if self._scheduled:
             raise ControlRefused(
-                f"the scheduler decides what a store holds: have it drain store {store} (POST"
-                f" /api/v1/stores/{store}/offline), or take it for lost (DELETE /api/v1/stores/{store}?force=true)"
+                f"the scheduler decides what a store holds: have it drained by `tinykv ctl schedule drain {store}`, or"
+                f" taken for lost by `tinykv ctl schedule remove {store} --lost`"
             )
         self._check_leads()
         self._check_calm()
