@@ -97,6 +97,22 @@ class ReadIndexTests(SynchronousTestCase):
         answer(peer, 2, 2)
         self.assertEqual(peer.reads, [Read("a", 1)])
 
+    def test_who_asked_is_told_what_is_committed(self) -> None:
+        """It can answer when it knows that, so the news doesn't wait for entries."""
+        peer = led()
+        peer.group.propose([b"a"])
+        peer.pump()
+        peer.group.step(Message(APPEND_REPLY, 1, 2, peer.group.term, index=2), peer.now)
+        peer.group.step(Message(READ_INDEX, 1, 2, peer.group.term, round=7), peer.now)
+        ready = peer.group.ready(0)
+        assert ready is not None
+        (beat,) = [message for message in ready.messages if message.kind == HEARTBEAT and message.to == 3]
+        peer.group.step(Message(HEARTBEAT_REPLY, 1, 3, peer.group.term, round=beat.round, commit=1), peer.now)
+        ready = peer.group.ready(0)
+        assert ready is not None
+        told = [(message.kind, message.index, message.commit) for message in ready.messages if message.to == 2]
+        self.assertEqual(told, [(READ_INDEX_REPLY, 2, 0), (APPEND, 2, 2)])
+
     def test_the_only_voter_answers_at_once(self) -> None:
         network = Network([Peer(1, FULL, voters=(1,))])
         network.elect(1)

@@ -331,6 +331,30 @@ class FlowTests(SynchronousTestCase):
         appends = [message for message in peer.pump() if message.to == 2]
         self.assertEqual([(len(message.entries), message.commit) for message in appends], [(1, 2)])
 
+    def test_commit_waits_for_entries(self) -> None:
+        """Alone it's told when the host says up to where; entries take it along whatever the host says."""
+        peer = self.leader()
+        peer.group.propose([b"a"])
+        peer.pump()
+        for follower in (2, 3):
+            peer.group.step(Message(APPEND_REPLY, 1, follower, 1, index=2), 0.0)
+        ready = peer.group.ready(0)
+        assert ready is not None
+        self.assertEqual((ready.messages, [entry.index for entry in ready.committed]), ([], [2]))
+        peer.group.applied_to(2)
+        self.assertIsNone(peer.group.ready(0))
+        peer.group.propose([b"b"])
+        ready = peer.group.ready(0)
+        assert ready is not None
+        self.assertEqual([(len(message.entries), message.commit) for message in ready.messages], [(1, 2)] * 2)
+        peer.disk.begin(ready)
+        peer.finish_write()
+        for follower in (2, 3):
+            peer.group.step(Message(APPEND_REPLY, 1, follower, 1, index=3), 0.0)
+        ready = peer.group.ready(3)
+        assert ready is not None
+        self.assertEqual([(len(message.entries), message.commit) for message in ready.messages], [(0, 3)] * 2)
+
     def test_uncommitted_limit(self) -> None:
         """Up to the limit proposals are taken, one byte more is refused; a first one always goes."""
         peer = self.leader(max_uncommitted_bytes=10)

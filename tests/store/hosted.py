@@ -121,6 +121,9 @@ class Hosted:
             "memtable_bytes": 1 << 30,
             "durability_os": False,
             "request_timeout": 5.0,
+            # Turns end when a test says so.
+            "hold_seconds": 0.0,
+            "gather_seconds": 0.0,
             **options,
         }
         self.now = START

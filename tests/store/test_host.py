@@ -17,6 +17,7 @@ from tinykv.storage.connection import connect_reader
 from tinykv.storage.errors import StorageError
 from tinykv.storage.log import read_entries
 from tinykv.store.flushes import FLUSH_SECONDS
+from tinykv.store.proposals import GATHER_SECONDS, HELD_MOST, HOLD_SECONDS
 
 OK = b"+OK\r\n"
 NIL = b"$-1\r\n"
@@ -66,6 +67,71 @@ class WriteTests(HostCase):
         self.assertEqual(client.heard(), [b":%d\r\n" % number for number in range(1, 6)])
         self.assertEqual(hosted.host.applied, hosted.host.group.committed)
         self.assertGreater(hosted.answered, before)
+
+    def test_what_comes_waits_for_the_entry_under_way(self) -> None:
+        """So that it's one entry; but for no longer than is worth it, nor if it's only reads or very much."""
+        hosted = self.make(hold_seconds=HOLD_SECONDS)
+        client = hosted.client()
+        last = hosted.host.group.last
+        client.send("RPUSH l 0")
+        hosted.turn()
+        for number in (1, 2):
+            client.send(f"RPUSH l {number}")
+            hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 1)
+        hosted.sync()
+        hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 2)
+        client.send("RPUSH l 3")
+        hosted.turn()
+        hosted.clock.advance(HOLD_SECONDS / 2)
+        self.assertEqual(hosted.host.group.last, last + 2)
+        hosted.clock.pump([HOLD_SECONDS / 2, 0])
+        self.assertEqual(hosted.host.group.last, last + 3)
+        client.send("LLEN l")
+        hosted.turn()
+        hosted.sync()
+        self.assertEqual(client.heard(), [b":%d\r\n" % number for number in (1, 2, 3, 4, 4)])
+        for number in range(HELD_MOST + 1):
+            client.send(f"RPUSH l {number}")
+            if number in (0, HELD_MOST - 1):
+                hosted.turn()
+                self.assertEqual(hosted.host.group.last, last + 4)
+        hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 5)
+
+    def test_those_answered_together_are_waited_for(self) -> None:
+        """Whoever speaks first again waits for the others, if they're quick."""
+        hosted = self.make(gather_seconds=GATHER_SECONDS)
+        first, second = hosted.client(), hosted.client()
+        last = hosted.host.group.last
+        for client in (first, second):
+            client.send("INCR a")
+        hosted.settle()
+        for client in (first, second):
+            self.assertEqual(hosted.host.group.last, last + 1)
+            client.send("INCR a")
+            hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 2)
+        hosted.sync()
+        first.send("INCR a")
+        hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 2)
+        hosted.clock.pump([GATHER_SECONDS, 0])
+        self.assertEqual(hosted.host.group.last, last + 3)
+        hosted.settle()
+        first.send("INCR a")
+        hosted.turn()
+        self.assertEqual(hosted.host.group.last, last + 4)
+        hosted.settle()
+        self.assertEqual((len(first.heard()), len(second.heard())), (4, 2))
+        first.send("INCR a")
+        second.send("INCR a")
+        self.assertNoResult(hosted.closing())
+        hosted.settle()
+        hosted.flush()
+        now = hosted.clock.seconds()
+        self.assertEqual([call for call in hosted.clock.getDelayedCalls() if call.getTime() > now], [])
 
     def test_reads_keep_their_place(self) -> None:
         """A read that comes behind a write sees it, and not the one after."""

@@ -184,9 +184,9 @@ class WatchedGroup(Group):
         """Begin to tell."""
         self._store = store
 
-    def ready(self) -> Ready | None:
+    def ready(self, tell: int | None = None) -> Ready | None:
         """Hand out what is to be done."""
-        ready = super().ready()
+        ready = super().ready(tell)
         if ready is not None:
             for entry in ready.committed:
                 self._store.applies(entry)

@@ -46,7 +46,7 @@ class ClusterTests(SeedsCase):
         The leader is exchanged, and only a store that can't be elected knows that this is decided; who can be elected
         seems to need the vote of the one that left.
         """
-        figures = self.run_seeds(Cluster(), range(270, 271), Settings(Cluster.faults))
+        figures = self.run_seeds(Cluster(), range(266, 267), Settings(Cluster.faults))
         self.assertGreater(figures["stores that left"], 0)
         self.assertGreaterEqual(figures["runs of stores that lingered"], figures["stores that left"])
 

@@ -613,11 +613,11 @@ class Core:
         else:
             raise NotLeader(0)
 
-    def speak(self, now: float) -> None:
-        """Say what there is to say at the end of a turn."""
+    def speak(self, now: float, tell: int) -> None:
+        """Say what there is to say at the end of a turn; see L{tinykv.raft.leader.Leader.speak}."""
         leader = self.leader
         if leader is not None:
-            leader.speak(now)
+            leader.speak(now, tell)
             if leader.answers:
                 self.answers += leader.answers
                 leader.answers = []

@@ -354,11 +354,17 @@ class Group:
 
     # What goes out
 
-    def ready(self) -> Ready | None:
-        """Return what is to be done, or None. What it holds counts as being done."""
+    def ready(self, tell: int | None = None) -> Ready | None:
+        """
+        Return what is to be done, or None. What it holds counts as being done.
+
+        @param tell: A leader tells the others what is committed along with entries. If there are none for them, it
+            still tells those who don't know it up to here: a host that sees to it that this comes later may name 0.
+            None for all of it.
+        """
         core = self._core
         log = self._log
-        core.speak(self._now)
+        core.speak(self._now, log.committed if tell is None else tell)
         snapshot, entries = log.take_unwritten()
         committed = log.take_appliable(self._config.max_apply_bytes, self._known)
         hard_state = self._changed_hard_state(bool(entries) or snapshot is not None or log.held_up > self._told.commit)

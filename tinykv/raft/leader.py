@@ -194,15 +194,18 @@ class Leader:
 
     # What is said to the others
 
-    def speak(self, now: float) -> None:
-        """Say what there is to say at the end of a turn: one round for all reads, and each peer its entries."""
+    def speak(self, now: float, tell: int) -> None:
+        """
+        Say what there is to say at the end of a turn: one round for all reads, and each peer its entries.
+
+        @param tell: Who doesn't know it to be committed up to here is told, even if there are no entries for him.
+        """
         if self.reads.waiting and self.established:
             self.beat(now)
-        log = self._log
-        last, committed = log.last, log.committed
+        last = self._log.last
         shared: dict[int, tuple[tuple[Entry, ...], int]] = {}
         for peer, progress in self._others:
-            if progress.next <= last or progress.due or progress.commit < committed:
+            if progress.next <= last or progress.due or progress.commit < tell:
                 self._replicate(peer, progress, shared)
 
     def _replicate(self, peer: int, progress: Progress, shared: dict[int, tuple[tuple[Entry, ...], int]]) -> None:
@@ -276,6 +279,10 @@ class Leader:
         if not peer:
             self.answers.append((context, index))
         elif isinstance(context, int):
+            progress = self.progress.get(peer)
+            if progress is not None and progress.commit < index:
+                # It can't answer before it knows this.
+                progress.due = True
             self._out.append(Message(READ_INDEX_REPLY, peer, self._peer, self._term, round=context, index=index))
 
     # What the others say

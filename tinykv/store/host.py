@@ -49,7 +49,7 @@ from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
 from tinykv.store.log_cut import LogCut
 from tinykv.store.pacing import Pacer
-from tinykv.store.proposals import Elsewhere, Proposals
+from tinykv.store.proposals import GATHER_SECONDS, HOLD_SECONDS, Elsewhere, Proposals
 from tinykv.store.reads import Reads
 from tinykv.store.refusals import UNDECIDED, give_up
 from tinykv.store.replica import Replica
@@ -132,6 +132,8 @@ class RegionHost:
         log_bytes_max: int = 1 << 30,
         read_mode: str = "lease",
         command_bytes_max: int = COMMAND_BYTES_MAX,
+        hold_seconds: float = HOLD_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """
         @param flushed: Called when a table is in data.db.
@@ -140,6 +142,8 @@ class RegionHost:
         @param now_ms: The time of day, in ms since 1970.
         @param now: The time in seconds since whenever, for how long work takes.
         @param uptime: The same, sleep included, for leases.
+        @param hold_seconds: For how long at most what comes waits for an entry that is under way; and
+            C{gather_seconds} for clients who were answered just now.
         """
         self.start_id = execution.start_id
         self.execution = execution
@@ -195,6 +199,8 @@ class RegionHost:
             random=random,
             answered=answered,
             command_bytes_max=command_bytes_max,
+            hold_seconds=hold_seconds,
+            gather_seconds=gather_seconds,
         )
         queue.give_back = proposals.give_back
         self._expiry = Expiry(
@@ -352,7 +358,7 @@ class RegionHost:
             return
         if not self._flushes.finish():
             return
-        self.proposals.closed = True
+        self.proposals.close()
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
         self.replica.stop()
@@ -364,6 +370,7 @@ class RegionHost:
         if self.queue.failed:
             return
         self.queue.failed = True
+        self.proposals.close()
         if not isinstance(problem, (Fault, OSError)):
             # No one foresaw it, so where it was is worth knowing.
             self.log.failure("the region fails", Failure(problem))
@@ -444,7 +451,7 @@ class RegionHost:
 
     def persisted(self) -> None:
         """Learn that something is durable: there may be room for more."""
-        if self.proposals.pending:
+        if self.proposals.refused_since is not None:
             self.proposals.go_on()
 
     def role_changed(self) -> None:
@@ -493,6 +500,7 @@ class RegionHost:
         if queue.failed:
             return
         self._answered()
+        self.proposals.applied()
         queue.keep_cache()
         if queue.held:
             self._installation.begin()

@@ -3,6 +3,10 @@ What clients want, turn by turn, on its way into the log.
 
 What arrives in one turn of the reactor becomes one entry, or several if it's much. Reads that keep their place behind
 their client's writes travel along and aren't logged. While another store leads, all of it goes there.
+
+An entry costs some twenty wake-ups of processes on its way, however much is in it, so few full ones are better than
+many small ones. While one is under way what comes waits for it; and when its clients have been answered, the first of
+them to speak again waits a moment for the others. Both waits are short and bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from itertools import chain
 from random import Random
 from typing import Protocol
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tinykv.raft.refusals import Refused
 from tinykv.redis.execution import Execution
@@ -27,6 +31,13 @@ from tinykv.store.replica import Replica
 
 #: How far region time may lie behind the clock, in ms, when a read looks by it.
 LAG_MS = 10
+#: For so long, in seconds, operations wait for an entry that is under way, so that they become one entry together.
+#: Where it takes longer, on a slow disk or between distant stores, several are under way.
+HOLD_SECONDS = 0.005
+#: So many operations wait no longer: they're worth an entry of their own.
+HELD_MOST = 1024
+#: For so long, in seconds, the first of the clients that were answered together wait for the others to speak again.
+GATHER_SECONDS = 0.001
 
 
 class Elsewhere(Protocol):
@@ -77,6 +88,8 @@ class Proposals:
         random: Random,
         answered: Callable[[], None],
         command_bytes_max: int,
+        hold_seconds: float = HOLD_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self.pending: list[Operation] = []
         self.elsewhere: Elsewhere | None = None
@@ -94,8 +107,18 @@ class Proposals:
         self._random = random
         self._answered = answered
         self._command_bytes_max = command_bytes_max
+        self._hold_seconds = hold_seconds
+        self._gather_seconds = gather_seconds
         self._turn_due = False
         self._proposed_time = 0
+        #: The last entry that was proposed, of how many operations, and until when what comes waits for it.
+        self._last = 0
+        self._last_size = 0
+        self._held_until = 0.0
+        #: How many operations were answered together, and until when as many are waited for.
+        self._expected = 0
+        self._gathered_until = 0.0
+        self._looking: IDelayedCall | None = None
 
     def submit(self, operation: Operation) -> None:
         """Take an operation in for this turn's proposal; nothing more after the end."""
@@ -137,6 +160,46 @@ class Proposals:
             self._turn_due = True
             self._clock.callLater(0, self._end_turn)
 
+    def applied(self) -> None:
+        """Learn that something was applied, and its clients answered: what has waited for it may go."""
+        if self._last_size and self._queue.applied >= self._last:
+            self._expected, self._last_size = self._last_size, 0
+            self._gathered_until = self._clock.seconds() + self._gather_seconds
+            if self.pending:
+                self.go_on()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self.closed = True
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _waits(self) -> bool:
+        """Say if what is pending had better wait for more; if so it's looked at again."""
+        pending = self.pending
+        if self._last_size and self._queue.batches:
+            until = self._held_until
+            count = HELD_MOST
+        else:
+            until = self._gathered_until
+            count = self._expected
+        if len(pending) >= count or all(operation[0] >= READ for operation in pending):
+            return False
+        now = self._clock.seconds()
+        if now >= until:
+            return False
+        if self._looking is None:
+            self._looking = self._clock.callLater(until - now, self._look_again)
+        elif self._looking.getTime() > until:
+            self._looking.reset(until - now)
+        return True
+
+    def _look_again(self) -> None:
+        self._looking = None
+        if self.pending:
+            self.go_on()
+
     def _end_turn(self) -> None:
         """Make this turn's operations an entry, or several if they are large."""
         self._turn_due = False
@@ -158,10 +221,11 @@ class Proposals:
                 operations, self.pending = self.pending, []
                 elsewhere.take(operations)
             return
+        if not self.pending or self._waits():
+            return
         operations = self.pending
         self.pending = []
-        if not operations:
-            return
+        self._expected = 0
         queue.keep_cache()
         parts = deque(by_size(operations))
         try:
@@ -200,8 +264,12 @@ class Proposals:
             return
         self._proposed_time = time
         (index,) = group.propose([data])
-        self._queue.take(Batch(index, True, operations, time, seed, group.term, self._clock.seconds()))
+        now = self._clock.seconds()
+        self._queue.take(Batch(index, True, operations, time, seed, group.term, now))
         self.entries += 1
+        self._last = index
+        self._last_size += len(operations)
+        self._held_until = now + self._hold_seconds
 
     def _refuse(self, operations: list[Operation]) -> None:
         """Refuse a command that the log can't hold; it stands alone, but for reads."""

@@ -24,6 +24,9 @@ from tinykv.raft.stored import stored_data
 from tinykv.storage.writers import LogBatch
 from tinykv.store.durations import Durations
 
+#: A leader's news of what is committed waits so long, in seconds, for entries that it can go with.
+TELL_SECONDS = 0.003
+
 
 class ReplicaUser(Protocol):
     """Who applies what is decided; see L{tinykv.store.host.RegionHost}."""
@@ -94,6 +97,9 @@ class Replica:
         self._ticking: IDelayedCall | None = None
         self._due = False
         self._stopped = False
+        #: Up to where the others have been told what is committed, whether entries went along or not.
+        self._tell = 0
+        self._telling: IDelayedCall | None = None
         #: While a snapshot is installed: what is to be written behind it.
         self._held: deque[Ready] | None = None
 
@@ -113,6 +119,9 @@ class Replica:
         self._stopped = True
         if self._ticking is not None and self._ticking.active():
             self._ticking.cancel()
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
 
     @property
     def oldest_write(self) -> float | None:
@@ -163,7 +172,7 @@ class Replica:
         self._due = False
         user = self._user
         while not self._stopped:
-            ready = self.group.ready()
+            ready = self.group.ready(self._tell)
             if ready is None:
                 break
             for message in ready.messages:
@@ -179,6 +188,14 @@ class Replica:
             for context in ready.lost_reads:
                 user.unreadable(context)
         self._look_at_role()
+        if self._telling is None and self.group.committed > self._tell and self.group.leads:
+            self._telling = self._clock.callLater(TELL_SECONDS, self._tell_commit, self.group.committed)
+
+    def _tell_commit(self, index: int) -> None:
+        """Tell who doesn't know it yet what was committed a while ago."""
+        self._telling = None
+        self._tell = index
+        self.go_on()
 
     def _look_at_role(self) -> None:
         group = self.group
