@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules
 DIR ?= data
 PORT ?= 6379
 STORES ?=
+# How many members its scheduler has, 0, 1 or 3; where it's empty, as many as the folder holds, and 1 in a new one.
+SCHEDULERS ?=
 
 # What `make test` runs: TESTS=tests.resp for a part, JOBS=1 for one process, TRIALFLAGS for trial's own options.
 TESTS ?= tests
@@ -36,8 +38,9 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-sett
 help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
 
-run: $(VENV)/.run ## Start three stores on 127.0.0.1:6379 to 6381, with their data in ./data (PORT= DIR= STORES=1|3|5)
-	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" $(if $(STORES),--stores "$(STORES)")
+run: $(VENV)/.run ## Start three stores on 127.0.0.1:6379 to 6381, with their data in ./data (PORT= DIR= STORES=1|3|5 SCHEDULERS=0|1|3)
+	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" $(if $(STORES),--stores "$(STORES)") \
+	  $(if $(SCHEDULERS),--schedulers "$(SCHEDULERS)")
 
 test: $(VENV)/.dev redis node ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
 	@$(PY) -m twisted.trial $(if $(filter-out 0 1,$(JOBS)),--jobs=$(JOBS)) $(TRIALFLAGS) $(TESTS)

@@ -18,10 +18,20 @@ from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
 from tinykv.cli.playground_cluster import PEER_PORTS, Ports, choose_count, keep, plan
-from tinykv.cli.playground_stores import TAIL_LINES, LocalStore, last_words, tail, what_is_left
+from tinykv.cli.playground_process import TAIL_LINES, last_words, tail
+from tinykv.cli.playground_schedulers import (
+    LocalScheduler,
+    choose_schedulers,
+    keep_schedulers,
+    plan_schedulers,
+    read_members,
+    stores_known,
+)
+from tinykv.cli.playground_stores import LocalStore, what_is_left
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import quoted
 from tinykv.config import StoreConfig, checked, load, own_address
+from tinykv.schedule.config import TABLE, ScheduleConfig
 from tinykv.tap.peers import read_secret
 
 
@@ -213,6 +223,62 @@ class PlanTests(SynchronousTestCase):
         port = ports.claim("--port", 0)
         self.assertIn("to be used twice", str(self.assertRaises(Problem, ports.claim, "--port", port)))
         self.assertNotEqual(ports.first(port), port)
+
+
+class SchedulerTests(SynchronousTestCase):
+    """How many members the scheduler has, and their options."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def plan(self, count: int) -> list[ScheduleConfig]:
+        """Choose options, and keep them."""
+        configs = plan_schedulers(self.folder, count, Ports())
+        keep_schedulers(self.folder, configs)
+        return configs
+
+    def test_numbers(self) -> None:
+        self.assertEqual([choose_schedulers(self.folder, None, stores) for stores in (1, 3, 5)], [0, 1, 1])
+        self.assertEqual([choose_schedulers(self.folder, asked, 3) for asked in (0, 1, 3)], [0, 1, 3])
+        self.assertEqual(choose_schedulers(self.folder, 0, 1), 0)
+        self.assertIn("no use", str(self.assertRaises(Problem, choose_schedulers, self.folder, 1, 1)))
+
+    def test_a_folder_that_has_some(self) -> None:
+        self.plan(3)
+        self.assertEqual(choose_schedulers(self.folder, None, 3), 3)
+        self.assertEqual(choose_schedulers(self.folder, 0, 3), 0)
+        self.assertIn("stays so", str(self.assertRaises(Problem, choose_schedulers, self.folder, 1, 3)))
+
+    def test_options(self) -> None:
+        keep(self.folder, plan(self.folder, 3, 0, 0))
+        configs = self.plan(3)
+        for number, config in enumerate(configs, 1):
+            name = f"scheduler-{number}"
+            LocalScheduler(name, self.folder, config)
+            self.assertEqual(TABLE.load(self.folder / f"{name}.ini"), config)
+            self.assertEqual((config.member_id, len(config.initial_members)), (number, 3))
+            self.assertGreaterEqual(len(read_secret(config)), 32)
+        again = plan_schedulers(self.folder, 3, Ports())
+        self.assertEqual([config.initial_members for config in again], [config.initial_members for config in configs])
+
+    def test_none_are_kept_as_nothing(self) -> None:
+        self.assertEqual(self.plan(0), [])
+        self.assertIsNone(read_members(self.folder))
+
+    def test_a_record_that_is_none(self) -> None:
+        member = {"id": 1, "peer": 1, "api": 2}
+        for text in ("", "{", "[]", "{}", json.dumps({"format": 1, "members": [{}]}), "\udcff",
+                     json.dumps({"format": 2, "members": [member]}), json.dumps({"format": 1, "members": []}),
+                     json.dumps({"format": 1, "members": [member] * 2})):  # fmt: skip
+            (self.folder / "schedulers.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+            self.assertIn("schedulers.json", str(self.assertRaises(Problem, read_members, self.folder)))
+
+    def test_nobody_answers(self) -> None:
+        (config,) = self.plan(1)
+        scheduler = LocalScheduler("scheduler-1", self.folder, config)
+        self.assertFalse(scheduler.answers())
+        self.assertIsNone(stores_known([scheduler], 3))
 
 
 class LogTests(SynchronousTestCase):

@@ -119,9 +119,12 @@ class PlaygroundTests(SynchronousTestCase):
         playground = Process(self.command(), self.base / "output")
         self.addCleanup(playground.destroy)
         playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "the playground to be ready")
-        stores = json.loads(self.record.read_text())["processes"]
+        *stores, scheduler = json.loads(self.record.read_text())["processes"]
+        self.assertEqual(scheduler["name"], "scheduler-1")
+        for process in (*stores, scheduler):
+            self.addCleanup(end_group, process["pid"])
         for store in stores:
-            self.addCleanup(end_group, store["pid"])
+            self.assertIn(f"127.0.0.1:{store['ports']['peer']}", playground.output)
             self.assertTrue(self.client(store).ping())
             self.assertIn(f"redis-cli -p {store['ports']['resp']}", playground.output)
         self.assertEqual([store["name"] for store in stores], ["store-1", "store-2", "store-3"])
@@ -132,7 +135,13 @@ class PlaygroundTests(SynchronousTestCase):
         playground.wait_for(lambda: "The others carry on (2 of 3)." in playground.output, "the end to be seen")
         self.assertIn("store-2 has ended by itself (killed by SIGKILL)", playground.output)
         left = json.loads(self.record.read_text())["processes"]
-        self.assertEqual([store["name"] for store in left], ["store-1", "store-3"])
+        self.assertEqual([process["name"] for process in left], ["store-1", "store-3", "scheduler-1"])
+        url = f"http://127.0.0.1:{scheduler['ports']['http']}"
+        self.assertIn(f"ctl schedule --url {url} status", playground.output)
+        said = run([*TINYKV, "ctl", "schedule", "--url", url, "status"])
+        self.assertIn("member 1 leads, of 1", said.stdout, said.stderr)
+        os.kill(scheduler["pid"], signal.SIGKILL)
+        playground.wait_for(lambda: "The stores serve on." in playground.output, "its end to be seen")
         os.kill(stores[0]["pid"], signal.SIGKILL)
         playground.wait_for(lambda: "1 of 3 are no majority" in playground.output, "the second end to be seen")
 
@@ -149,9 +158,13 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertIn("store-3 has stopped; its data is in ", playground.output)
         self.assertFalse(self.record.exists())
 
-        other = run(self.command("--stores", "5"))
-        self.assertEqual(other.returncode, 1)
-        self.assertIn("holds 3 stores and stays so", other.stderr)
+        for option, number, part in (
+            ("--stores", "5", "holds 3 stores and stays so"),
+            ("--schedulers", "3", "holds a scheduler with 1 members and stays so"),
+        ):
+            other = run(self.command(option, number))
+            self.assertEqual(other.returncode, 1)
+            self.assertIn(part, other.stderr)
 
     def test_an_import_from_a_live_redis(self) -> None:
         if REDIS_SERVER is None:

@@ -146,7 +146,7 @@ def status(scheduler: Scheduler) -> None:
         + (" (see `tinykv ctl schedule regions --unhealthy`)" if ill else ""),
         f"Operators: {len(operators)} run" + (f"; paused: {', '.join(paused)}" if paused else ""),
     ]  # fmt: skip
-    scheduler.tell(answer, *lines, _store_table(stores))
+    scheduler.tell(answer, *lines, store_table(stores))
 
 
 @schedule.command()
@@ -154,10 +154,11 @@ def status(scheduler: Scheduler) -> None:
 def stores(scheduler: Scheduler) -> None:
     """List the stores: where and how they are, and what they hold."""
     answer = scheduler.get("/stores")
-    scheduler.tell(answer, _store_table(answer["stores"]))
+    scheduler.tell(answer, store_table(answer["stores"]))
 
 
-def _store_table(stores: Sequence[dict[str, Any]]) -> Table:
+def store_table(stores: Sequence[dict[str, Any]]) -> Table:
+    """Make the table of the stores."""
     table = Table(
         "store", Column("address", overflow="fold"), Column("clients", overflow="fold"), "state", "leaders", "regions",
         "holds", "free", "heard", Column("labels", overflow="fold"),

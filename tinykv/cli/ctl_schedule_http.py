@@ -72,9 +72,11 @@ class HttpScheduler:
         proof: Proof,
         now: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        patience: float = PATIENCE,
     ) -> None:
         """
         @param urls: C{http(s)://HOST[:PORT]} of some members.
+        @param patience: How long a question is asked again while nobody answers well, in seconds.
         @raise ValueError: One is no such URL.
         @raise Problem: A certificate can't be used.
         """
@@ -83,10 +85,11 @@ class HttpScheduler:
         self._tls = _context(proof)
         self._now = now
         self._pause = pause
+        self._patience = patience
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Ask one after another, until one answers well or refuses."""
-        deadline = self._now() + PATIENCE
+        deadline = self._now() + self._patience
         while True:
             problem: Problem | None = None
             for url in self._urls:

@@ -1,5 +1,5 @@
 """
-C{tinykv playground}: stores to try, with their data in a folder, until they're told to stop.
+C{tinykv playground}: stores to try, with a scheduler, and their data in a folder, until they're told to stop.
 
 Each store is an ordinary C{twistd tinykv} in a process group of its own, so that Ctrl-C on the terminal reaches only
 the playground, which then stops them in order. One that ends by itself isn't started again: a person who kills one
@@ -13,12 +13,23 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, choose_count, keep, plan
-from tinykv.cli.playground_stores import LocalStore, last_words, welcome, what_is_left
+from tinykv.cli.ctl_schedule import store_table
+from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, Ports, choose_count, keep, plan
+from tinykv.cli.playground_process import LocalProcess, last_words
+from tinykv.cli.playground_schedulers import (
+    SCHEDULERS,
+    LocalScheduler,
+    choose_schedulers,
+    keep_schedulers,
+    plan_schedulers,
+    stores_known,
+)
+from tinykv.cli.playground_stores import LocalStore, welcome, what_is_left
 from tinykv.cli.problems import Problem, problems_of
 from tinykv.cli.screen import printer
 from tinykv.config import ConfigError, checked
@@ -44,16 +55,22 @@ _WAITED = (*_STOPPING, signal.SIGCHLD)
                    "free ones.")
 @click.option("--stores", type=click.Choice(COUNTS), default=None,
               help=f"How many stores to start.  [default: as many as the folder holds; {DEFAULT_STORES} in a new one]")
+@click.option("--schedulers", type=click.Choice(SCHEDULERS), default=None,
+              help="How many members the scheduler has, 0 for none.  [default: as many as the folder holds; 1 in a new "
+                   "one, and none for one store]")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=None,
               help="Port for status and metrics, likewise.  "
                    f"[default: {HTTP_PORT} and the next ones, or others if they aren't free]")
-def playground(folder: Path, port: int, stores: int | None, http_port: int | None) -> None:
+def playground(
+    folder: Path, port: int, stores: int | None, schedulers: int | None, http_port: int | None
+) -> None:
     """
     Start stores on this machine and keep them running until Ctrl-C or SIGTERM.
 
-    Several stores hold the same data, and any of them serves any client. The data stays in the folder, and the next
-    start finds it again. A store that ends by itself, or is killed, isn't started again before that, so that the others
-    are seen to carry on; what starts it by hand is printed then. DIR/playground.json says what runs where.
+    Several stores hold the same data, and any of them serves any client; a scheduler knows them all. The data stays
+    in the folder, and the next start finds it again. A store that ends by itself, or is killed, isn't started again
+    before that, so that the others are seen to carry on; what starts it by hand is printed then.
+    DIR/playground.json says what runs where.
 
     A folder keeps the number of stores that it began with. One that an earlier version left with a single store goes on
     as a single store: with --dir and --port, start several beside it, and copy the keys with `tinykv import`.
@@ -65,7 +82,12 @@ def playground(folder: Path, port: int, stores: int | None, http_port: int | Non
     count, told = choose_count(folder, stores, DEFAULT_STORES)
     if told is not None:
         printer().print(told)
-    configs = plan(folder, count, port, http_port)
+    members = choose_schedulers(folder, schedulers, count)
+    ports = Ports()
+    configs = plan(folder, count, port, http_port, ports)
+    planned = plan_schedulers(folder, members, ports)
+    addresses = tuple(f"{config.http_bind}:{config.http_port}" for config in planned)
+    configs = [replace(config, schedulers=addresses) for config in configs]
     try:
         for config in configs:
             checked(config, "command line")
@@ -73,29 +95,29 @@ def playground(folder: Path, port: int, stores: int | None, http_port: int | Non
         raise Problem(str(problem)) from problem
     with problems_of(str(folder)):
         local = [LocalStore(config.data_dir.name, folder, config) for config in configs]
+        deciding = [LocalScheduler(config.data_dir.name, folder, config) for config in planned]
         keep(folder, configs)
+        keep_schedulers(folder, planned)
     # Blocked before there are threads or children; they're for sigwait alone from here on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     try:
-        _run(local, folder / "playground.json")
+        _run(local, deciding, folder / "playground.json")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(stores: list[LocalStore], record: Path) -> None:
-    """Start the stores, serve until a signal comes or none of them is left, and clean up."""
-    out = printer()
+def _run(stores: list[LocalStore], schedulers: list[LocalScheduler], record: Path) -> None:
+    """Start the stores and the scheduler, serve until a signal comes or no store is left, and clean up."""
     with problems_of(str(record)):
-        started: list[LocalStore] = []
+        started: list[LocalProcess] = []
         try:
-            for store in stores:
-                store.start(unblock=_WAITED)
-                started.append(store)
-            if _wait_until_ready(stores):
-                write_record(record, stores)
-                for line in welcome(stores):
-                    out.print(line)
-                stores, ended = _serve(stores, record)
+            for process in (*stores, *schedulers):
+                process.start(unblock=_WAITED)
+                started.append(process)
+            if _wait_until_ready(stores, schedulers):
+                write_record(record, [*stores, *schedulers])
+                _greet(stores, schedulers)
+                stores, ended = _serve(stores, schedulers, record)
                 if ended and not stores:
                     raise Problem("no store is left")
         finally:
@@ -103,23 +125,40 @@ def _run(stores: list[LocalStore], record: Path) -> None:
             record.unlink(missing_ok=True)
 
 
-def _wait_until_ready(stores: list[LocalStore]) -> bool:
+def _greet(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> None:
+    """Say what there is."""
+    out = printer()
+    known = stores_known(schedulers, len(stores)) if schedulers else None
+    if known is not None:
+        out.print(store_table(known))
+    for line in welcome(stores, [scheduler.url for scheduler in schedulers]):
+        out.print(line)
+
+
+def _wait_until_ready(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> bool:
     """
-    Wait until all stores answer.
+    Wait until all stores answer, and the scheduler knows them.
 
     @return: False if a signal says to stop before.
-    @raise Problem: A store has ended instead.
+    @raise Problem: One has ended instead.
     """
     out = printer()
     told = False
     asked = 0
-    while not all(store.answers() for store in stores):
+    processes: list[LocalProcess] = [*stores, *schedulers]
+
+    def ready() -> bool:
+        return all(process.answers() for process in processes) and (
+            not schedulers or stores_known(schedulers, len(stores)) is not None
+        )
+
+    while not ready():
         received = signal.sigtimedwait(_WAITED, _ASK_SECONDS)
         if received is not None and received.si_signo in _STOPPING:
             return False
-        for store in stores:
-            if store.ended() is not None:
-                raise Problem(f"{store.name} didn't start: {last_words(store.log)}")
+        for process in processes:
+            if process.ended() is not None:
+                raise Problem(f"{process.name} didn't start: {last_words(process.log)}")
         asked += 1
         if not told and asked > 5 / _ASK_SECONDS:
             told = True
@@ -127,7 +166,9 @@ def _wait_until_ready(stores: list[LocalStore]) -> bool:
     return True
 
 
-def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bool]:
+def _serve(
+    stores: list[LocalStore], schedulers: list[LocalScheduler], record: Path
+) -> tuple[list[LocalStore], bool]:
     """
     Wait until a signal says to stop, or no store is left.
 
@@ -141,14 +182,18 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
         if received in _STOPPING:
             out.print("Stopping ...")
             break
+        for scheduler in [scheduler for scheduler in schedulers if scheduler.ended() is not None]:
+            schedulers = [other for other in schedulers if other is not scheduler]
+            _tell_end(scheduler)
+            write_record(record, [*stores, *schedulers])
+            out.print("The stores serve on. It comes back when the playground is started again, or by hand, with")
+            out.print(f"    {scheduler.by_hand}")
         for store in [store for store in stores if store.ended() is not None]:
             ended = True
             stores = [other for other in stores if other is not store]
-            out.print(f"{store.name} has ended by itself ({store.ended()}). The end of its log, {store.log}:")
-            for line in store.tail():
-                out.print(f"  {line}")
+            _tell_end(store)
             if stores:
-                write_record(record, stores)
+                write_record(record, [*stores, *schedulers])
                 # Others may have been started by hand since they ended.
                 running = [other for other in every if other in stores or (other is not store and other.answers())]
                 for line in what_is_left(store, len(running), len(every)):
@@ -156,7 +201,15 @@ def _serve(stores: list[LocalStore], record: Path) -> tuple[list[LocalStore], bo
     return stores, ended
 
 
-def _stop(stores: Iterable[LocalStore]) -> None:
+def _tell_end(process: LocalProcess) -> None:
+    """Say that a process has ended, and what it said at last."""
+    out = printer()
+    out.print(f"{process.name} has ended by itself ({process.ended()}). The end of its log, {process.log}:")
+    for line in process.tail():
+        out.print(f"  {line}")
+
+
+def _stop(processes: Iterable[LocalProcess]) -> None:
     """
     Stop what runs, within L{STOP_SECONDS} each.
 
@@ -164,16 +217,17 @@ def _stop(stores: Iterable[LocalStore]) -> None:
     still finish what it was given, and hand leadership over.
     """
     out = printer()
-    for store in stores:
-        if store.ended() is None:
-            store.ask_to_stop()
-            out.print(store.stop(STOP_SECONDS))
+    for process in processes:
+        if process.ended() is None:
+            process.ask_to_stop()
+            out.print(process.stop(STOP_SECONDS))
 
 
-def write_record(record: Path, stores: Iterable[LocalStore]) -> None:
+def write_record(record: Path, processes: Iterable[LocalProcess]) -> None:
     """Write playground.json, all at once."""
     new = record.with_suffix(".new")
-    new.write_text(json.dumps({"processes": [store.described() for store in stores]}, indent=2) + "\n", "utf-8")
+    described = [process.described() for process in processes]
+    new.write_text(json.dumps({"processes": described}, indent=2) + "\n", "utf-8")
     os.replace(new, record)
 
 
@@ -185,7 +239,7 @@ def _refuse_second(folder: Path) -> None:
     """
     try:
         record = json.loads((folder / "playground.json").read_text("utf-8"))
-        running = [process for process in record["processes"] if _is_store(int(process["pid"]))]
+        running = [process for process in record["processes"] if _is_ours(int(process["pid"]))]
     except (OSError, ValueError, KeyError, TypeError):
         return  # no record, or none of ours: the lock of the folder decides
     if running:
@@ -193,9 +247,10 @@ def _refuse_second(folder: Path) -> None:
         raise Problem(f"{folder}: a playground is running here: {names}; stop it first, or choose another --dir")
 
 
-def _is_store(pid: int) -> bool:
+def _is_ours(pid: int) -> bool:
     """Say if a process is one of TinyKV's; its number may be another's by now."""
     try:
-        return b"tinykv" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"tinykv" in words or b"tinyschedule" in words
     except OSError:
         return False

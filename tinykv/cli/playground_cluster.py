@@ -132,15 +132,18 @@ def _stores(count: int) -> str:
     return "one store" if count == 1 else f"{count} stores"
 
 
-def plan(folder: Path, count: int, port: int, http_port: int | None) -> list[StoreConfig]:
+def plan(
+    folder: Path, count: int, port: int, http_port: int | None, ports: Ports | None = None
+) -> list[StoreConfig]:
     """
     Choose the options of each store.
 
+    @param ports: Those that are free.
     @param port: For Redis clients of the first store; the others have the next ones. 0 gives each a free one.
     @param http_port: Likewise for HTTP; None takes those of the last start, or of L{HTTP_PORT} on, if they're free.
     @raise Problem: A port is taken.
     """
-    ports = Ports()
+    ports = ports if ports is not None else Ports()
     resp = [ports.claim("--port", port + number if port else 0) for number in range(count)]
     kept = read_kept(folder)
     peers = _peer_ports(folder, ports, count, kept) if count > 1 else []

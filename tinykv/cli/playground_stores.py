@@ -1,45 +1,30 @@
 """
-A store of the playground: its process, its files, and what is told about it.
+A store of the playground, and what is told about it.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
-from typing import Any
 
+from tinykv.cli.playground_process import LocalProcess
 from tinykv.config import StoreConfig, render
-
-#: Bytes at the end of a log that are looked at.
-_TAIL_BYTES = 8192
-#: Lines of a log that are shown.
-TAIL_LINES = 15
 
 #: How long to wait for an answer to PING, in seconds.
 _PING_SECONDS = 1.0
 
-#: Runs twistd with the Python that runs this, wherever its script lies.
-_TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 
-
-class LocalStore:
+class LocalStore(LocalProcess):
     """
-    One store as a child process.
+    One store.
 
-    Beside its data folder C{DIR/NAME} lie C{NAME.ini}, written anew at every start, and C{NAME.log}, of which the one
-    of the start before is kept as C{NAME.log.old}.
-
-    @ivar name: Its name in playground.json.
     @ivar config: Its options.
-    @ivar log: Where its log goes.
     """
+
+    PLUGIN = "tinykv"
 
     def __init__(self, name: str, folder: Path, config: StoreConfig) -> None:
         """
@@ -47,56 +32,8 @@ class LocalStore:
 
         @raise OSError: The folder can't be written.
         """
-        self.name = name
+        super().__init__(name, folder, config.data_dir, render(config))
         self.config = config
-        self.log = folder / f"{name}.log"
-        self._ini = folder / f"{name}.ini"
-        self._ini.write_text(f"# Written by `tinykv playground` at each start.\n{render(config)}", "utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, unblock: Iterable[signal.Signals]) -> None:
-        """
-        Start the process.
-
-        @param unblock: The signals that are blocked here and must reach it.
-        @raise OSError: It can't be started.
-        """
-        if self.log.exists():
-            os.replace(self.log, self.log.with_name(self.log.name + ".old"))
-        command = [*_TWISTD, *self._arguments]
-        signals = list(unblock)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),  # noqa: PLW1509 - no threads yet
-            )
-
-    @property
-    def _arguments(self) -> list[str]:
-        return ["--nodaemon", "--pidfile=", "tinykv", "--config", str(self._ini)]
-
-    @property
-    def by_hand(self) -> str:
-        """Give the command that starts it on a terminal of its own."""
-        script = Path(sys.executable).with_name("twistd")
-        return shlex.join([*([str(script)] if script.exists() else _TWISTD), *self._arguments])
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The process, once started."""
-        assert self._process is not None
-        return self._process
-
-    def ended(self) -> str | None:
-        """Say how the process ended; None while it runs."""
-        code = self.process.poll()
-        if code is None:
-            return None
-        return f"status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     def answers(self) -> bool:
         """Say if it answers PING."""
@@ -107,40 +44,18 @@ class LocalStore:
         except OSError:
             return False
 
-    def ask_to_stop(self) -> None:
-        """Tell the process to end in order."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def stop(self, seconds: float) -> str:
-        """Wait for the end that was asked for, kill the process if it doesn't come in time, and say how it went."""
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            # The whole group: the writers would go on otherwise.
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            return (
-                f"{self.name} didn't stop within {seconds:.0f} s and was killed; nothing acknowledged is lost, the next"
-                " start replays its log"
-            )
-        # When all is done twistd ends by the very signal that asked it to.
-        if code in (0, -signal.SIGTERM):
-            return f"{self.name} has stopped; its data is in {self.config.data_dir}"
-        return f"{self.name} has stopped, but not in order ({self.ended()}); see {self.log}"
-
-    def tail(self) -> list[str]:
-        """Give the last lines of its log."""
-        return tail(self.log)
-
-    def described(self) -> dict[str, Any]:
-        """Describe it as playground.json does."""
+    def ports(self) -> dict[str, int | None]:
+        """Give its ports."""
         peer = self.config.peer_port if self.config.initial_stores else None
-        ports = {"resp": self.config.port, "http": self.config.http_port, "peer": peer}
-        return {"name": self.name, "pid": self.process.pid, "ports": ports, "log": str(self.log)}
+        return {"resp": self.config.port, "http": self.config.http_port, "peer": peer}
 
 
-def welcome(stores: Sequence[LocalStore]) -> list[str]:
-    """Say what was started, how to connect, and how to stop."""
+def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str]:
+    """
+    Say what was started, how to connect, and how to stop.
+
+    @param schedulers: The URLs of the scheduler's members.
+    """
     first = stores[0].config
     ping = f"    python3 -c 'import redis; print(redis.Redis(port={first.port}).ping())'"
     if len(stores) == 1:
@@ -165,6 +80,7 @@ def welcome(stores: Sequence[LocalStore]) -> list[str]:
         "",
         ping,
         f"    {_program()} ctl --url http://{first.http_bind}:{first.http_port} members",
+        *([f"    {_program()} ctl schedule --url {schedulers[0]} status"] if schedulers else []),
         f"    kill -9 {stores[0].process.pid}     (any {(len(stores) - 1) // 2} may fail, and the others carry on)",
         "",
         f"Data and logs: {first.data_dir.parent}",
@@ -188,20 +104,3 @@ def what_is_left(ended: LocalStore, running: int, count: int) -> list[str]:
         f"{first} {ended.name} comes back when the playground is started again, or by hand, on another terminal, with",
         f"    {ended.by_hand}",
     ]
-
-
-def tail(log: Path) -> list[str]:
-    """Give the last lines of a log."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "backslashreplace")
-    except OSError as problem:
-        return [f"({log} can't be read: {problem.strerror})"]
-    return text.splitlines()[-TAIL_LINES:]
-
-
-def last_words(log: Path) -> str:
-    """Say in one line why a store didn't start: its own word for it, or where to look."""
-    said = [why for _, mark, why in (line.partition("tinykv: ") for line in tail(log)) if mark]
-    return said[-1] if said else f"see {log}"
