@@ -43,6 +43,22 @@ class Case(SynchronousTestCase):
         self.addCleanup(folder.close)
         return folder
 
+    def used_folder(self, promised: bool = True) -> DataFolder:
+        """
+        Open the folder of a store that has run on its own.
+
+        @param promised: Whether it has a vote, or else an entry.
+        """
+        folder = self.folder()
+        batch = LogBatch()
+        if promised:
+            batch.hard_state(1, 1, 1, 1, 0)
+        else:
+            batch.append(1, 1, [(1, b"")])
+        raft, _ = folder._connections()  # noqa: SLF001 - as the log writer would
+        LogStore(raft, folder.raft_path, noting=False).write(batch.operations)
+        return folder
+
 
 class KnownTests(Case):
     """What needn't be asked."""
@@ -57,11 +73,7 @@ class KnownTests(Case):
         self.assertIsNone(read_beginning(self.path))
 
     def test_a_store_of_its_own_that_is_given_a_scheduler(self) -> None:
-        folder = self.folder()
-        batch = LogBatch()
-        batch.hard_state(1, 1, 1, 1, 0)
-        raft, _ = folder._connections()  # noqa: SLF001 - as the log writer would
-        LogStore(raft, folder.raft_path, noting=False).write(batch.operations)
+        folder = self.used_folder()
         beginning = known_beginning(self.config(), folder)
         assert beginning is not None
         self.assertRegex(beginning.cluster_id, "^[0-9a-f]{32}$")
@@ -86,8 +98,38 @@ class KnownTests(Case):
     def test_a_list_that_is_needed_still(self) -> None:
         folder = self.folder()
         folder.set_cluster("c0de")
-        problem = self.assertRaises(ConfigError, known_beginning, self.config(), folder)
-        self.assertEqual(problem.name, "initial_stores")
+        for scheduled in (False, True):
+            problem = self.assertRaises(ConfigError, known_beginning, self.config(scheduled=scheduled), folder)
+            self.assertEqual(problem.name, "initial_stores")
+
+    def test_a_store_of_its_own_is_not_taken_into_a_cluster(self) -> None:
+        for promised in (False, True):
+            self.path = Path(self.mktemp()).absolute()
+            folder = self.used_folder(promised)
+            for config in (
+                self.config(stores=LIST),
+                self.config(stores=LIST, scheduled=False),
+                self.config(stores=LIST.replace(" 1@", " 4@") + "join = yes\npeer_bind = 127.0.0.1\n", scheduled=False),
+            ):
+                problem = self.assertRaises(ConfigError, known_beginning, config, folder)
+                self.assertEqual(problem.name, "initial_stores")
+                self.assertIn("tinykv ctl add-store", str(problem))
+            self.assertIsNone(read_beginning(self.path))
+
+    def test_a_store_of_its_own_grows_into_a_cluster(self) -> None:
+        config = self.config(stores="initial_stores = 1@127.0.0.1:20160\n", scheduled=False)
+        beginning = known_beginning(config, self.used_folder())
+        assert beginning is not None
+        self.assertEqual(beginning.cluster_id, cluster_id_of(config))
+        self.assertEqual(beginning.regions[0].stores, (1,))
+
+    def test_a_member_with_data(self) -> None:
+        folder = self.used_folder()
+        config = self.config(stores=LIST, scheduled=False)
+        folder.set_cluster(cluster_id_of(config))
+        beginning = known_beginning(config, folder)
+        assert beginning is not None
+        self.assertEqual(beginning.cluster_id, cluster_id_of(config))
 
 
 class AskedTests(Case):

@@ -41,32 +41,58 @@ def known_beginning(config: StoreConfig, folder: DataFolder) -> Beginning | None
 
     A store that was on its own, and is given a scheduler, is the cluster's beginning.
 
-    @raise ConfigError: The folder belongs to a cluster of which the configuration says nothing.
+    @raise ConfigError: The folder belongs to a cluster of which the configuration says nothing, or to a store of its
+        own, and the configuration names others.
     @raise tinykv.storage.errors.StorageError: The file that says it can't be read or written.
     """
     stores = [store.store_id for store in config.initial_stores] or [config.store_id]
     own = Beginning(cluster_id_of(config), (RegionInfo.of(Descriptor.initial(REGION, stores), None),))
     found = read_beginning(config.data_dir)
     if config.initial_stores:
+        if stores != [config.store_id]:
+            _refuse_own_data(config, folder)
         if config.schedulers and found is None:
             write_beginning(config.data_dir, own)
         return own
-    if not config.schedulers:
-        if found is not None:
+    if found is not None:
+        if not config.schedulers:
             why = "is needed still, or initial_stores: this folder belongs to a cluster of several stores"
             raise ConfigError(_SOURCE, "schedule", "schedulers", why)
-        return own
-    if found is not None:
         return found
     if folder.identity.cluster_id:
         why = "is needed still: this folder belongs to a cluster that began with such a list"
         raise ConfigError(_SOURCE, "cluster", "initial_stores", why)
-    recovery = folder.recover(REGION)
-    if recovery.hard_state is None and not recovery.last[0]:
+    if not config.schedulers:
+        return own
+    if not _is_used(folder):
         return None
     alone = Beginning(sha256(folder.identity.folder_id.encode()).hexdigest()[:32], own.regions)
     write_beginning(config.data_dir, alone)
     return alone
+
+
+def _is_used(folder: DataFolder) -> bool:
+    """Say if a store has run with a folder: it has promised something then, if nothing else."""
+    recovery = folder.recover(REGION)
+    return recovery.hard_state is not None or recovery.last[0] > 0
+
+
+def _refuse_own_data(config: StoreConfig, folder: DataFolder) -> None:
+    """
+    Don't take the folder of a store of its own into a cluster that begins without its data.
+
+    Its log would be another one than the cluster's, so that two could lead, and what one of them acknowledged would go.
+
+    @raise ConfigError: It's such a folder.
+    """
+    if folder.identity.cluster_id or not _is_used(folder):
+        return
+    why = (
+        f"names other stores, and the folder {config.data_dir} has data of store {config.store_id} on its own, which"
+        f" they don't know. To keep the data, name this store alone, {config.store_id}@HOST:PORT, and add the others with"
+        " tinykv ctl add-store; to begin without it, give this store an empty data_dir"
+    )
+    raise ConfigError(_SOURCE, "cluster", "initial_stores", why)
 
 
 async def asked_beginning(
