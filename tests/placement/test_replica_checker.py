@@ -117,6 +117,20 @@ class CheckerTests(SynchronousTestCase):
     def test_a_learner_is_promoted_where_a_voter_is_missing(self) -> None:
         self.decided(placement(region(1, stores=(1, 2), learners=(4,))), "add-replica", PromoteLearner(4))
 
+    def test_a_learner_that_is_there_takes_the_place_of_who_is_lost(self) -> None:
+        """Its scheduler may have been replaced after it was added, and there's no other store."""
+        steps = (EnterJoint((4,), (3,)), LeaveJoint(), RemovePeer(3))
+        self.decided(placement(region(1, learners=(4,), down={3: 1801.0})), "down-peer", *steps)
+        # The store that leads has it vote when it has caught up, and not before.
+        self.decided(placement(region(1, learners=(4,), down={3: 1801.0}, pending=(4,))), "down-peer", *steps)
+        # One that has caught up is better; one that is lost as well is none.
+        placed = placement(region(1, learners=(4, 5), down={3: 1801.0}, pending=(4,)), stores=5)
+        self.decided(placed, "down-peer", EnterJoint((5,), (3,)), LeaveJoint(), RemovePeer(3), RemovePeer(4))
+        placed = placement(region(1, learners=(4,), down={3: 1801.0, 4: 1801.0}), stores=5)
+        self.decided(
+            placed, "down-peer", AddLearner(5), EnterJoint((5,), (3,)), LeaveJoint(), RemovePeer(3), RemovePeer(4)
+        )
+
     def test_a_learner_that_nobody_waits_for(self) -> None:
         """What a cancelled move leaves behind."""
         placed = placement(region(1, learners=(4,)))

@@ -31,7 +31,7 @@ def check_replicas(scene: Scene, region: RegionInfo) -> Operator | None:
     leaving = {store for store in region.stores if stores[store].life is Life.OFFLINE}
     for bad, name in ((lost, "down-peer"), (leaving, "offline-peer")):
         for store in region.voters:
-            if store in bad and (operator := _without(scene, region, store, name)):
+            if store in bad and (operator := _without(scene, region, store, name, lost | leaving)):
                 return operator
     return (
         _completed(scene, region, lost | leaving)
@@ -52,16 +52,29 @@ def best_taker(scene: Scene, region: RegionInfo, others: Collection[int], below:
     return best if best is None or below is None or scene.crowding(best, others) < below else None
 
 
-def _without(scene: Scene, region: RegionInfo, store: int, name: str) -> Operator | None:
-    """Give an operator that has a region do without its voter on a store, with another for it where it needs one."""
+def _without(scene: Scene, region: RegionInfo, store: int, name: str, bad: Collection[int]) -> Operator | None:
+    """
+    Give an operator that has a region do without its voter on a store, with another for it where it needs one.
+
+    A learner that is there already is that other one: an operator before this one has added it, perhaps by the word of
+    a scheduler that isn't any more, and there may be no other store left.
+    """
     rest = set(region.voters) - {store}
     leaders = leader_takers(scene.cluster, scene.scores, region)
     if len(rest) < scene.cluster.config.replicas:
-        target = best_taker(scene, region, rest)
+        target = _learner_there(scene, region, bad)
+        if target is None:
+            target = best_taker(scene, region, rest)
         if target is None:
             return None  # Better one that's lost and may come back than one less to make a majority of.
         rest.add(target)
     return scene.placing(region, rest, name, _REPAIR, Priority.HIGH, leaders if region.leader == store else ())
+
+
+def _learner_there(scene: Scene, region: RegionInfo, bad: Collection[int]) -> int | None:
+    """Give the store of a learner that can become a voter, best one that has caught up."""
+    able = [store for store in region.learners if store not in bad and scene.cluster.serving(store)]
+    return min(able, key=lambda store: (store in region.pending, store), default=None)
 
 
 def _completed(scene: Scene, region: RegionInfo, bad: Collection[int]) -> Operator | None:

@@ -561,6 +561,8 @@ class Control:
             if store == self.store_id:
                 self._leave()
             else:
+                # One that had no vote asks for none, so nobody would ever answer it that it's gone.
+                self.stray(store)
                 self._forget_later(store)
         self._clock.callLater(0, self._look_at_waits)
 
