@@ -562,7 +562,7 @@ class Control:
                 self._leave()
             else:
                 # One that had no vote asks for none, so nobody would ever answer it that it's gone.
-                self.stray(store)
+                self._tell_removed(store, lambda outcome, reply: None)
                 self._forget_later(store)
         self._clock.callLater(0, self._look_at_waits)
 
@@ -626,8 +626,13 @@ class Control:
             if outcome is not Outcome.ANSWERED:
                 self._reminded.pop(store_id, None)
 
-        self._links.forward(store_id, MARK + _REMOVED + b"%d" % store_id, told)
+        self._tell_removed(store_id, told)
         self._forget_later(store_id)
+
+    def _tell_removed(self, store_id: int, told: Callable[[Outcome, bytes], None]) -> None:
+        """Tell a store that it was removed."""
+        if self._links is not None:
+            self._links.forward(store_id, MARK + _REMOVED + b"%d" % store_id, told)
 
     def _forget_later(self, store_id: int) -> None:
         """Forget the link to a store that was removed, and where it is, when it has had time to answer."""
