@@ -95,6 +95,7 @@ class FakeHere:
 
     def __init__(self) -> None:
         self.ready = False
+        self.closing = False
         self.unresolved = False
         self.submitted: list[Operation] = []
         self.looks: list[Operation] = []
@@ -848,6 +849,11 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.send(self.one("SET a 1"), generation=2).told, [])
         self.assertEqual(self.send(self.one("SET b 1"), start_id=8).told, [])
         self.assertEqual(self.send(self.one("SET b 1"), store=3).told, [])
+
+    def test_the_leader_is_about_to_end(self) -> None:
+        self.here.closing = True
+        self.assertEqual(self.send(self.one("SET a 1")).told, [Outcome.REFUSED])
+        self.assertEqual(self.here.submitted, [])
 
     def test_refused_later(self) -> None:
         answer = self.send(self.one("SET a 1"), self.one("SET a 2"))

@@ -84,6 +84,10 @@ class Here(Protocol):
         """Whether it leads."""
 
     @property
+    def closing(self) -> bool:
+        """Whether its end has begun."""
+
+    @property
     def unresolved(self) -> bool:
         """Whether it has proposed something of which it doesn't know what became of it."""
 
@@ -581,7 +585,8 @@ class Receiver:
             answer.unknown()
             return
         here = self._here
-        if not here.ready or answer.crowded or self._refused.get(origin, 0) >= generation:
+        # A store that stops would never come to its end if the others' clients kept it busy: another one does it.
+        if not here.ready or here.closing or answer.crowded or self._refused.get(origin, 0) >= generation:
             self._refuse_from(origin, generation)
             answer.refuse(b"")
             return

@@ -160,6 +160,8 @@ class RegionHost:
         self.replaced: Callable[[], None] = _nothing
         #: Called then too: entries up to it are never applied here.
         self.skipped: Callable[[], None] = _nothing
+        #: Says whether the store of a peer can be reached, so that it may be handed leadership.
+        self.reached: Callable[[int], bool] = lambda peer: True
         #: Names the stores that haven't been reached for so long that whoever waits there is taken for gone.
         self.lost_stores: Callable[[], Collection[int]] = tuple
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
@@ -171,6 +173,8 @@ class RegionHost:
         self._request_timeout = request_timeout
         self._hz = hz
         self._ticking: IDelayedCall | None = None
+        #: Whether the end has begun, so that nothing is to be taken that others could do.
+        self.closing = False
         self._closing: Deferred[None] | None = None
         self._giving_up: IDelayedCall | None = None
 
@@ -308,9 +312,9 @@ class RegionHost:
         self._tick()
 
     def hand_over(self) -> None:
-        """Ask the voter with the longest log to lead, if this peer leads and there is another."""
+        """Ask the voter with the longest log that is reached to lead, if this peer leads and there is such a one."""
         group = self.group
-        successor = successor_of(group)
+        successor = successor_of(group, self.reached)
         if successor is None or group.transferring:
             return
         try:
@@ -335,10 +339,9 @@ class RegionHost:
         if self.queue.failed:
             return succeed(None)
         closing: Deferred[None] = Deferred()
+        self.closing = True
         self._closing = closing
         self._expiry.stop()
-        if self._ticking is not None and self._ticking.active():
-            self._ticking.cancel()
         if self.elsewhere is not None:
             self._giving_up = self._clock.callLater(self._request_timeout, self._give_up_undecided)
         self._maybe_closed()
@@ -361,6 +364,8 @@ class RegionHost:
         self.proposals.close()
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
         self.replica.stop()
         closing, self._closing = self._closing, None
         closing.callback(None)
@@ -536,7 +541,7 @@ class RegionHost:
         if self.proposals.pending:
             # What could not be proposed waits for what nobody tells of, such as the end of a transfer that failed.
             self.proposals.go_on()
-        if self.ready and self.execution.waiters:
+        if self.ready and self.execution.waiters and not self.closing:
             lost = self.lost_stores()
             if lost:
                 self._let_waiters_go(lost)

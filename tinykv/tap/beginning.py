@@ -89,8 +89,8 @@ def _refuse_own_data(config: StoreConfig, folder: DataFolder) -> None:
         return
     why = (
         f"names other stores, and the folder {config.data_dir} has data of store {config.store_id} on its own, which"
-        f" they don't know. To keep the data, name this store alone, {config.store_id}@HOST:PORT, and add the others with"
-        " tinykv ctl add-store; to begin without it, give this store an empty data_dir"
+        f" they don't know. To keep the data, name this store alone, {config.store_id}@HOST:PORT, and add the others"
+        " with tinykv ctl add-store; to begin without it, give this store an empty data_dir"
     )
     raise ConfigError(_SOURCE, "cluster", "initial_stores", why)
 
