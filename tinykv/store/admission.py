@@ -5,6 +5,7 @@ Which commands are taken at all, and for how long clients are let wait: a disk t
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -16,6 +17,11 @@ from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import Proposals
 from tinykv.store.refusals import DISK_FULL, NO_MAJORITY, STALLED, TRY_AGAIN, UNDECIDED, UNKNOWN, give_up
 from tinykv.store.replica import Replica
+
+#: Least time between two hand-overs by a store that can't write as a leader has to, in seconds.
+PAUSE_SECONDS: Final = 30.0
+#: Where leadership comes back each time, since the others can't either, it's twice as long each time, up to this.
+PAUSE_SECONDS_MOST: Final = 3600.0
 
 
 class Admission:
@@ -39,13 +45,13 @@ class Admission:
         request_timeout: float,
         answered: Callable[[], None],
         applied: Callable[[], None],
-        hand_over: Callable[[], None],
+        hand_over: Callable[[], bool],
         fail: Callable[[BaseException], None],
     ) -> None:
         """
         @param request_timeout: How long clients wait, in seconds.
         @param applied: Called when the reads among what waited have been run.
-        @param hand_over: Lets another store lead, whose disk may answer.
+        @param hand_over: Lets another store lead, whose disk may answer or have room; says if there's one.
         """
         self.growing_refused = False
         self.stalled = False
@@ -59,6 +65,9 @@ class Admission:
         self._applied = applied
         self._hand_over = hand_over
         self._fail = fail
+        #: When leadership was handed over last, and for how long it isn't again.
+        self._handed_over = float("-inf")
+        self._pause = PAUSE_SECONDS
 
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Say why a command can't be taken now; where another store leads, that one says it."""
@@ -77,6 +86,7 @@ class Admission:
     def look(self) -> None:
         """Some times a second: tell those who have waited too long."""
         self._look_for_stall()
+        self._look_for_leader()
         self._look_for_busy()
         self._look_for_undecided()
 
@@ -92,7 +102,6 @@ class Admission:
             self.stalled = stalled
             if stalled:
                 self.log.error("the log writer has not answered for {seconds} s", seconds=self._request_timeout)
-                self._hand_over()
             else:
                 self.log.info("the log writer answers again")
         late = self._clock.seconds() - self._request_timeout
@@ -105,6 +114,21 @@ class Admission:
                 given_up = True
         if given_up:
             self._answered()
+
+    def _look_for_leader(self) -> None:
+        """
+        Let another store lead while this one can't write, also if it was made leader since: the cluster couldn't.
+
+        How the others' disks are isn't known here. If none is better, leadership mustn't go round and round.
+        """
+        if not self._queue.ready or not (self.stalled or self.growing_refused):
+            return
+        now = self._clock.seconds()
+        since = now - self._handed_over
+        if since < self._pause or not self._hand_over():
+            return
+        self._pause = min(2 * self._pause, PAUSE_SECONDS_MOST) if since < 2 * self._pause else PAUSE_SECONDS
+        self._handed_over = now
 
     def _look_for_busy(self) -> None:
         """Refuse what has waited too long for the data writer; none of it was proposed, so nothing of it is done."""

@@ -311,17 +311,18 @@ class RegionHost:
         self._let_waiters_go(frozenset((store_of(self.start_id),)))
         self._tick()
 
-    def hand_over(self) -> None:
-        """Ask the voter with the longest log that is reached to lead, if this peer leads and there is such a one."""
+    def hand_over(self) -> bool:
+        """Ask the voter with the longest log that is reached to lead, if this peer leads; say if there is such one."""
         group = self.group
         successor = successor_of(group, self.reached)
         if successor is None or group.transferring:
-            return
+            return False
         try:
             group.transfer_leader(successor)
         except Refused as problem:
             self.log.warn("leadership isn't handed over: {why}", why=problem)
         self.replica.go_on()
+        return True
 
     def _let_waiters_go(self, stores: Collection[int]) -> None:
         """Propose that whoever waited at earlier runs of some stores has gone."""

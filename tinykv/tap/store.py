@@ -328,7 +328,6 @@ class StoreService(DaemonService):
                     mark=self.config.disk_low_mark,
                     released=released,
                 )
-                self.host.hand_over()
             elif not low and self.host.growing_refused:
                 ballast.restore()
                 self.log.info("the disk of {folder} has room again", folder=self.folder.path)
@@ -414,7 +413,10 @@ class StoreService(DaemonService):
 
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""
-        return describe(self.front, self.folder.identity, self.health())
+        described = describe(self.front, self.folder.identity, self.health())
+        if self.scheduling is not None:
+            described["scheduler"] = self.scheduling.complaints.problem or "ok"
+        return described
 
 
 def _nobody(message: Message) -> None:
