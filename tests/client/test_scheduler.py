@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from tests.schedule.client import Client
 from tests.schedule.cluster import Cluster
-from tinykv.client.scheduler import PATIENCE, Scheduler
+from tinykv.client.scheduler import CLOSE_SECONDS, PATIENCE, Scheduler
 from tinykv.errors import ScheduleRefused, ScheduleUnavailable
 from tinykv.interfaces import IScheduler
 from tinykv.placement.region_info import RegionInfo
@@ -283,6 +283,17 @@ class FailureTests(Case):
         self.assertEqual(self.done(self.client("a:1", answer_bytes_max=len(text)).ids(1)), range(7, 8))
         asked = self.client("a:1", answer_bytes_max=len(text) - 1).ids(1)
         self.assertIn("bytes", str(self.assertRaises(ScheduleUnavailable, self.done, asked)))
+
+    def test_connections_that_do_not_end(self) -> None:
+        class Pool:
+            def closeCachedConnections(self) -> Deferred[None]:  # noqa: N802 - the name that Twisted calls
+                return Deferred()
+
+        pool: Any = Pool()
+        closed = self.client("a:1", pool=pool).close()
+        self.assertNoResult(closed)
+        self.clock.advance(CLOSE_SECONDS)
+        self.assertIsNone(self.successResultOf(closed))
 
     def test_the_end(self) -> None:
         self.serve("a:1", lambda request: NOT_DONE_YET)

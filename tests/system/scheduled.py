@@ -71,5 +71,4 @@ class ScheduledStore:
     def stop(self) -> int:
         """Ask it to end, and give its exit status."""
         assert self._process is not None, "it was started"
-        process, self._process = self._process, None
-        return process.stop()
+        return self._process.stop()

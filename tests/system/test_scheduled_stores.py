@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class ScheduledStoresTests(SynchronousTestCase):
     def voters(self) -> list[int]:
         """Name the stores that vote; none while somebody doesn't."""
         peers = self.region()["peers"]
-        return [p["store"] for p in peers] if all(p["role"] == "voter" for p in peers) else []
+        return sorted(p["store"] for p in peers) if all(p["role"] == "voter" for p in peers) else []
 
     def all_heard(self) -> bool:
         """Say whether the scheduler has heard of all stores and of the region since its start."""
@@ -155,4 +156,7 @@ class ProofTests(SynchronousTestCase):
         stores[1].wait_for("schedule_token")
         stores[2].wait_for("certificate verify failed")
         for store in stores:
+            # Two of them wait for ever, and end in order nevertheless.
+            self.assertIn(store.stop(), (0, -signal.SIGTERM))
+            self.assertIn("TinyKV has stopped", store.output)
             self.assertNotIn("Traceback", store.output)

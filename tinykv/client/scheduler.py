@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.task import deferLater
@@ -43,6 +44,8 @@ PREFIX: Final = "/api/v1"
 PATIENCE: Final = 10.0
 #: How long one attempt may take: then another member may answer sooner.
 ATTEMPT_SECONDS: Final = 5.0
+#: How long connections may take to end.
+CLOSE_SECONDS: Final = 1.0
 #: The first pause between attempts, in seconds; each is twice the one before, up to the longest. A part of each is
 #: chance, so that stores that lost the same scheduler don't all come back at once.
 FIRST_PAUSE: Final = 0.1
@@ -243,8 +246,10 @@ class Scheduler:
             asked.cancel()
         if self._pool is None:
             return succeed(None)
-        closed: Deferred[None] = self._pool.closeCachedConnections().addCallback(lambda _: None)
-        return closed
+        closing: Deferred[None] = self._pool.closeCachedConnections().addCallback(lambda _: None)
+        # TLS waits for the other side's goodbye, which may never come.
+        closing.addTimeout(CLOSE_SECONDS, self._clock).addErrback(lambda failure: failure.trap(TooLate) and None)
+        return closing
 
     # How they're asked
 

@@ -46,6 +46,18 @@ def measure(store: StoreService) -> None:
     counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))
 
+    scheduling = store.scheduling
+    if scheduling is not None:
+        gauge(
+            "scheduler_heard",
+            "1 while the scheduler takes what this store tells it.",
+            lambda: int(scheduling.complaints.problem is None),
+        )
+        orders = scheduling.orders
+        assert orders is not None, "it's put together"
+        counter("orders_done_total", "Steps that the scheduler ordered and this store began.", lambda: orders.done)
+        counter("orders_undone_total", "Steps that it ordered and this store refused.", lambda: orders.undone)
+
     if store.cluster is not None:
         watch = store.cluster.clock_watch
         gauge(
