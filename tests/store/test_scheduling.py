@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -339,6 +340,16 @@ class ProblemTests(Case):
         self.assertEqual(self.scheduler.records, {})
         self.assertEqual(sum("cluster bad" in words for words in said), 3)
         self.assertTrue(leader.host.ready)
+
+    def test_a_store_that_was_taken_out(self) -> None:
+        leader = self.begin()
+        gone = self.other(leader)
+        said = self.words()
+        self.scheduler.records[gone.id] = replace(self.scheduler.records[gone.id], life=Life.TOMBSTONE)
+        self.run_for(5 * INTERVAL)
+        self.assertEqual(self.scheduler.records[gone.id].life, Life.TOMBSTONE)
+        self.assertEqual(sum("never returns" in words for words in said), len(said))
+        self.assertIn(len(said), (1, 2))
 
     def test_a_folder_that_was_lost(self) -> None:
         leader = self.begin()

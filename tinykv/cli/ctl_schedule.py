@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from tinykv.cli.ctl_schedule_http import AsksScheduler, Proof
@@ -154,23 +155,30 @@ def status(scheduler: Scheduler) -> None:
 def stores(scheduler: Scheduler) -> None:
     """List the stores: where and how they are, and what they hold."""
     answer = scheduler.get("/stores")
-    scheduler.tell(answer, store_table(answer["stores"]))
+    scheduler.tell(answer, store_table(answer["stores"], everything=True))
 
 
-def store_table(stores: Sequence[dict[str, Any]]) -> Table:
-    """Make the table of the stores."""
-    table = Table(
-        "store", Column("address", overflow="fold"), Column("clients", overflow="fold"), "state", "leaders", "regions",
-        "holds", "free", "heard", Column("labels", overflow="fold"),
-    )  # fmt: skip
+def store_table(stores: Sequence[dict[str, Any]], *, everything: bool = False) -> Table:
+    """
+    Make the table of the stores.
+
+    @param everything: With what a terminal of 80 columns has no room for: clients' addresses, and labels.
+    """
+    table = Table("store", "address", "state", "leads", "regions", "holds", "free", "heard", box=SIMPLE_HEAD)
+    if everything:
+        table.add_column("clients")
+        table.add_column("labels")
     for store in stores:
         stats = store["stats"]
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(store["labels"].items()))
-        table.add_row(
-            str(store["store"]), store["address"], store["client_address"], store["state"], str(store["leaders"]),
-            str(store["regions"]), size_of(store["bytes"]), "?" if stats is None else size_of(stats["available"]),
-            "not yet" if stats is None else f"{store['silence']:.0f} s ago", labels,
-        )  # fmt: skip
+        cells = [
+            str(store["store"]), store["address"], store["state"], str(store["leaders"]), str(store["regions"]),
+            size_of(store["bytes"]), "?" if stats is None else size_of(stats["available"]),
+            "not yet" if stats is None else f"{store['silence']:.0f} s ago",
+        ]  # fmt: skip
+        if everything:
+            labels = ", ".join(f"{name}={value}" for name, value in sorted(store["labels"].items()))
+            cells += [store["client_address"], labels]
+        table.add_row(*cells)
     return table
 
 
