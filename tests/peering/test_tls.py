@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peering.certificates import Authority
@@ -16,6 +17,8 @@ from tinykv.peering.tls import PeerTls, TlsProblem
 from tinykv.peering.verbs import FRAME_BYTES
 from tinykv.raft.messages import VOTE, Message
 
+NAMESPACE = "tinykv.peering.notices.Notices"
+
 
 class TlsTests(SynchronousTestCase):
     """Two stores whose links are encrypted."""
@@ -24,6 +27,13 @@ class TlsTests(SynchronousTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.authority = Authority(self.folder, "authority")
+        self.logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+
+    def said(self) -> list[str]:
+        """Give what was said of the links, in order."""
+        return [formatEvent(event) for event in self.logged if event.get("log_namespace") == NAMESPACE]
 
     def tls(self, name: str, authority: Authority | None = None) -> PeerTls:
         """Make a store's certificate, and what it makes of it."""
@@ -67,29 +77,53 @@ class TlsTests(SynchronousTestCase):
         network.run(1)
         self.successResultOf(sent)
 
-    def refused(self, dialling: PeerTls | None, listening: PeerTls) -> None:
-        """Check that no word gets through."""
+    def refused(self, dialling: PeerTls | None, listening: PeerTls, *why: str) -> None:
+        """Check that no word gets through, and that the log says why, once a minute, here and there."""
         network, one, two = self.stores(dialling, listening)
         one.peering.send(2, 9, Message(VOTE, 2, 1, 5))
         network.run(1)
         self.assertFalse(one.peering.is_up(2))
         self.assertEqual((two.take(), two.figures.links_in, one.folder_ids.known), ([], 0, {}))
+        said = self.said()
+        self.assertEqual(len(said), 2, said)
+        for part in why:
+            self.assertTrue(any(part in line for line in said), said)
 
     def test_without_tls(self) -> None:
-        self.refused(None, self.tls("two"))
+        self.refused(None, self.tls("two"), "peer host1: TLS with it failed: ", "store 2 at host2: it closed")
+
+    def test_with_tls_only_here(self) -> None:
+        network, one, two = pair(Path(self.mktemp()))
+        tls, plain = self.tls("one"), network.endpoint("host1")
+        book = AddressBook(lambda address: tls.dialling(plain(address), network.clock), {2: "host2:1"})
+        one.peering._common.addresses = book
+        one.peering.send(2, 9, Message(VOTE, 2, 1, 5))
+        network.run(1)
+        said = self.said()
+        self.assertTrue(any("store 2 at host2: TLS with it failed: " in line for line in said), said)
+
+    def test_a_link_that_ends_is_nothing_to_be_said(self) -> None:
+        network, one, _ = self.stores(self.tls("one"), self.tls("two"))
+        one.peering.send(2, 9, Message(VOTE, 2, 1, 5))
+        network.settle()
+        closed = one.peering.close()
+        network.settle()
+        self.successResultOf(closed)
+        self.assertEqual(len(self.said()), 1)
+        self.assertIn("(closing)", self.said()[0])
 
     def test_a_dialler_of_another_authority(self) -> None:
-        self.refused(self.tls("one", Authority(self.folder, "other")), self.tls("two"))
+        self.refused(self.tls("one", Authority(self.folder, "other")), self.tls("two"), "certificate")
 
     def test_a_listener_of_another_authority(self) -> None:
-        self.refused(self.tls("one"), self.tls("two", Authority(self.folder, "other")))
+        self.refused(self.tls("one"), self.tls("two", Authority(self.folder, "other")), "certificate verify failed")
 
     def test_a_dialler_without_a_certificate(self) -> None:
         one = self.tls("one")
         bare = SSL.Context(SSL.TLS_CLIENT_METHOD)
         bare.load_verify_locations(str(self.authority.path))
         one._client = bare
-        self.refused(one, self.tls("two"))
+        self.refused(one, self.tls("two"), "certificate")
 
     def test_new_connections_have_the_certificate_that_was_read_last(self) -> None:
         certificate, key = self.authority.issue("two")

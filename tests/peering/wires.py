@@ -128,7 +128,7 @@ class Wire:
                     self._producer.resumeProducing()
             other.protocol.dataReceived(data)
             return True
-        if self.closing and not self._queue and self._producer is None:
+        if self.closing and not self._queue and not self._producer_paused:
             self.lose(ConnectionDone())
             other.lose(ConnectionDone())
             return True

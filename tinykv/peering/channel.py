@@ -29,6 +29,7 @@ from tinykv.peering.lanes import Lanes
 from tinykv.peering.notices import Notices
 from tinykv.peering.outlet import Outlet
 from tinykv.peering.settings import PeerIdentity, PeerLimits
+from tinykv.peering.tls import why_ended
 from tinykv.peering.turn import Turn
 from tinykv.peering.verbs import BEFORE
 
@@ -170,6 +171,10 @@ class Channel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Learn that the connection is gone."""
+        if not self._over and not self.store_id:
+            # Else nobody would learn that stores don't come together because of a certificate, or a port.
+            why = why_ended(reason.value) or "it closed the connection before the handshake was through"
+            self.common.notices.warn(self._peer_text, "no handshake", why)
         self._over = True
         self.is_up = False
         self._stop_timer()

@@ -79,8 +79,7 @@ class PeerTls:
         except OSError as problem:
             raise TlsProblem(path, f"can't be read: {problem.strerror}") from problem
         except SSL.Error as problem:
-            why = "; ".join(reason for _, _, reason in problem.args[0] if reason) if problem.args else ""
-            raise TlsProblem(path, f"can't be used: {why or 'it is not what it should be'}") from problem
+            raise TlsProblem(path, f"can't be used: {_reasons(problem) or 'it is not what it should be'}") from problem
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *results: bool(results[-1]))
         # Both sides prove themselves each time: a resumed session would skip that.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -117,6 +116,19 @@ class _TlsEndpoint:
         factory: Any = protocolFactory
         connected = self._endpoint.connect(TLSMemoryBIOFactory(self._tls, True, factory, self._clock))
         return connected.addCallback(_above)
+
+
+def why_ended(problem: BaseException) -> str | None:
+    """Say why TLS ended a connection; None if that wasn't TLS, as far as is known."""
+    if not isinstance(problem, SSL.Error):
+        return None
+    return f"TLS with it failed: {_reasons(problem) or 'it closed the connection amid that'}"
+
+
+def _reasons(problem: SSL.Error) -> str:
+    """Give what OpenSSL says of a problem; nothing if it says nothing."""
+    found = problem.args[0] if problem.args and isinstance(problem.args[0], list) else []
+    return "; ".join(reason for _, _, reason in found if reason)
 
 
 def _above(protocol: Any) -> IProtocol:
