@@ -7,12 +7,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.peering.certificates import Authority
 from tinykv.config import ConfigError, StoreConfig, parse
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
 from tinykv.peering.settings import SECRET_BYTES_LEAST as NEEDED
 from tinykv.peering.settings import PeerLimits
+from tinykv.peering.tls import PeerTls
 from tinykv.raft.config import RaftConfig
 from tinykv.tap.peers import (
     known_hosts,
@@ -23,6 +26,7 @@ from tinykv.tap.peers import (
     peer_tls,
     raft_config,
     read_secret,
+    reload_tls,
 )
 
 THREE = """\
@@ -132,6 +136,24 @@ class TlsTests(SynchronousTestCase):
 
     def test_none(self) -> None:
         self.assertIsNone(peer_tls(StoreConfig()))
+
+    def test_they_are_read_again(self) -> None:
+        """The log says so, and why if they aren't."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        authority = Authority(folder, "authority")
+        certificate, key = authority.issue("one")
+        tls = PeerTls(certificate, key, authority.path)
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        reload_tls(tls)
+        key.write_bytes(b"junk")
+        reload_tls(tls)
+        said = [formatEvent(event) for event in logged if event.get("log_namespace") == "tinykv.tap.peers"]
+        self.assertEqual(len(said), 2)
+        self.assertIn("was read again", said[0])
+        self.assertIn(f"was not reloaded: {key} can't be used", said[1])
 
     def test_the_option_is_named(self) -> None:
         nowhere = Path(self.mktemp())

@@ -26,7 +26,9 @@ from twisted.python.failure import Failure
 
 from tinykv.config_options import ConfigError
 from tinykv.errors import Fault
+from tinykv.peering.tls import PeerTls
 from tinykv.storage.errors import StorageError
+from tinykv.tap.peers import reload_tls
 from tinykv.tap.runtime import tune_collector
 from tinykv.tap.tls import TlsPort
 
@@ -104,6 +106,7 @@ class DaemonService(Service, ABC):
         self._ports: list[IListeningPort] = []
         self._failed: str | None = None
         self._tls: TlsPort | None = None
+        self._peer_tls: PeerTls | None = None
         #: What has to come before anything can be opened, while that is waited for.
         self._preparing: Deferred[None] | None = None
         self._opened = False
@@ -205,9 +208,11 @@ class DaemonService(Service, ABC):
     # Running
 
     def reload(self) -> None:
-        """Read the TLS certificate again."""
+        """Read the TLS certificates again."""
         if self._tls is not None:
             self._tls.reload()
+        if self._peer_tls is not None:
+            reload_tls(self._peer_tls)
 
     def _stop_failed(self, problem: BaseException) -> None:
         """Stop, since nothing can be relied on any more."""

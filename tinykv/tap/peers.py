@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from tinykv.config import ConfigError, StoreConfig, own_address
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
 from tinykv.peering.clocks import FEATURE
@@ -126,3 +128,14 @@ def peer_tls(config: StoreConfig | ScheduleConfig) -> PeerTls | None:
     except TlsProblem as problem:
         options = {certificate: "peer_tls_cert", key: "peer_tls_key", authority: "peer_tls_ca"}
         raise ConfigError(_SOURCE, "cluster", options[problem.path], str(problem)) from problem
+
+
+def reload_tls(tls: PeerTls) -> None:
+    """Read the files again; if they can't be used the old ones stay in use, and the log says why."""
+    log = Logger()
+    try:
+        tls.reload()
+    except TlsProblem as problem:
+        log.error("the TLS certificate of the links between stores was not reloaded: {problem}", problem=str(problem))
+    else:
+        log.info("the TLS certificate of the links between stores was read again")

@@ -199,7 +199,7 @@ class ScheduleService(DaemonService):
         config, reactor = self.config, self._reactor
         if not config.initial_members:
             return None
-        tls = peer_tls(config)
+        tls = self._peer_tls = peer_tls(config)
         addresses = dict(config.initial_members)
 
         def dial(address: str) -> IStreamClientEndpoint:

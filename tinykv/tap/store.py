@@ -185,6 +185,7 @@ class StoreService(DaemonService):
             if not folder.identity.cluster_id:
                 folder.set_cluster(beginning.cluster_id)
             cluster = Cluster(config, self._reactor, REGION, folder.identity, execution.start_id, self._store_addresses)
+            self._peer_tls = cluster.tls
         self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
         fsync = config.durability == "fsync"
