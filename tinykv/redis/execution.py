@@ -85,13 +85,13 @@ class Execution:
         if kind == COMMANDS:
             reply = self._write(client, db, spec, arguments, False)
             client.answer(number, reply)
-            if self.waiters:
+            if self.waiters.by_origin:
                 self._serve()
         elif kind == WAITING:
             self._run_waiting(operation)
         elif kind == EXEC:
             client.answer(number, self._exec(client, arguments, extra))
-            if self.waiters:
+            if self.waiters.by_origin:
                 self._serve()
         else:
             self._internal(client, number, arguments)
@@ -114,7 +114,7 @@ class Execution:
         self._place += 1
         try:
             reply = spec.run(context, arguments)
-            if self.waiters:
+            if self.waiters.by_origin:
                 self._note_ready()
             keyspace.commit()
         except CommandError as problem:
@@ -173,7 +173,7 @@ class Execution:
             client.waits(number, wait.timeout_ms)
             return
         client.answer(number, reply)
-        if self.waiters:
+        if self.waiters.by_origin:
             self._serve()
 
     def _note_ready(self) -> None:

@@ -274,23 +274,28 @@ class Database:
         keyspace = self.keyspace
         live = self.live
         old = live.get(key)
-        if old is None:
+        if old is None and (self.old or not keyspace.complete):
             old = self._load(key)
         if expires:
             row = expiring_head(STRING_EXPIRES, keyspace.sequence, expires) + payload
         else:
             row = plain_head(STRING, keyspace.sequence) + payload
-        if type(old) is bytes and old[0] == row[0] == STRING:
-            # The commonest case: a string takes a string's place, and nothing else changes.
+        keyspace.undo.append((self._replace, (key, row, old)))
+        keyspace.changes += 1
+        # The commonest cases: a string that doesn't expire takes another's place, or nobody's.
+        if not expires and old is None:
+            live[key] = row
+            row_key = meta_key(self.number, key)
+            keyspace.rows.put("data", row_key, row)
+            keyspace.used += len(row) + len(key) + KEY_OVERHEAD
+            # The slot stands in the row's key.
+            self._count(row_key[1] << 8 | row_key[2], 1, 0)
+        elif not expires and type(old) is bytes and old[0] == STRING:
             live[key] = row
             keyspace.rows.put("data", meta_key(self.number, key), row)
             keyspace.used += len(row) - len(old)
-            keyspace.undo.append((self._replace, (key, row, old)))
-            keyspace.changes += 1
-            return
-        keyspace.undo.append((self._replace, (key, row, old)))
-        self._replace(key, old, row)
-        keyspace.changes += 1
+        else:
+            self._replace(key, old, row)
 
     def create(self, key: bytes, cls: type[V]) -> V:
         """Let a key that holds nothing hold an empty collection; if it's still empty at commit it's deleted."""
@@ -357,7 +362,7 @@ class Database:
         """Account for another expiry of a collection, in ms since 1970; 0 for never."""
         self._index(key, before, after)
         if (before > 0) != (after > 0):
-            self._count(key, 0, 1 if after else -1)
+            self._count(slot_of(key), 0, 1 if after else -1)
 
     def _index(self, key: bytes, before: int, after: int) -> None:
         """Keep the index of expiries: it has one entry for each key that expires, and few that mean nothing."""
@@ -370,22 +375,23 @@ class Database:
         if after:
             rows.note_expiry(after, row_key)
 
-    def _count(self, key: bytes, keys: int, expires: int) -> None:
-        slot = slot_of(key)
+    def _count(self, slot: int, keys: int, expires: int) -> None:
         counter = self.counters.get(slot)
         if counter is None:
             counter = self.counters[slot] = Counter(counter_key(slot, self.number))
         rows = self.keyspace.rows
         if counter.table is not rows.active:
             rows.mark(counter)
-        counter.keys += keys
-        counter.expires += expires
-        self._blocks[slot // _BLOCK] += keys
-        self.keys += keys
-        self.expiring += expires
-        if not counter.keys:
-            del self.counters[slot]
-            rows.remove("data", counter.row_key)
+        if expires:
+            counter.expires += expires
+            self.expiring += expires
+        if keys:
+            counter.keys += keys
+            self._blocks[slot // _BLOCK] += keys
+            self.keys += keys
+            if not counter.keys:
+                del self.counters[slot]
+                rows.remove("data", counter.row_key)
 
     def load_counter(self, slot: int, counter: Counter) -> None:
         """Take over a counter's row."""
@@ -395,7 +401,7 @@ class Database:
         self.expiring += counter.expires
 
     def _replace(self, key: bytes, old: Live | None, new: Live | None) -> None:
-        """Put one value, or nothing, in the place of another; the only place where keys appear and vanish."""
+        """Put one value, or nothing, in the place of another; L{set_string} does it itself in its commonest cases."""
         keyspace = self.keyspace
         had = has = before = after = 0
         if old is not None:
@@ -429,7 +435,7 @@ class Database:
         if before or after:
             self._index(key, before, after)
         if had != has or (before > 0) != (after > 0):
-            self._count(key, has - had, (after > 0) - (before > 0))
+            self._count(slot_of(key), has - had, (after > 0) - (before > 0))
         if type(old) is not bytes and old is not None:
             assert isinstance(old, Value)
             if old.table is keyspace.rows.active:
@@ -663,9 +669,12 @@ class Keyspace:
                 self.used += size - value.charged
                 value.charged = size
                 self.changes += 1
-        self.touched.clear()
-        self.undo.clear()
-        self.swapped.clear()
+        if self.touched:
+            self.touched.clear()
+        if self.undo:
+            self.undo.clear()
+        if self.swapped:
+            self.swapped.clear()
         if self.dead:
             self._bury()
 
