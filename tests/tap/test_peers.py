@@ -76,7 +76,6 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(peer_address(replace(joins, peer_bind="::1")), "[::1]:20160")
         self.assertEqual(peer_addresses(joins), {1: "a:20160", 2: "b:20160", 3: "c:20160"})
 
-
     def test_names_for_operators(self) -> None:
         self.assertEqual(known_hosts(StoreConfig()), set())
         config = replace(parse(THREE, "x.ini"), advertise=("Kv.example", 6379), peer_advertise="x:1")
