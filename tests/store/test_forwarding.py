@@ -502,6 +502,45 @@ class LeaderTests(Way):
         new.answer(b"$1\r\n1\r\n")
         self.assertEqual((len(self.one.told), self.two.told), (1, [(0, b"$1\r\n1\r\n")]))
 
+    def test_nobody_leads_for_long(self) -> None:
+        """Clients aren't let wait for a store that may never speak again."""
+        self.take(self.one("SET a 1"), self.two("GET a"), self.one("BLPOP q 0"))
+        self.leader = None
+        self.forwarder.leads(False)
+        self.pass_time(4.9)
+        self.assertEqual((self.one.told, self.two.told), ([], []))
+        self.pass_time(0.2)
+        self.assertEqual([number for number, _ in self.one.told], [0, 1])
+        self.assertIn(b"outcome unknown", self.one.told[0][1])
+        self.pass_time(0.5)
+        self.assertIn(b"nothing was done", self.two.told[0][1])
+        # It's there again.
+        (old,) = self.flights
+        self.flights.clear()
+        self.leader = 2
+        self.forwarder.leads(False)
+        self.pass_time()
+        self.assertEqual(self.flight().lines, ["wake 5 1 1 gone"])
+        old.results((REPLY, OK), (REPLY, b"$1\r\n1\r\n"), (WAITS, encode_timeout(0)))
+        self.assertEqual((len(self.one.told), len(self.two.told), self.one.waiting), (2, 1, []))
+
+    def test_what_was_sent_later_is_waited_for(self) -> None:
+        self.take(self.one("SET a 1"))
+        self.pass_time(3)
+        self.take(self.two("SET b 1"))
+        self.leader = None
+        self.forwarder.leads(False)
+        self.pass_time(2.5)
+        self.assertEqual((len(self.one.told), self.two.told), (1, []))
+        self.flights[1].answer(OK)
+        self.assertEqual(self.two.told, [(0, OK)])
+
+    def test_a_leader_that_is_slow_is_waited_for(self) -> None:
+        """It says itself what it gives up."""
+        self.take(self.one("SET a 1"))
+        self.pass_time(20)
+        self.assertEqual(self.one.told, [])
+
     def test_it_leads_again(self) -> None:
         self.take(self.one("SET a 1"))
         self.leader = 3

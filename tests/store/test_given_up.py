@@ -49,6 +49,23 @@ class UndecidedTests(SynchronousTestCase):
         self.assertEqual([reply for _, reply in self.two.told[-2:]], [b":1\r\n", b"*1\r\n$1\r\nx\r\n"])
 
 
+class FrozenTests(SynchronousTestCase):
+    """The leader doesn't answer, and its connections stay; nobody else can be elected."""
+
+    def test_clients_are_told_in_time(self) -> None:
+        cluster = Cluster()
+        leader = cluster.leader()
+        cluster.run(2)
+        other, gone = (member for member in cluster.members.values() if member is not leader)
+        gone.kill()
+        cluster.run(1)
+        cluster.cut(leader.id)
+        client = Asker(1)
+        other.host.submit(client("SET a 1"))
+        cluster.run(5.5)
+        self.assertEqual([reply.split(b" ")[0] for _, reply in client.told], [b"-TIMEOUT"])
+
+
 class FullTests(SynchronousTestCase):
     """The other stores are there, and their disks don't answer."""
 

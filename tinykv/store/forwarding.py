@@ -122,16 +122,18 @@ class _Flight:
     """
     A batch under way.
 
+    @ivar since: When it was sent.
     @ivar done: Whether its outcome is known, or was waited for long enough.
     @ivar refused: What of it certainly did nothing.
     @ivar put_off: Whether some of that are reads which were put off, so that what was behind them may have been done.
     @ivar unknown: Whether nobody can tell what any of it did.
     """
 
-    __slots__ = ("done", "put_off", "refused", "unknown", "waiting")
+    __slots__ = ("done", "put_off", "refused", "since", "unknown", "waiting")
 
-    def __init__(self, waiting: list[_Waiting]) -> None:
+    def __init__(self, waiting: list[_Waiting], since: float) -> None:
         self.waiting = waiting
+        self.since = since
         self.done = False
         self.refused: list[_Waiting] = []
         self.put_off = False
@@ -270,7 +272,8 @@ class Forwarder:
             self._send()
         if self._unseen:
             self._catch_up()
-        if self._queue or self._overtaken is not None or self._unseen:
+        leaderless = bool(self._flights) and self._leader_store() is None
+        if self._queue or self._overtaken is not None or self._unseen or leaderless:
             self._soon()
 
     def _catch_up(self) -> None:
@@ -312,18 +315,30 @@ class Forwarder:
             self._answered()
 
     def _overtake(self) -> None:
-        """Wait no longer than a little for a store that doesn't lead any more: it may be stopped, or cut off."""
+        """
+        Wait no longer than a little for a store that doesn't lead any more: it may be stopped, or cut off.
+
+        Where none leads it may yet answer, or lead again, but its clients don't wait for that longer than they do.
+        """
         to = self._leader_store()
         now = self._clock.seconds()
-        if not self._flights or to is None or to == self._to:
+        if not self._flights or to == self._to:
             self._overtaken = None
+        elif to is None:
+            self._overtaken = None
+            self._give_up(now - self._request_timeout)
         elif self._overtaken is None:
             self._overtaken = now
         elif now - self._overtaken > GRACE_SECONDS:
             self._overtaken = None
-            for flight in self._flights:
-                if not flight.done:
-                    self._settle(flight, Outcome.UNKNOWN, b"")
+            self._give_up(now)
+
+    def _give_up(self, until: float) -> None:
+        """Take what was sent until some time for lost; what is heard of it later is late."""
+        lost = [flight for flight in self._flights if not flight.done and flight.since <= until]
+        for flight in lost:
+            self._settle(flight, Outcome.UNKNOWN, b"")
+        if lost:
             self._look_at_flights()
 
     def _send(self) -> None:
@@ -373,7 +388,7 @@ class Forwarder:
             self._queue.appendleft(waiting)
 
     def _fly(self, to: int, waiting: list[_Waiting]) -> None:
-        flight = _Flight(waiting)
+        flight = _Flight(waiting, self._clock.seconds())
         self._flights.append(flight)
         self.forwarded += len(waiting)
         payload = encode_batch(self._here.start_id, self._generation, [operation for _, operation in waiting])
