@@ -511,6 +511,36 @@ class ChecksumTests(ClusterCase):
         self.assertEqual(len(set(told.values())), 1)
         self.assertEqual(leader.control.mismatches, 0)
 
+    def test_one_doesnt_answer_for_longer_than_a_sum_may_take(self) -> None:
+        """The others wait for the entry without that counting."""
+        leader = self.begin()
+        self.cluster.run(1)
+        frozen = self.other(leader)
+        frozen.process.pause()
+        told = self.told(leader.control.checksum(2))
+        self.assertIn("doesn't answer", told.pop(frozen.id))
+        self.assertEqual((len(told), len(set(told.values()))), (2, 1), told)
+
+    def test_the_leader_takes_too_long(self) -> None:
+        leader = self.begin()
+        comparing = self.comparing(leader, 20)
+        leader.disk.quality = DiskQuality(read_us=100_000_000)
+        self.refused(comparing, "isn't summed up within 20 s")
+
+    def test_the_leader_gives_up_before_the_entry(self) -> None:
+        """Nobody waits for the entry then."""
+        leader = self.begin()
+        self.cluster.run(1)
+        others = [member for member in self.cluster.members.values() if member is not leader]
+        for member in others:
+            member.disk.stuck = True
+        comparing = leader.control.checksum(60)
+        self.cluster.run(11)
+        leader.control.stop()
+        self.cluster.run(1)
+        problem = self.failureResultOf(comparing, ControlRefused).value
+        self.assertIn("this store stops", str(problem))
+
     def test_one_begins_anew(self) -> None:
         leader = self.begin()
         comparing = self.comparing(leader)

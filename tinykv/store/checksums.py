@@ -28,6 +28,10 @@ from tinykv.store.host import RegionHost
 #: How long flushes wait for a process to have its read transaction, in seconds; usually it's some milliseconds.
 OPEN_SECONDS: Final = 5.0
 
+#: How long the entry may take to come, in seconds: others are asked before, some of which don't answer, and a majority
+#: has to decide it.
+READY_SECONDS: Final = 30.0
+
 
 class Sum(NamedTuple):
     """
@@ -45,15 +49,17 @@ class _Task:
     """
     One sum that was asked for.
 
+    @ivar seconds: How long it may take, behind the entry.
     @ivar late: When it's given up.
     @ivar waiting: The same while flushes wait for it.
     @ivar index: The entry, 0 until it's applied.
     @ivar problem: Why there will be no sum.
     """
 
-    def __init__(self, name: bytes, summing: ISum, began: float, late: IDelayedCall) -> None:
+    def __init__(self, name: bytes, summing: ISum, seconds: float, began: float, late: IDelayedCall) -> None:
         self.name = name
         self.summing = summing
+        self.seconds = seconds
         self.began = began
         self.late = self.waiting = late
         self.index = 0
@@ -89,7 +95,7 @@ class Checksums:
         """
         Make ready to sum up behind the entry of a name.
 
-        @param seconds: How long it may take from now.
+        @param seconds: How long it may take, behind the entry.
         @return: fires when the entry may come. Fails with L{ControlRefused}.
         """
         ready: Deferred[None] = Deferred()
@@ -104,14 +110,17 @@ class Checksums:
             return ready
 
         def late() -> None:
-            waits = "the entry for it hasn't been applied" if not task.index else f"entry {task.index} isn't summed up"
-            self._give_up(task, f"{waits} within {seconds:g} s; ask again, with a longer timeout")
+            if task.index:
+                why = f"entry {task.index} isn't summed up within {seconds:g} s; ask again, with a longer timeout"
+            else:
+                why = f"the entry for it hasn't been applied within {READY_SECONDS:g} s; ask again"
+            self._give_up(task, why)
 
         def fail(why: str) -> None:
             if not ready.called:
                 ready.errback(ControlRefused(why))
 
-        task = _Task(name, summing, self._clock.seconds(), self._clock.callLater(seconds, late))
+        task = _Task(name, summing, seconds, self._clock.seconds(), self._clock.callLater(READY_SECONDS, late))
         self._task = task
         summing.awake.addCallback(ready.callback)
         summing.answer.addCallback(lambda found: self._summed(task, *found))
@@ -151,6 +160,7 @@ class Checksums:
             return
         # The entry counts as applied when all of it is.
         task.index = self._host.applied + 1
+        task.late.reset(task.seconds)
         self._host.flush_exactly(lambda: self._committed(task))
 
     def _skipped(self) -> None:

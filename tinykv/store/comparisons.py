@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from tinykv.errors import ControlRefused
 from tinykv.interfaces import IForwardAnswer, Outcome, RegionChecksums, ReplicaChecksum
 from tinykv.redis.operations import INTERNAL, NOBODY
-from tinykv.store.checksums import Checksums, Sum, decode_result, encode_result
+from tinykv.store.checksums import READY_SECONDS, Checksums, Sum, decode_result, encode_result
 from tinykv.store.host import RegionHost
 
 #: Asks a store over its link, and is answered within some seconds.
@@ -89,7 +89,7 @@ class Comparisons:
                 f"the stores are being compared already, since {now - began:.0f} s; ask again when that's done, "
                 f"in {max(until - now, 0):.0f} s at the latest"
             )
-        self._under_way = (now, now + seconds + GRACE_SECONDS + AWAY_SECONDS)
+        self._under_way = (now, now + READY_SECONDS + seconds + GRACE_SECONDS + AWAY_SECONDS)
         try:
             return await self._compare(seconds)
         finally:
@@ -100,7 +100,6 @@ class Comparisons:
         self._asked += 1
         name = b"%d-%d" % (host.start_id, self._asked)
         stores = sorted(host.descriptor.stores.values())
-        until = self._clock.seconds() + seconds + GRACE_SECONDS
         asked = [Deferred.fromCoroutine(self._prepare(store, name, seconds)) for store in stores]
         problems = dict(zip(stores, [problem for _, problem in await DeferredList(asked)], strict=True))
         # Meanwhile anything may have happened.
@@ -109,6 +108,7 @@ class Comparisons:
             raise ControlRefused(f"this store can't sum up its rows: {problems.get(self._store_id)}")
         host.submit((INTERNAL, NOBODY, 0, 0, None, [b"checksum", name], None))
         await self._decided(name)
+        until = self._clock.seconds() + seconds + GRACE_SECONDS
         ready = [store for store in stores if not problems[store]]
         found = await DeferredList([Deferred.fromCoroutine(self._sum_of(store, name, until)) for store in ready])
         return self._judged({**problems, **dict(zip(ready, [result for _, result in found], strict=True))})
@@ -130,10 +130,11 @@ class Comparisons:
         """
         Wait until the entry is applied here.
 
-        @raise ControlRefused: It isn't in time. It may be later, and then it does no harm.
+        @raise ControlRefused: It isn't in time. It may be later, and then it does no harm. Or this store has given up.
         """
         until = self._clock.seconds() + ENTRY_SECONDS
         while not self._checksums.applied(name):
+            self._checksums.result(name)
             if self._clock.seconds() >= until:
                 raise ControlRefused(
                     f"no majority has decided within {ENTRY_SECONDS:.0f} s where to compare, or this store is busy; "
