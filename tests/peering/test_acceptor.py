@@ -247,8 +247,18 @@ class EntryTests(PortCase):
         self.greet(self.dial())
         hands = [self.dial() for _ in range(3)]
         self.network.settle()
-        self.assertEqual([hand.gone for hand in hands], [False, False, True])
-        self.assertEqual(self.one.figures.unproven_in, 2)
+        self.assertEqual([hand.gone for hand in hands], [True, False, False])
+        self.assertEqual([fields[0] for _, fields, _ in hands[0].lines()], [b"busy"])
+        self.assertEqual((self.one.figures.unproven_in, self.one.figures.connections_over_limit), (2, 1))
+
+    def test_who_only_connects_keeps_no_store_out(self) -> None:
+        self.store(unproven_max=2)
+        for _ in range(5):
+            self.dial("host3")
+        hand = self.dial()
+        self.dial("host3")
+        self.assertEqual([verb for verb, _, _ in self.greet(hand)], [b"PROOF"])
+        self.assertEqual(self.one.figures.links_in, 1)
 
     def test_a_newer_link_of_the_same_store_replaces_the_older(self) -> None:
         older = self.link()

@@ -34,9 +34,13 @@ class Accepted(Channel):
         self._acceptor.made(self)
         super().connectionMade()
         if (text := self._acceptor.excess()) is not None:
-            self.common.figures.connections_over_limit += 1
-            self.common.notices.warn(self._peer_text, "busy", text)
-            self.end("busy", text)
+            self.turn_away(text)
+
+    def turn_away(self, text: str) -> None:
+        """Close, since there are too many connections."""
+        self.common.figures.connections_over_limit += 1
+        self.common.notices.warn(self._peer_text, "busy", text)
+        self.end("busy", text)
 
     def came_up(self, hello: Hello) -> None:
         """Become a link, or receive a snapshot."""
@@ -68,7 +72,8 @@ class Acceptor(Factory):
         self._seen = seen
         self._repeats = Repeats()
         self._open: set[Accepted] = set()
-        self._unproven: set[Accepted] = set()
+        #: Those whose peers haven't proven who they are, oldest first.
+        self._unproven: dict[Accepted, None] = {}
         self._receiving: set[Accepted] = set()
         #: Fires when all connections are gone; None until they're to be.
         self._closing: Deferred[None] | None = None
@@ -78,9 +83,19 @@ class Acceptor(Factory):
         return Accepted(self._common, self)
 
     def made(self, channel: Accepted) -> None:
-        """Count a new connection in."""
+        """
+        Count a new connection in.
+
+        If too many wait to prove who they are the oldest goes: a store does so at once, and whoever only connects
+        mustn't keep stores out.
+        """
         self._open.add(channel)
-        self._unproven.add(channel)
+        self._unproven[channel] = None
+        most = self._common.limits.unproven_max
+        if len(self._unproven) > most:
+            oldest = next(iter(self._unproven))
+            del self._unproven[oldest]
+            oldest.turn_away(f"{most} newer connections are waiting to prove who they are")
         self._count()
 
     def excess(self) -> str | None:
@@ -90,8 +105,6 @@ class Acceptor(Factory):
             return "this store stops"
         if len(self._open) > limits.connections_max:
             return f"there are {limits.connections_max} connections already"
-        if len(self._unproven) > limits.unproven_max:
-            return f"{limits.unproven_max} connections are waiting to prove who they are already"
         return None
 
     def proven(self, channel: Accepted, hello: Hello) -> None:
@@ -100,7 +113,7 @@ class Acceptor(Factory):
 
         @raise Refused: There's no room for it.
         """
-        self._unproven.discard(channel)
+        self._unproven.pop(channel, None)
         if hello.purpose == LINK:
             channel.link = IncomingLink(channel, self._common, self._repeats, hello)
             if (older := self.links.get(hello.store_id)) is not None:
@@ -119,7 +132,7 @@ class Acceptor(Factory):
     def lost(self, channel: Accepted) -> None:
         """Count a connection out."""
         self._open.discard(channel)
-        self._unproven.discard(channel)
+        self._unproven.pop(channel, None)
         self._receiving.discard(channel)
         if channel.link is not None and self.links.get(channel.link.store_id) is channel.link:
             del self.links[channel.link.store_id]

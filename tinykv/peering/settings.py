@@ -78,7 +78,7 @@ class PeerLimits:
         C{reconnect_most}, and each is shortened at random by up to half.
     @ivar connect_timeout: How long an attempt may take until there's a connection.
     @ivar connections_max: Connections that were accepted, of all kinds.
-    @ivar unproven_max: Those of them whose peers haven't proven who they are.
+    @ivar unproven_max: Those of them whose peers haven't proven who they are; past it the oldest goes.
     @ivar urgent_bytes_max: What may wait on a link ahead of the rest.
     @ivar bulk_bytes_max: What may wait on a link in appends, commands and replies. One larger message may wait alone.
     @ivar message_bytes_max: The longest message; it has to hold the longest command with its log entry.
