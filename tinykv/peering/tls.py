@@ -118,7 +118,7 @@ class _TlsEndpoint:
         return connected.addCallback(_above)
 
 
-def why_ended(problem: BaseException) -> str | None:
+def why_ended(problem: BaseException | None) -> str | None:
     """Say why TLS ended a connection; None if that wasn't TLS, as far as is known."""
     if not isinstance(problem, SSL.Error):
         return None
