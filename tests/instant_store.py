@@ -153,6 +153,15 @@ class InstantHost:
         self.submit((READ, client, number, db, spec, arguments, None))
         return None
 
+    def read_local(
+        self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]
+    ) -> bytes | None:
+        """Do as L{read}: there is no other store."""
+        return self.read(client, number, db, spec, arguments)
+
+    def expect_local_reads(self) -> None:
+        """Do nothing: there is no other store."""
+
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Refuse nothing."""
         return None

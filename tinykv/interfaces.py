@@ -163,6 +163,17 @@ class IRegionHost(Interface):
         @return: The reply; None if the client is answered later, because a key's expiry must be applied first.
         """
 
+    def read_local(client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
+        """
+        Run a read now on what is applied here, old as it may be; but clients see what they have done themselves, once
+        C{expect_local_reads} was called.
+
+        @return: As C{read} does.
+        """
+
+    def expect_local_reads() -> None:
+        """Learn that some client reads what is applied here."""
+
     def refusal(spec: CommandSpec) -> bytes | None:
         """
         @return: Why a command can't be taken now (an error reply), or None if it can.

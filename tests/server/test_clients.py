@@ -172,6 +172,17 @@ class ClientTests(SynchronousTestCase):
         )
         self.assertEqual(said, OK + b"+PONG\r\n")
 
+    def test_readonly(self) -> None:
+        """This connection's reads may be old, and no other's."""
+        self.client.says(b"SET k v")
+        self.assertEqual(self.client.says(b"READONLY", b"GET k"), OK + b"$1\r\nv\r\n")
+        self.assertIn(b" flags=r ", self.client.says(b"CLIENT INFO"))
+        self.assertEqual((self.client.session.stale, self.other.session.stale), (True, False))
+        self.assertEqual(self.client.says(b"READWRITE", b"GET k"), OK + b"$1\r\nv\r\n")
+        self.assertFalse(self.client.session.stale)
+        self.client.says(b"READONLY", b"RESET")
+        self.assertFalse(self.client.session.stale)
+
     def test_reset(self) -> None:
         self.client.says(b"HELLO 3", b"CLIENT SETNAME me", b"SELECT 2", b"CLIENT REPLY OFF")
         self.assertEqual(self.client.says(b"RESET", b"CLIENT GETNAME"), b"+RESET\r\n$-1\r\n")

@@ -30,6 +30,9 @@ class FakeElsewhere:
     def undone(self) -> list[Operation]:
         return [*self.back, *self.taken]
 
+    def expect_local_reads(self) -> None:
+        """Nobody reads here."""
+
     def leads(self, here: bool) -> None:
         """Nothing waits for it."""
 

@@ -258,3 +258,39 @@ class LocalTests(ModesCase):
         self.assertEqual(client.read("GET a"), bulk("1"))
         hosted.now += 101
         self.assertEqual(client.read("GET a"), b"$-1\r\n")
+
+
+class ReadOnlyTests(LocalTests):
+    """The same for clients that want it, in a cluster where others read the newest."""
+
+    def begin(self, mode: str) -> None:
+        """Write a value, of which all stores know."""
+        super().begin("lease")
+        self.others = Reader()
+        self.reader = LocalReader()
+
+    def test_others_read_the_newest(self) -> None:
+        self.begin("lease")
+        follower = self.follower()
+        self.assertEqual(self.reader.read(follower, "GET a"), bulk("old"))
+        self.assertIsNone(self.others.read(follower, "GET a"))
+
+    def test_what_was_written_before_anybody_wanted_that(self) -> None:
+        self.begin("lease")
+        follower = self.follower()
+        written = Reader()
+        arguments = [b"SET", b"a", b"new"]
+        follower.host.submit((COMMANDS, written, 0, 0, lookup(arguments, TABLE), arguments, encode_command(arguments)))
+        self.cluster.until(lambda: written.told)
+        self.assertEqual(self.reader.read_later(follower, "GET a"), bulk("new"))
+
+
+class LocalReader(Reader):
+    """A client that has said READONLY."""
+
+    def read(self, member: Member, line: str) -> bytes | None:
+        """Read what is applied there; None if the answer comes later."""
+        member.host.expect_local_reads()
+        arguments = line.encode().split()
+        client: Any = self
+        return member.host.read_local(client, 0, 0, lookup(arguments, TABLE), arguments)

@@ -72,6 +72,8 @@ def describe(session: Session, asking: Session, request: list[bytes]) -> bytes:
         flags += b"x"
     if session.closing:
         flags += b"c"
+    if session.stale:
+        flags += b"r"
     if session.no_evict:
         flags += b"e"
     if session.no_touch:

@@ -68,11 +68,26 @@ def reset(session: Session, number: int, request: list[bytes]) -> bytes:
     session.name = b""
     session.quiet = session.replies_off = session.skip_next = False
     session.unmute(number)
-    session.no_evict = session.no_touch = False
+    session.no_evict = session.no_touch = session.stale = False
     session.authenticated = session.front.open
     session.user = b"default"
     session.set_limits(session.front.limits if session.authenticated else session.front.limits_before_auth)
     return replies.simple(b"RESET")
+
+
+@connection("readonly")
+def readonly(session: Session, number: int, request: list[bytes]) -> bytes:
+    """Let this connection read what is applied here, old as it may be; a standalone Redis refuses that."""
+    session.stale = True
+    session.front.host.expect_local_reads()
+    return replies.OK
+
+
+@connection("readwrite")
+def readwrite(session: Session, number: int, request: list[bytes]) -> bytes:
+    """Let this connection read what is newest again."""
+    session.stale = False
+    return replies.OK
 
 
 @connection("auth")

@@ -55,6 +55,7 @@ class Session(Outbound):
     @ivar queue_db: The database that a command queued next would work on.
     @ivar spoiled: Whether a command since MULTI was refused, so that EXEC must be.
     @ivar watched: What WATCH saw: (db, key) -> version.
+    @ivar stale: Whether it reads what is applied here, old as it may be, since it said READONLY.
     @ivar since: When it connected, C{last_used} when it last sent something; seconds since 1970.
     @ivar last_route: Its last command; None if there was none.
     """
@@ -74,6 +75,7 @@ class Session(Outbound):
         self.watched: dict[tuple[int, bytes], int] = {}
         self.no_evict = False
         self.no_touch = False
+        self.stale = False
         self.since = self.last_used = front.turn_time
         self.last_route: Route | None = None
         self.bytes_in = 0
@@ -285,7 +287,8 @@ class Session(Outbound):
         if kind == READS_MANY:
             front.look_up(route, request)
         if self.answered == number:
-            reply = front.host.read(self, number, self.db, spec, request)
+            read = front.host.read_local if self.stale else front.host.read
+            reply = read(self, number, self.db, spec, request)
             if reply is not None:
                 self.answer(number, reply)
         else:

@@ -248,6 +248,14 @@ class Forwarder:
         """Learn that it may have changed who leads."""
         self._soon()
 
+    def expect_local_reads(self) -> None:
+        """Find out from now on when what was done elsewhere is applied here; so far nobody wanted to know."""
+        if not self._local_reads:
+            self._local_reads = True
+            if self.forwarded:
+                self._unseen = True
+                self._catch_up()
+
     def close(self) -> None:
         """Send nothing any more."""
         self._closed = True

@@ -76,6 +76,7 @@ class RegionHost:
     @ivar submit_before: Takes in what came before all that waits; see L{Proposals.submit_before}.
     @ivar undone: Gives the operations of which certainly nothing was done; see L{Proposals.undone}.
     @ivar read: Runs a read now; None if its client is answered later; see L{Reads.read}.
+    @ivar read_local: The same, from what is applied here, old as it may be; see L{Reads.read_local}.
     @ivar refusal: Says why a command can't be taken now; see L{Admission.refusal}.
     @ivar look: Runs a step of the front's when all that was decided by now is applied; see L{Reads.look}.
     @ivar decided: To be called when there's something to apply; see L{tinykv.store.replica.ReplicaUser}, and for the
@@ -91,6 +92,7 @@ class RegionHost:
     submit_before: Callable[[list[Operation]], None]
     undone: Callable[[], list[Operation]]
     read: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
+    read_local: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
     refusal: Callable[[CommandSpec], bytes | None]
     look: Callable[[Operation], bool]
     decided: Callable[[], None]
@@ -225,7 +227,6 @@ class RegionHost:
             lease=lease,
             clock=clock,
             now_ms=now_ms,
-            local=read_mode == "local",
             behind=lambda: proposals.elsewhere is not None and proposals.elsewhere.behind,
             submit=proposals.submit,
             expire=self._expiry.noticed,
@@ -287,7 +288,8 @@ class RegionHost:
         self.submit = proposals.submit
         self.submit_before = proposals.submit_before
         self.undone = proposals.undone
-        self.read = reads.read
+        self.read_local = reads.read_local
+        self.read = reads.read_local if read_mode == "local" else reads.read
         self.refusal = self._admission.refusal
         self.look = reads.look
         self.decided = queue.go_on
@@ -323,6 +325,11 @@ class RegionHost:
             self.log.warn("leadership isn't handed over: {why}", why=problem)
         self.replica.go_on()
         return True
+
+    def expect_local_reads(self) -> None:
+        """Learn that some client reads what is applied here: it's to see what it has had done elsewhere."""
+        if self.elsewhere is not None:
+            self.elsewhere.expect_local_reads()
 
     def _let_waiters_go(self, stores: Collection[int]) -> None:
         """Propose that whoever waited at earlier runs of some stores has gone."""

@@ -60,6 +60,9 @@ class Elsewhere(Protocol):
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
 
+    def expect_local_reads(self) -> None:
+        """Find out from now on when what was done elsewhere is applied here."""
+
     def leads(self, here: bool) -> None:
         """Learn whether they can be done here now."""
 

@@ -38,14 +38,12 @@ class Reads:
         lease: Lease,
         clock: IReactorTime,
         now_ms: Callable[[], int],
-        local: bool,
         behind: Callable[[], bool],
         submit: Callable[[Operation], None],
         expire: Callable[[list[tuple[Database, bytes]]], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         """
-        @param local: Whether what is applied here is enough, old as it may be.
         @param behind: Whether something was done elsewhere, for a client of this store, that may not be applied here.
         @param expire: Sees to it that keys go which were found to have expired by the clock.
         """
@@ -57,7 +55,6 @@ class Reads:
         self._holds_lease = lease.holds
         self._clock = clock
         self._now_ms = now_ms
-        self._local = local
         self._behind = behind
         self._submit = submit
         self._expire = expire
@@ -67,8 +64,6 @@ class Reads:
         """Run a read now; None if the client is answered later."""
         pacer = self._pacer
         queue = self._queue
-        if self._local and not pacer.paused and not queue.held and not self._behind():
-            return self._read_locally(client, db, spec, arguments)
         # What is decided and isn't applied here may be applied elsewhere, where waiters are answered: not only entries
         # count that are here, but also those that others have while the disk here hasn't answered.
         if not queue.ready or pacer.paused or queue.applied < self._group.committed or not self._holds_lease():
@@ -93,8 +88,16 @@ class Reads:
         self._submit((READ, client, number, db, spec, arguments, FRESH))
         return None
 
-    def _read_locally(self, client: Client, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
-        """Run a read on what is applied here, which may be old; what has expired by the clock is absent."""
+    def read_local(
+        self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]
+    ) -> bytes | None:
+        """
+        Run a read on what is applied here, which may be old; what has expired by the clock is absent.
+
+        Like L{read} where that lacks something that was done for a client of this store.
+        """
+        if self._pacer.paused or self._queue.held or self._behind():
+            return self.read(client, number, db, spec, arguments)
         try:
             reply = self._execution.read(client, db, spec, arguments, self._now_ms(), filters=True)
         except (Fault, MemoryError, OSError) as problem:
