@@ -10,11 +10,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import LogEvent, Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis.test_forwarded import raw, transaction, words
 from tinykv.interfaces import Outcome
+from tinykv.peering.figures import PeerFigures
+from tinykv.peering.notices import NOTICE_SECONDS, Notices
 from tinykv.redis.forwarded import (
     PUT_OFF,
     REFUSED,
@@ -835,9 +837,22 @@ class ReceiverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.here = FakeHere()
         self.here.ready = True
-        self.receiver = Receiver(here=self.here, table=TABLE)
-        self.receiver.log = Logger(observer=LogPublisher())
+        self.clock = Clock()
+        self.notices = Notices(self.clock, PeerFigures())
+        self.receiver = Receiver(here=self.here, table=TABLE, notices=self.notices)
+        self.logged: list[LogEvent] = []
+        self.notices.log = Logger(observer=self.logged.append)
         self.one = Asker()
+
+    def test_batches_that_cant_be_read_are_told_of_once_a_minute(self) -> None:
+        for _ in range(3):
+            self.assertEqual(self.raw(b"x").told, [Outcome.UNKNOWN])
+        self.assertEqual(len(self.logged), 1)
+        self.raw(b"x", store=3)
+        self.assertEqual(len(self.logged), 2)
+        self.clock.advance(NOTICE_SECONDS)
+        self.raw(b"x")
+        self.assertEqual(len(self.logged), 3)
 
     def send(self, *operations: Operation, store: int = 2, start_id: int = 7, generation: int = 1) -> Answer:
         return self.raw(encode_batch(start_id, generation, list(operations)), store)

@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from tinykv.interfaces import ILogWriter, IPeering, ISnapshotMaker
+from tinykv.peering.figures import PeerFigures
+from tinykv.peering.notices import Notices
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.log import Storage
@@ -199,5 +201,5 @@ def join_stores(
     host.elsewhere = forwarder
     host.reached = lambda peer: (store := peers.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
-    peers.serve(host, Receiver(here=host, table=table), snapshots)
+    peers.serve(host, Receiver(here=host, table=table, notices=Notices(clock, PeerFigures())), snapshots)
     return Joined(forwarder, snapshots)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 
 from tinykv.errors import Damaged
 from tinykv.interfaces import IForwardAnswer, Outcome
+from tinykv.peering.notices import Notices
 from tinykv.redis.forwarded import (
     PUT_OFF,
     REFUSED,
@@ -584,11 +585,13 @@ def _with_locals(commands: list[Any], reply: bytes) -> bytes:
 class Receiver:
     """Takes what other stores forward to this one."""
 
-    log = Logger()
-
-    def __init__(self, *, here: Here, table: Any) -> None:
+    def __init__(self, *, here: Here, table: Any, notices: Notices) -> None:
+        """
+        @param notices: Says what is wrong with other stores' batches, now and then.
+        """
         self._here = here
         self._table = table
+        self._notices = notices
         #: The generation of which something was refused, by (store, start id), latest last.
         self._refused: dict[tuple[int, int], int] = {}
         #: The latest generation of each, and the clients of whom a read was put off in it.
@@ -603,7 +606,8 @@ class Receiver:
             remote = RemoteBatch(answer, lambda: self._refuse_from(origin, generation), late)
             batch = decode_batch(payload, self._table, remote.client)
         except Damaged as problem:
-            self.log.error("a batch of store {store} can't be read: {problem}", store=store_id, problem=problem)
+            why = f"a batch of its clients' commands can't be read, their outcome is unknown: {problem}"
+            self._notices.warn(f"store {store_id}", "batch", why)
             # If it were refused it would be sent again just as it is.
             answer.unknown()
             return
