@@ -159,6 +159,9 @@ class Store:
             durability_os=False,
             durations=metrics,
             request_timeout=5.0,
+            # Turns end when a test says so.
+            hold_seconds=0.0,
+            gather_seconds=0.0,
         )
         self.front = Front(
             self.host,
