@@ -203,6 +203,9 @@ class Leader:
         if self.reads.waiting and self.established:
             self.beat(now)
         last = self._log.last
+        if tell < self._changed_at <= self._log.committed:
+            # A member that a change removes hears of it now or never: when it's applied here, nothing is sent there.
+            tell = self._changed_at
         shared: dict[int, tuple[tuple[Entry, ...], int]] = {}
         for peer, progress in self._others:
             if progress.next <= last or progress.due or progress.commit < tell:
