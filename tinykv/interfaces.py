@@ -613,10 +613,11 @@ class ISum(Interface):
         "Fires with a digest in hex, and the number of rows; may be cancelled. Fails with a StorageError that says why."
     )
 
-    def begin(region: int, index: int, opened: Callable[[], None]) -> None:
+    def begin(region: int, start: bytes, end: bytes, index: int, opened: Callable[[], None]) -> None:
         """
         Begin, now that data.db is as of an entry.
 
+        @param start: Where the region's range of keys begins; C{end} is behind its end, empty for none.
         @param opened: Called when later flushes do no harm any more. It's C{SumAborted} if one came before.
         """
 

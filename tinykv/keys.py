@@ -8,6 +8,7 @@ split or be deleted together has to be neighbours in it::
     r slot(2) db(1) 1 crc32(key)(4) key                 the meta row of a Redis key: type, version, expiry, value
     r slot(2) db(1) 2 generation(8) node(4)             a node of the tree that holds a large value
     w key                                               raw keys (families default, lock, write)
+    region id(8) name                                   what commands keep of a region beside its data (family region)
 
 Numbers are big-endian, so that byte order is number order. The slot comes first, since Redis regions are cut at
 slot borders; C{crc32} before the key gives L{SCAN <https://redis.io/commands/scan/>} an order that spreads the keys
@@ -21,6 +22,10 @@ from struct import Struct
 
 SLOTS = 16384
 DATABASES = 16
+#: All slots, as the first and the one behind the last.
+ALL_SLOTS = (0, SLOTS)
+#: The region of a cluster that has only one, and the first one of any other.
+FIRST_REGION = 1
 
 KIND_COUNTER = 0
 KIND_META = 1
@@ -91,6 +96,17 @@ def place_of(row_key: bytes) -> tuple[int, int, int, int]:
     """Read (slot, db, kind, crc32) back from a meta row's key."""
     slot, db, kind, crc = _PLACE.unpack_from(row_key)
     return slot, db, kind, crc
+
+
+def slots_range(slots: tuple[int, int]) -> tuple[bytes, bytes]:
+    """Give the range [start, end) of everything that lies in slots, C{slots} being the first and the one behind."""
+    first, end = slots
+    return REDIS_PREFIX + first.to_bytes(2, "big"), REDIS_PREFIX + end.to_bytes(2, "big")
+
+
+def region_row(region: int, name: bytes = b"") -> bytes:
+    """Give the row key, in family C{region}, of something that commands keep of a region; they all begin alike."""
+    return b"region" + region.to_bytes(8, "big") + name
 
 
 def raw_key(key: bytes) -> bytes:

@@ -14,7 +14,7 @@ from sqlite_utils import Database as SqliteUtils
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.errors import Damaged, WrongType
-from tinykv.keys import REDIS_RANGE, counter_key, meta_key, slot_of
+from tinykv.keys import REDIS_RANGE, counter_key, meta_key, region_row, slot_of
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.hash_value import Hash
 from tinykv.redis.keyspace import Database, Keyspace
@@ -719,7 +719,7 @@ class KeyspaceTests(SynchronousTestCase):
 
     def test_damaged_order(self) -> None:
         """An order of the databases that is none is refused."""
-        self.stack.rows.put("region", b"databases", bytes(16))
+        self.stack.rows.put("region", region_row(1, b"databases"), bytes(16))
         self.assertRaises(Damaged, self.stack.reopen)
 
     def test_missing_counter(self) -> None:

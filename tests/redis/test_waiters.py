@@ -19,7 +19,7 @@ class WaitersTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Nobody waits."""
         self.rows = MemoryRows()
-        self.waiters = Waiters(self.rows)
+        self.waiters = Waiters(self.rows, 1)
 
     def test_the_oldest_first(self) -> None:
         """For a key, and in all."""
@@ -36,7 +36,7 @@ class WaitersTests(SynchronousTestCase):
         again = waiter(6, 1, b"b")
         self.waiters.add(again)
         self.assertEqual((list(self.waiters), self.waiters.waited(0)), ([again], [b"b"]))
-        loaded = Waiters(self.rows)
+        loaded = Waiters(self.rows, 1)
         loaded.load()
         self.assertEqual([held.order for held in loaded], [6])
         self.waiters.remove(again)

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.storage.folders import LocalStore
+from tinykv.keys import region_row
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.connection import connect_reader
 from tinykv.storage.snapshot_copy import SnapshotCopy
@@ -37,10 +38,10 @@ def fill(store: LocalStore, index: int, seed: int, *, rows: int = 60) -> None:
     target.put("data", b"rempty", b"")
     for _ in range(rows):
         target.note_expiry(random.randrange(10**13), b"r%05d" % random.randrange(1000))
-    target.put("region", b"settings", random.randbytes(20))
-    target.put("region", b"databases", random.randbytes(16))
+    target.put("region", region_row(1, b"settings"), random.randbytes(20))
+    target.put("region", region_row(1, b"databases"), random.randbytes(16))
     for _ in range(3):
-        target.put("region", b"waiter/" + random.randbytes(8), random.randbytes(50))
+        target.put("region", region_row(1, b"waiter/") + random.randbytes(8), random.randbytes(50))
     flush(store, index)
 
 

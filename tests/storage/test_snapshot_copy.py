@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.folders import LocalStore
 from tests.storage.snapshots import Image, copy_of, files_of, fill, flush, image, make
+from tinykv.keys import region_row
 from tinykv.region.snapshot import install_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.errors import BadSnapshot, CorruptFile, DiskFull, SnapshotAborted
@@ -58,7 +59,7 @@ class SnapshotCopyTests(SynchronousTestCase):
 
     def test_all_that_is_there(self) -> None:
         fill(self.store, 7, 1)
-        copy = make(self.store, labels=[b"settings", b"nothing"])
+        copy = make(self.store, labels=[region_row(1, b"settings"), b"nothing"])
         before = image(self.path)
         self.assertEqual(contents(copy.path), expected(before))
         assert copy.head is not None
@@ -66,7 +67,7 @@ class SnapshotCopyTests(SynchronousTestCase):
         self.assertEqual(ApplyState.decode(copy.head.state), ApplyState(7, 3, 1007, 5))
         self.assertEqual(read_head(copy.path), copy.head)
         self.assertEqual(copy.size, os.stat(copy.path).st_size)
-        settings = [value for key, _, value in before["region"] if key == b"settings"]
+        settings = [value for key, _, value in before["region"] if key == region_row(1, b"settings")]
         self.assertEqual(copy.labels, [*settings, None])
         self.assertEqual(list(files_of(self.store.path)), ["1-7-3.snap"])
 
@@ -87,7 +88,7 @@ class SnapshotCopyTests(SynchronousTestCase):
         rows = dict(contents(make(self.store).path)["region"])
         self.assertNotIn(apply_key(2), rows)
         self.assertNotIn(install_key(2), rows)
-        self.assertIn(b"settings", rows)
+        self.assertIn(region_row(1, b"settings"), rows)
 
     def test_flushes_that_go_on_are_not_seen(self) -> None:
         fill(self.store, 7, 1)
@@ -177,7 +178,7 @@ class SnapshotSessionTests(SynchronousTestCase):
         self.addCleanup(self.store.close)
         make_snapshots_folder(self.store.path)
         self.session = SnapshotSession(self.store.folder.data_path)
-        self.message = (1, b"", b"\xff", [b"settings"], "1-1.new", 100.0, 0)
+        self.message = (1, b"", b"\xff", [region_row(1, b"settings")], "1-1.new", 100.0, 0)
 
     def run_on(self) -> list[tuple[object, ...]]:
         """Call until it isn't busy."""

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.storage.folders import LocalStore, open_small
 from tests.storage.snapshots import arrived, crashed, files_of, fill, flush, image, make
 from tinykv.cli.stopped import StoppedStore, hold
+from tinykv.keys import region_row
 from tinykv.region.snapshot import InstallMark, install_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.check import check_folder
@@ -166,7 +167,7 @@ class InstallTests(InstallCase):
         for piece in (
             (0, "data", [(b"r", b"s")]),
             (1, "data", [(b"r00300", b"x")]),
-            (1, "region", [(b"settings", b"x")]),
+            (1, "region", [(region_row(1, b"settings"), b"x")]),
             (1, "region", [(apply_key(1), b"x" * 32)]),
             (2, [("data", b"r", b"s")]),
             (3, [(7, b"r00300", True)]),

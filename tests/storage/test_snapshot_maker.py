@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 from tests.storage.folders import ServingStore, open_small
 from tests.storage.snapshots import files_of, image
 from tinykv.interfaces import ISnapshotInstaller, ISnapshotMaker
+from tinykv.keys import region_row
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.errors import BadSnapshot, CorruptFile, FolderInUse, SnapshotAborted, StorageError, WriterLost
 from tinykv.storage.process import ProcessChannel
@@ -66,9 +67,9 @@ class SnapshotMakerTests(TestCase):
         source, target = Store(self.mktemp()), Store(self.mktemp())
         await source.write(3, 4000)
         await target.write(1, 100)
-        made = await source.maker.make(1, labels=[apply_key(1), b"settings"])
+        made = await source.maker.make(1, labels=[apply_key(1), region_row(1, b"settings")])
         self.assertEqual((made.index, made.term, made.size), (3, 1, os.stat(made.path).st_size))
-        self.assertEqual(made.labels, {apply_key(1): made.state, b"settings": None})
+        self.assertEqual(made.labels, {apply_key(1): made.state, region_row(1, b"settings"): None})
         folder = os.path.join(target.folder.path, "snapshots")
         os.mkdir(folder)
         path = shutil.copy(made.path, os.path.join(folder, "1-arrived"))

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 from tests.storage.folders import ServingStore, open_small
 from tinykv.interfaces import ISum, ISummer
+from tinykv.keys import region_row
 from tinykv.region.descriptor import descriptor_key
 from tinykv.region.snapshot import install_key
 from tinykv.region.state import ApplyState, apply_key
@@ -46,7 +47,7 @@ def sum_of(rows: Rows, index: int = 5, *, wanted: int = 5, room: int = 0, free: 
     reader: Any = RowsReader(lambda: contents)
     session = SumSession(lambda: reader, lambda: free)
     assert session.take([()]) == [(AWAKE,)] and not session.busy
-    replies = session.take([(1, wanted, room)])
+    replies = session.take([(1, b"", b"", wanted, room)])
     while session.busy:
         replies = session.take([])
     return replies[0]
@@ -71,7 +72,7 @@ class RowSumTests(SynchronousTestCase):
         for place in list(rows):
             sums.add(sum_of({**rows, place: rows[place] + b"x"})[1])
             sums.add(sum_of({other: row for other, row in rows.items() if other != place})[1])
-        sums.add(sum_of({**rows, ("region", b"settings"): b""})[1])
+        sums.add(sum_of({**rows, ("region", region_row(1, b"settings")): b""})[1])
         sums.add(sum_of({**rows, ("lock", b"w"): b""})[1])
         self.assertEqual(len(sums), 9)
 
@@ -111,7 +112,7 @@ class RowSumTests(SynchronousTestCase):
         reader: Any = RowsReader(lambda: contents)
         free = [100, 99]
         session = SumSession(lambda: reader, lambda: free.pop(0))
-        self.assertEqual(session.take([(1, 5, 100)]), [(OPENED,)])
+        self.assertEqual(session.take([(1, b"", b"", 5, 100)]), [(OPENED,)])
         replies: list[tuple[Any, ...]] = []
         while session.busy:
             replies = session.take([])
@@ -135,7 +136,7 @@ class Store(ServingStore):
         """Sum up."""
         summing = self.summer.start()
         await summing.awake
-        summing.begin(1, index, nothing)
+        summing.begin(1, b"", b"", index, nothing)
         return await summing.answer
 
 
@@ -166,7 +167,7 @@ class SummerTests(TestCase):
         verifyObject(ISummer, store.summer)
         verifyObject(ISum, summing)
         opened: Deferred[None] = Deferred()
-        summing.begin(1, 1, lambda: opened.callback(None))
+        summing.begin(1, b"", b"", 1, lambda: opened.callback(None))
         await opened
         index = 1
         while not summing.answer.called:
@@ -189,11 +190,11 @@ class SummerTests(TestCase):
         for begins in (False, True):
             summing = store.summer.start()
             if begins:
-                summing.begin(1, 1, nothing)
+                summing.begin(1, b"", b"", 1, nothing)
             summing.answer.cancel()
             await self.assertFailure(summing.answer, CancelledError)
         last = store.summer.start()
-        last.begin(1, 1, nothing)
+        last.begin(1, b"", b"", 1, nothing)
         await store.close()
         await self.assertFailure(last.answer, CancelledError)
         open_small(store.folder.path).close()

@@ -32,7 +32,7 @@ class Summing:
         self.begun: list[int] = []
         self.opened: Callable[[], None] = lambda: None
 
-    def begin(self, region: int, index: int, opened: Callable[[], None]) -> None:
+    def begin(self, region: int, start: bytes, end: bytes, index: int, opened: Callable[[], None]) -> None:
         """Note it."""
         self.begun.append(index)
         self.opened = opened

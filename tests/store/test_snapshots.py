@@ -65,6 +65,7 @@ class KeptLogTests(SynchronousTestCase):
             maker=self.maker,
             sends=self.sends,
             flush=lambda flushed: flushed(),
+            key_range=lambda: (b"", b""),
             log_begins=lambda: 0,
             sent=lambda peer, arrived: self.told.append((peer, arrived)),
             progress=self.progress.get,

@@ -8,6 +8,7 @@ from random import Random
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tinykv.region.descriptor import descriptor_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.data import COMMIT, EXPIRIES, ROWS
 from tinykv.storage.errors import DiskFailure, DiskFull, SnapshotAborted
@@ -24,7 +25,7 @@ def contents(index: int, mark: bytes) -> Transaction:
     state = ApplyState(index, 1, 5, 6).encode()
     return [
         (ROWS, "data", [(b"r%d" % number, mark * number) for number in range(1, 20)]),
-        (ROWS, "region", [(apply_key(1), state), (b"descriptor", b"of " + mark)]),
+        (ROWS, "region", [(apply_key(1), state), (descriptor_key(1), b"of " + mark)]),
         (EXPIRIES, [(index, b"r1", True), (index + 1, b"r2", True)]),
         (COMMIT,),
     ]
@@ -60,7 +61,7 @@ class SnapshotTests(SynchronousTestCase):
 
     def make(self) -> Deferred[Made]:
         """Begin to make one."""
-        return self.maker().make(1, labels=[b"descriptor"])
+        return self.maker().make(1, labels=[descriptor_key(1)])
 
     def made(self) -> Made:
         """Make one."""
@@ -78,7 +79,7 @@ class SnapshotTests(SynchronousTestCase):
     def test_it_is_made_of_what_there_is(self) -> None:
         """And says what it stands for."""
         made = self.made()
-        self.assertEqual((made.index, made.term, made.labels), (10, 1, {b"descriptor": b"of s"}))
+        self.assertEqual((made.index, made.term, made.labels), (10, 1, {descriptor_key(1): b"of s"}))
         self.assertEqual(sorted(path.name for path in self.source.real.path.iterdir()), ["snapshots"])
 
     def test_one_of_nothing_is_refused(self) -> None:

@@ -15,10 +15,21 @@ from typing import Any
 
 from tinykv.cli.tree_check import check_tree, trees_of
 from tinykv.errors import Damaged
-from tinykv.keys import DATABASES, KIND_COUNTER, KIND_META, KIND_NODE, META_KEY_OFFSET, RAW_PREFIX, SLOTS, slot_of
+from tinykv.keys import (
+    DATABASES,
+    KIND_COUNTER,
+    KIND_META,
+    KIND_NODE,
+    META_KEY_OFFSET,
+    RAW_PREFIX,
+    SLOTS,
+    region_row,
+    slot_of,
+)
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.keyed_value import KeyedValue, place
 from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.settings import Settings
 from tinykv.redis.value import STRING, check_row, row_body, row_expires, row_type, row_version
 from tinykv.redis.waiters import Waiters
 from tinykv.redis.zset_value import SortedSet
@@ -105,6 +116,7 @@ class RowsCheck:
     def _region_rows(self) -> Iterator[str]:
         """Check the rows that describe regions."""
         known = {b"databases", b"settings"}
+        regions: set[int] = set()
         for key, value in self._connection.execute("SELECT key, value FROM region ORDER BY key"):
             self._count_row()
             if key.startswith(b"apply") and len(key) == 13:
@@ -118,16 +130,23 @@ class RowsCheck:
                     Descriptor.decode(region, value)
                 except Damaged as problem:
                     yield f"descriptor of region {region}: {problem}"
-            elif key not in known and not (key.startswith(b"waiter/") and len(key) == 15):
+            elif key.startswith(b"region") and (key[14:] in known or key[14:21] == b"waiter/" and len(key) == 29):
+                regions.add(int.from_bytes(key[6:14], "big"))
+            else:
                 yield f"an unknown row {key!r} among those of regions"
+        for region in sorted(regions):
+            yield from self._own_rows(region)
+
+    def _own_rows(self, region: int) -> Iterator[str]:
+        """Check what commands keep of a region."""
         try:
-            self._keyspace.settings.load(self._rows)
-            Waiters(self._rows).load()
+            Settings(region).load(self._rows)
+            Waiters(self._rows, region).load()
         except Damaged as problem:
-            yield str(problem)
-        order = self._rows.get("region", b"databases")
+            yield f"region {region}: {problem}"
+        order = self._rows.get("region", region_row(region, b"databases"))
         if isinstance(order, bytes) and sorted(order) != list(range(DATABASES)):
-            yield "the order of the databases is damaged"
+            yield f"region {region}: the order of the databases is damaged"
 
     def _raw_rows(self) -> Iterator[str]:
         """Check that raw entries lie where raw entries lie."""

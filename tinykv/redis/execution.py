@@ -56,7 +56,7 @@ class Execution:
         self.keyspace = keyspace
         self.table = table
         self.start_id = start_id
-        self.waiters = Waiters(keyspace.rows)
+        self.waiters = Waiters(keyspace.rows, keyspace.region)
         self.context = Context(keyspace)
         self.time = 0
         self._defect = defect
@@ -330,7 +330,7 @@ class Execution:
     def forget(self) -> None:
         """Forget everything: the rows have been replaced, and L{load} is to follow."""
         self.keyspace.forget()
-        self.waiters = Waiters(self.keyspace.rows)
+        self.waiters = Waiters(self.keyspace.rows, self.keyspace.region)
         self._ready.clear()
 
     def load(self, time: int) -> None:

@@ -21,10 +21,11 @@ from typing import Any, Protocol, TypeVar
 
 from tinykv.errors import Damaged, WrongType
 from tinykv.keys import (
+    ALL_SLOTS,
     DATABASES,
+    FIRST_REGION,
     KIND_COUNTER,
     META_KEY_OFFSET,
-    REDIS_RANGE,
     SLOTS,
     counter_key,
     database_range,
@@ -33,7 +34,9 @@ from tinykv.keys import (
     meta_range,
     node_key,
     place_of,
+    region_row,
     slot_of,
+    slots_range,
 )
 from tinykv.redis.idleness import Idleness
 from tinykv.redis.sampling import Chance, pick
@@ -58,6 +61,8 @@ V = TypeVar("V", bound=Value)
 Live = bytes | Value
 
 _COUNTS = Struct(">QQ")
+#: Names the row that says in which order clients select the databases.
+_ORDER = b"databases"
 #: How many dropped entries are freed at a time, so that no turn pays for a whole generation.
 _DROP_SLICE = 4000
 #: How many slots are counted together.
@@ -604,6 +609,7 @@ class Keyspace:
     """
     All databases of a region, and the running command's bookkeeping.
 
+    @ivar region: The region's id; C{slots} are the first of its slots, and the one behind the last.
     @ivar sequence: Raised by every writing command; versions and generations come from it.
     @ivar now: The time by which keys expire, in ms since 1970: an entry's time or, for reads, the clock's.
     @ivar region_time: The greatest entry time applied.
@@ -620,10 +626,21 @@ class Keyspace:
     @ivar changes: How many changes of keys there were since the start.
     """
 
-    def __init__(self, rows: Rows, types: list[type[Value]], *, budget: int, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        types: list[type[Value]],
+        *,
+        budget: int,
+        settings: Settings | None = None,
+        region: int = FIRST_REGION,
+        slots: tuple[int, int] = ALL_SLOTS,
+    ) -> None:
         self.rows = rows
+        self.region = region
+        self.slots = slots
         self.types: dict[int, type[Value]] = {cls.TYPE: cls for cls in types}
-        self.settings = settings if settings is not None else Settings()
+        self.settings = settings if settings is not None else Settings(region)
         self.budget = budget
         self.nodes = NodeCache()
         self.idleness = Idleness()
@@ -721,14 +738,14 @@ class Keyspace:
 
     def _swap(self, a: int, b: int) -> None:
         self.databases[a], self.databases[b] = self.databases[b], self.databases[a]
-        self.rows.put("region", b"databases", bytes(db.number for db in self.databases))
+        self.rows.put("region", region_row(self.region, _ORDER), bytes(db.number for db in self.databases))
 
     def clear(self) -> None:
         """Delete everything in all databases; the last step of its command."""
         total = sum(db.keys for db in self.physical)
         if total:
             self.changes += total
-            self.rows.delete_ranges("data", [REDIS_RANGE])
+            self.rows.delete_ranges("data", [slots_range(self.slots)])
             for db in self.physical:
                 db.forget()
             self.cleared()
@@ -797,17 +814,17 @@ class Keyspace:
 
         @raise Damaged: A row isn't what it must be.
         """
-        order = self.rows.get("region", b"databases")
+        order = self.rows.get("region", region_row(self.region, _ORDER))
         if isinstance(order, bytes):
             if sorted(order) != list(range(DATABASES)):
                 raise Damaged("the order of the databases is damaged")
             self.databases = [self.physical[number] for number in order]
         self.settings.load(self.rows)
-        self.complete = next(self.rows.scan("data", *REDIS_RANGE), None) is None
-        at = REDIS_RANGE[0]
+        at, end = slots_range(self.slots)
+        self.complete = next(self.rows.scan("data", at, end), None) is None
         while True:
             # Skip from head to head: each (slot, db) that holds anything begins with its counter row.
-            found = next(self.rows.scan("data", at, REDIS_RANGE[1]), None)
+            found = next(self.rows.scan("data", at, end), None)
             if found is None:
                 return
             row_key, row = found

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
+from tinykv.keys import FIRST_REGION, region_row
 from tinykv.redis.value import STRING_MAX
 
-SETTINGS_KEY = b"settings"
+_NAME = b"settings"
 
 #: Name and default of each, as Redis 7.0.15 has them.
 DEFAULTS: dict[str, int] = {
@@ -48,6 +49,7 @@ class Settings:
     """The values in force, as plain attributes for the code that reads them at every command."""
 
     __slots__ = (
+        "_key",
         "hash_entries",
         "hash_value",
         "intset_entries",
@@ -59,7 +61,11 @@ class Settings:
         "zset_value",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, region: int = FIRST_REGION) -> None:
+        """
+        @param region: Whose they are.
+        """
+        self._key = region_row(region, _NAME)
         self.values = dict(DEFAULTS)
         self._take_over()
 
@@ -83,7 +89,7 @@ class Settings:
         for name in sorted(self.values):
             if self.values[name] != DEFAULTS[name]:
                 fields += (name.encode(), b"%d" % self.values[name])
-        rows.put("region", SETTINGS_KEY, pack_strings(fields))
+        rows.put("region", self._key, pack_strings(fields))
 
     def load(self, rows: _SettingsRows) -> None:
         """
@@ -93,7 +99,7 @@ class Settings:
         """
         self.values = dict(DEFAULTS)
         self._take_over()
-        row = rows.get("region", SETTINGS_KEY)
+        row = rows.get("region", self._key)
         if row is None:
             return
         if not isinstance(row, bytes):

@@ -14,10 +14,11 @@ from struct import Struct
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
+from tinykv.keys import region_row
 from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import NOBODY, Client
 
-_PREFIX = b"waiter/"
+_NAME = b"waiter/"
 _HEAD = Struct(">QQQBI")
 
 #: Names a waiter: (start id of its store, client, request number).
@@ -57,8 +58,9 @@ class Waiters:
         method.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, region: int) -> None:
         self._rows = rows
+        self._prefix = region_row(region, _NAME)
         self.by_origin: dict[Origin, Waiter] = {}
         #: (db, key) -> waiters, oldest first.
         self._by_key: dict[tuple[int, bytes], list[Waiter]] = {}
@@ -81,7 +83,7 @@ class Waiters:
         if known is not None:
             self.remove(known)
         self._enter(waiter)
-        self._rows.put("region", _PREFIX + waiter.order.to_bytes(8, "big"), waiter.encode())
+        self._rows.put("region", self._prefix + waiter.order.to_bytes(8, "big"), waiter.encode())
 
     def _enter(self, waiter: Waiter) -> None:
         self.by_origin[waiter.origin] = waiter
@@ -96,7 +98,7 @@ class Waiters:
             queue.remove(waiter)
             if not queue:
                 del self._by_key[waiter.db, key]
-        self._rows.remove("region", _PREFIX + waiter.order.to_bytes(8, "big"))
+        self._rows.remove("region", self._prefix + waiter.order.to_bytes(8, "big"))
 
     def find(self, origin: Origin) -> Waiter | None:
         """Give a waiter by its origin."""
@@ -117,13 +119,13 @@ class Waiters:
 
         @raise Damaged: One of them is no waiter.
         """
-        for row_key, row in self._rows.scan("region", _PREFIX, _PREFIX + b"\xff"):
+        for row_key, row in self._rows.scan("region", self._prefix, self._prefix + b"\xff"):
             if not isinstance(row, bytes) or len(row) < _HEAD.size:
                 raise Damaged("a waiter's row is cut off")
             start_id, client, number, db, keys = _HEAD.unpack_from(row)
             strings, _ = unpack_strings(row, _HEAD.size)
             waiter = Waiter(
-                order=int.from_bytes(row_key[len(_PREFIX) :], "big"),
+                order=int.from_bytes(row_key[len(self._prefix) :], "big"),
                 origin=(start_id, client, number),
                 db=db,
                 keys=strings[:keys],

@@ -17,6 +17,7 @@ from typing import Final
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
+from tinykv.keys import RAW_PREFIX, REDIS_PREFIX, SLOTS
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, applied, everyone
 
 FORMAT: Final = 1
@@ -70,6 +71,11 @@ class Descriptor:
         """Give the descriptor with which a cluster of these stores begins: one region, a voter on each store."""
         peers = {peer: store for peer, store in enumerate(sorted(stores), 1)}
         return cls(region, b"", b"", 1, 1, peers, Membership(tuple(peers)), len(peers) + 1)
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The first slot that lies in the range, and the one behind the last; regions are cut at slot borders."""
+        return (_slot_from(self.start) if self.start else 0, _slot_from(self.end) if self.end else SLOTS)
 
     def peer_on(self, store: int) -> int | None:
         """Name the peer on a store, if there is one."""
@@ -219,3 +225,10 @@ class Descriptor:
             addresses={store: address for store, address in addresses.items() if store in kept.values()},
             removed=(*self.removed, *left)[-REMOVED_MAX:],
         )
+
+
+def _slot_from(border: bytes) -> int:
+    """Give the first slot that lies behind a border of regions."""
+    if border < REDIS_PREFIX:
+        return 0
+    return min(int.from_bytes(border[1:3].ljust(2, b"\0"), "big"), SLOTS) if border < RAW_PREFIX else SLOTS

@@ -1,8 +1,8 @@
 """
 What a snapshot of a region holds, beside the rows in its range of keys.
 
-A region's rows in the family C{region} go with it: the order of the databases, the settings, the clients that wait. Two
-kinds don't. The apply state has a place of its own in a snapshot, for it's written last when one is installed; and the
+A region's rows in the family C{region} go with it: its descriptor, the order of the databases, the settings, the clients
+that wait. Two kinds don't. The apply state has a place of its own in a snapshot, for it's written last when one is installed; and the
 mark of an installation says something about the store, not about the region.
 """
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from struct import Struct
 
 from tinykv.errors import Damaged
+from tinykv.keys import after, region_row
+from tinykv.region.descriptor import descriptor_key
 
 #: The range of all keys of all families.
 EVERYTHING = (b"", b"\xff")
@@ -23,13 +25,15 @@ _MARK = Struct(">QQ")
 MARKS = (_INSTALLING, b"installinh")
 
 
-def own_ranges() -> list[tuple[bytes, bytes]]:
-    """
-    Give the ranges of the family C{region} that belong to a region, without its apply state.
+def own_ranges(region: int) -> list[tuple[bytes, bytes]]:
+    """Give the ranges of the family C{region} that belong to a region, without its apply state."""
+    described = descriptor_key(region)
+    return [(described, after(described)), (region_row(region), region_row(region + 1))]
 
-    As long as there's one region on a store all of them belong to it, those too that are yet to be invented.
-    """
-    return [(b"", b"apply"), (b"applz", MARKS[0]), (MARKS[1], EVERYTHING[1])]
+
+def key_range(start: bytes, end: bytes) -> tuple[bytes, bytes]:
+    """Give a region's range of row keys, whose end is empty where nothing is behind it, with an end in any case."""
+    return start, end or EVERYTHING[1]
 
 
 def install_key(region: int) -> bytes:

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any, Final
 
-from tinykv.region.snapshot import EVERYTHING, own_ranges
+from tinykv.region.snapshot import key_range, own_ranges
 from tinykv.region.state import apply_key
 from tinykv.storage.errors import StorageError, SumAborted
 from tinykv.storage.frames import AWAKE, OPENED, REFUSED, SUMMED
 from tinykv.storage.reader import Reader
 
-#: Families whose rows all belong to the region.
+#: Families whose rows belong to the region they lie in.
 _FAMILIES: Final = ("data", "default", "lock", "write")
 #: Bytes of rows that are read at a time, about, and the most rows.
 _PIECE_BYTES: Final = 128 * 1024
@@ -40,9 +40,20 @@ class RowSum:
     @ivar rows: How many were read.
     """
 
-    def __init__(self, reader: Reader, region: int, index: int, *, room_bytes: int, free: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        region: int,
+        start: bytes,
+        end: bytes,
+        index: int,
+        *,
+        room_bytes: int,
+        free: Callable[[], int],
+    ) -> None:
         """
         @param reader: reads in one transaction.
+        @param start: where the region's range begins; C{end} is behind its end, empty for none.
         @param index: the entry as of which the rows have to be.
         @param room_bytes: what has to stay free on the disk.
         @param free: tells what is free there, in bytes.
@@ -51,6 +62,7 @@ class RowSum:
         self.rows = 0
         self._reader = reader
         self._region = region
+        self._range = key_range(start, end)
         self._index = index
         self._room_bytes = room_bytes
         self._free = free
@@ -78,8 +90,8 @@ class RowSum:
         @raise StorageError: why it can't be done.
         """
         total = blake2b(digest_size=16)
-        ranges = [(family, *EVERYTHING) for family in _FAMILIES]
-        ranges += [("region", start, end) for start, end in own_ranges()]
+        ranges = [(family, *self._range) for family in _FAMILIES]
+        ranges += [("region", start, end) for start, end in own_ranges(self._region)]
         for number, (family, start, end) in enumerate(ranges):
             total.update(b"family %d\n" % number)
             for rows in self._read(family, start, end):
@@ -115,7 +127,7 @@ class RowSum:
 class SumSession:
     """
     The work of a sum's process. Messages: C{()} asks whether it's awake, which is answered with C{(AWAKE,)};
-    C{(region, index, room_bytes)} has it sum up, which is answered with C{(OPENED,)} when the transaction is open,
+    C{(region, start, end, index, room_bytes)} has it sum up, which is answered with C{(OPENED,)} when the transaction is open,
     and then C{(SUMMED, digest, rows)}, or C{(REFUSED, class name, message)}.
 
     @param connect: gives a reader all of whose reads are in one transaction, which begins with the first.
@@ -149,9 +161,9 @@ class SumSession:
                 replies.append((AWAKE,))
                 continue
             assert self._sum is None, "a process makes one sum"
-            region, index, room_bytes = message
+            region, start, end, index, room_bytes = message
             self._reader = self._connect()
-            self._sum = RowSum(self._reader, region, index, room_bytes=room_bytes, free=self._free)
+            self._sum = RowSum(self._reader, region, start, end, index, room_bytes=room_bytes, free=self._free)
             self._sum.open()
             self._steps = self._sum.steps()
             replies.append((OPENED,))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from tinykv.region.snapshot import EVERYTHING, own_ranges
+from tinykv.region.snapshot import key_range, own_ranges
 from tinykv.region.state import apply_key
 from tinykv.storage.merge import Layer, ascending, descending
 from tinykv.storage.ranges import Ranges
@@ -349,9 +349,9 @@ class RowStore:
 
         @param start: where the region's range begins; C{end} is behind its end, empty for none.
         """
-        end = end or EVERYTHING[1]
+        start, end = key_range(start, end)
         state = apply_key(region)
-        own = [("region", first, last) for first, last in (*own_ranges(), (state, _after(state)))]
+        own = [("region", first, last) for first, last in (*own_ranges(region), (state, _after(state)))]
         for table in self._tables:
             for family, first, last in (*own, *((name, start, end) for name in FAMILIES if name != "region")):
                 hidden = table.hidden[family].next_from(first) if family in table.hidden else None

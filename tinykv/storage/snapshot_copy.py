@@ -190,7 +190,7 @@ class SnapshotCopy:
             assert self.head is not None
             writer.head(self.head)
             for kind, family in KINDS.items():
-                for start, end in own_ranges() if family == "region" else [self._range]:
+                for start, end in own_ranges(self._region) if family == "region" else [self._range]:
                     read = self._expiries if kind == EXPIRIES else self._rows
                     for items, rows in read(connection, family, start, end):
                         writer.frame(kind, rows, items)

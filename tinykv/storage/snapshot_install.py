@@ -101,7 +101,7 @@ class Installation:
         if head.region != self.region:
             raise BadSnapshot(f"{self._path}: this is a snapshot of region {head.region}, not of region {self.region}")
         rows = [(family, head.start, head.end) for family in FAMILIES if family != "region"]
-        self._ranges = [*rows, *(("region", start, end) for start, end in own_ranges())]
+        self._ranges = [*rows, *(("region", start, end) for start, end in own_ranges(self.region))]
         needed = self._room_bytes
         for portion in self._portions(reader):
             needed += sum(room_of(items) for _, items in portion)

@@ -41,10 +41,10 @@ class Sum:
         channel.connect(self)
         channel.send(())
 
-    def begin(self, region: int, index: int, opened: Callable[[], None]) -> None:
+    def begin(self, region: int, start: bytes, end: bytes, index: int, opened: Callable[[], None]) -> None:
         """Begin to read."""
         self._opened = opened
-        self._channel.send((region, index, self._room_bytes))
+        self._channel.send((region, start, end, index, self._room_bytes))
 
     def replied(self, message: tuple[Any, ...]) -> None:
         """Called by the channel."""

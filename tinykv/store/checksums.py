@@ -180,7 +180,8 @@ class Checksums:
 
         why = f"reading didn't begin within {OPEN_SECONDS:g} s: the host is busy; ask again"
         task.waiting = self._clock.callLater(OPEN_SECONDS, self._give_up, task, why)
-        task.summing.begin(self._host.descriptor.region, task.index, opened)
+        about = self._host.descriptor
+        task.summing.begin(about.region, about.start, about.end, task.index, opened)
 
     def _summed(self, task: _Task, digest: str, rows: int) -> None:
         task.late.cancel()

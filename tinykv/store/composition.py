@@ -142,6 +142,7 @@ def snapshots_of(host: Host, *, log: Log, maker: ISnapshotMaker, sends: Sends, c
         maker=maker,
         sends=sends,
         flush=host.flush_all,
+        key_range=lambda: (host.descriptor.start, host.descriptor.end),
         log_begins=log.base,
         sent=host.snapshot_sent,
         progress=host.progress,

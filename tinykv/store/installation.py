@@ -117,18 +117,20 @@ class Installation:
 
     def _file_installed(self, row: bytes) -> None:
         """Take over the new rows, in slices: finding out what there is takes a while."""
-        self._rows.replaced(self._region, b"", b"")
+        described = self._rows.get("region", descriptor_key(self._region))
+        assert isinstance(described, bytes), "every region has a descriptor"
+        about = self._descriptor = Descriptor.decode(self._region, described)
+        self._rows.replaced(self._region, about.start, about.end)
         self._pacer.run(lambda: self._load(ApplyState.decode(row)), self._loaded)
 
     def _load(self, state: ApplyState) -> None:
         execution = self._execution
+        assert self._descriptor is not None, "it was read"
         try:
             execution.forget()
+            execution.keyspace.slots = self._descriptor.slots
             execution.keyspace.sequence = state.sequence
             execution.load(state.time)
-            described = self._rows.get("region", descriptor_key(self._region))
-            assert isinstance(described, bytes), "every region has a descriptor"
-            self._descriptor = Descriptor.decode(self._region, described)
         except Exception as problem:  # noqa: BLE001 - rows that can't be read stop the store, whatever it is
             self._fail(problem)
             return

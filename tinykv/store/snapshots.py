@@ -52,6 +52,7 @@ class Snapshots:
         maker: ISnapshotMaker,
         sends: Sends,
         flush: Callable[[Callable[[], None]], None],
+        key_range: Callable[[], tuple[bytes, bytes]],
         log_begins: Callable[[], int],
         sent: Callable[[int, bool], None],
         progress: Callable[[int], tuple[int, int] | None],
@@ -59,6 +60,7 @@ class Snapshots:
     ) -> None:
         """
         @param flush: Writes all that is applied into data.db, and calls back then.
+        @param key_range: Gives where the region's range of keys begins, and what is behind its end.
         @param log_begins: Gives the index before the first entry of the log.
         @param sent: Told, by the peer that it was for, whether a snapshot has arrived.
         @param progress: Gives up to where a peer is known to have the log, and up to where it's applied here; None if
@@ -70,6 +72,7 @@ class Snapshots:
         self._maker = maker
         self._sends = sends
         self._flush = flush
+        self._key_range = key_range
         self._log_begins = log_begins
         self._told = sent
         self._progress = progress
@@ -113,7 +116,8 @@ class Snapshots:
         if self._closed:
             return
         key = descriptor_key(self._region)
-        making: Deferred[Any] = self._maker.make(self._region, start=b"", end=b"", labels=[key])
+        start, end = self._key_range()
+        making: Deferred[Any] = self._maker.make(self._region, start=start, end=end, labels=[key])
         making.addCallbacks(self._made, self._not_made, callbackArgs=(key,))
 
     def _made(self, made: Any, key: bytes) -> None:
