@@ -40,6 +40,7 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.store.regions import Regions
 from tinykv.testing.alone import alone
 from tinykv.testing.nothing_ahead import NothingAhead
 
@@ -137,27 +138,29 @@ class Store:
         self.log = HeldLog(self.clock)
         self.stopped = False
         metrics = Metrics()
-        self.host = RegionHost(
-            region=1,
-            replica=alone(self.log, self.clock, metrics, ApplyState(), HardState(0, 0, 0), Random(3)),
-            descriptor=Descriptor.initial(1, [1]),
-            execution=self.execution,
+        regions = Regions(
             rows=self.rows,
             log_writer=self.log,
             data_writer=NoFlush(),
             reader=NothingAhead(self.clock),
             clock=self.clock,
-            now_ms=lambda: int(self.now() * 1000),
             now=lambda: 0.0,
-            uptime=self.clock.seconds,
-            random=Random(2),
-            applied=ApplyState(),
             flushed=lambda: None,
             answered=lambda: self.front.flush(),
             stopped=self.defects.append,
+            durations=metrics,
             memtable_bytes=1 << 30,
             durability_os=False,
-            durations=metrics,
+        )
+        self.host = RegionHost(
+            regions,
+            replica=alone(self.log, self.clock, metrics, ApplyState(), HardState(0, 0, 0), Random(3)),
+            descriptor=Descriptor.initial(1, [1]),
+            execution=self.execution,
+            now_ms=lambda: int(self.now() * 1000),
+            uptime=self.clock.seconds,
+            random=Random(2),
+            applied=ApplyState(),
             request_timeout=5.0,
             # Turns end when a test says so.
             hold_seconds=0.0,

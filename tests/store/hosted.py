@@ -21,6 +21,7 @@ from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
 
@@ -151,26 +152,31 @@ class Hosted:
         applied, hard_state, descriptor, _ = recover(Found(self.store), self.execution, initial, 1)
         self.replayed = applied
         metrics = Metrics()
-        self.host = RegionHost(
-            region=1,
-            replica=alone(self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts)),
-            descriptor=descriptor,
-            execution=self.execution,
+        options = dict(self.options)
+        shared = {name: options.pop(name) for name in ("memtable_bytes", "durability_os", "hz") if name in options}
+        self.regions = Regions(
             rows=self.store.rows,
             log_writer=self.store.log,
             data_writer=self.store.data,
             reader=self.store.read_ahead,
             clock=self.clock,
-            now_ms=lambda: self.now,
             now=self._look,
-            uptime=lambda: self.clock.seconds(),
-            random=Random(self._starts),
-            applied=applied,
             flushed=lambda: None,
             answered=self._answered,
             stopped=self.failures.append,
             durations=metrics,
-            **self.options,
+            **shared,
+        )
+        self.host = RegionHost(
+            self.regions,
+            replica=alone(self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts)),
+            descriptor=descriptor,
+            execution=self.execution,
+            now_ms=lambda: self.now,
+            uptime=lambda: self.clock.seconds(),
+            random=Random(self._starts),
+            applied=applied,
+            **options,
         )
         self.host.start()
 

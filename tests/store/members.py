@@ -28,6 +28,7 @@ from tinykv.store.control import Control
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
@@ -111,8 +112,22 @@ class Member:
         peering.handle(self.peers)
         log = DiskLog(disk)
         durations = Durations()
+        regions = Regions(
+            rows=rows,
+            log_writer=log_writer,
+            data_writer=data_writer,
+            reader=disk.start_reader(process, rows),
+            clock=process,
+            now=process.seconds,
+            flushed=lambda: None,
+            answered=lambda: None,
+            stopped=self.failures.append,
+            durations=durations,
+            memtable_bytes=1 << 30,
+            durability_os=False,
+        )
         self.host = host = RegionHost(
-            region=REGION,
+            regions,
             replica=replica_of(
                 recovered,
                 raft=RAFT,
@@ -127,24 +142,12 @@ class Member:
             ),
             descriptor=recovered.descriptor,
             execution=execution,
-            rows=rows,
-            log_writer=log_writer,
-            data_writer=data_writer,
-            reader=disk.start_reader(process, rows),
-            clock=process,
             now_ms=self.clock.calendar_ms,
-            now=process.seconds,
             uptime=process.seconds,
             random=Random(random.getrandbits(64)),
             applied=recovered.applied,
-            flushed=lambda: None,
-            answered=lambda: None,
-            stopped=self.failures.append,
-            memtable_bytes=1 << 30,
-            durability_os=False,
             request_timeout=5.0,
             read_mode=cluster.read_mode,
-            durations=durations,
         )
         self.group = host.group
         join_stores(

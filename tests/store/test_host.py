@@ -299,7 +299,7 @@ class ExpiryTests(HostCase):
             client.send(f"SET k{number} 1 PX 50", number % 3)
         client.send("SET stays 1 PX 50000")
         hosted.settle()
-        hosted.host._flushes._flush_old()
+        hosted.regions.flushes._flush_old()
         hosted.flush()
         hosted.keyspace.rotate()
         hosted.keyspace.rotate()
@@ -349,7 +349,7 @@ class ExpiryTests(HostCase):
         client.send("SET a 1 PX 50")
         hosted.settle()
         hosted.now += 60
-        hosted.host._tick()
+        hosted.host.tick()
         hosted.now -= 60
         hosted.settle()
         self.assertEqual(hosted.keyspace.databases[0].keys, 1)
@@ -365,7 +365,7 @@ class ExpiryTests(HostCase):
         for number in range(3000):
             client.send(f"SET k{number} 1 PX 50")
         hosted.settle()
-        hosted.host._flushes._flush_old()
+        hosted.regions.flushes._flush_old()
         hosted.flush()
         hosted.now += 60
         hosted.clock.advance(0.1)
@@ -628,7 +628,7 @@ class RestartTests(HostCase):
                 elif kind == "exec":
                     client.exec(*rest[0])
                 elif kind == "freeze":
-                    hosted.host._flushes._flush_old()
+                    hosted.regions.flushes._flush_old()
                 elif kind == "rotate":
                     hosted.keyspace.rotate()
                 elif kind == "wait":

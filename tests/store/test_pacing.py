@@ -173,7 +173,7 @@ class SlowHostTests(HostCase):
         hosted.sync()
         frozen = len(hosted.store.rows.frozen)
         self.assertFalse(client.told)
-        hosted.host._flushes._flush_old()  # as if its time had come just now
+        hosted.regions.flushes._flush_old()  # as if its time had come just now
         self.assertEqual(len(hosted.store.rows.frozen), frozen)
         for _ in range(100):
             hosted.turn()

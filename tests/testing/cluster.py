@@ -56,6 +56,7 @@ from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.testing.embedded import TABLE
@@ -418,30 +419,32 @@ class Store:
         )
         self.peers = peers = Peers(REGION, peering, process)
         peering.handle(peers)
-        self.host = host = variant.host(
-            region=REGION,
-            replica=self.replica,
-            descriptor=recovered.descriptor,
-            execution=execution,
+        self.regions = regions = Regions(
             rows=rows,
             log_writer=watched,
             data_writer=data_writer,
             installer=data_writer,
             reader=disk.start_reader(process, rows),
             clock=process,
-            now_ms=self.clock.calendar_ms,
             now=Labour(random),
-            uptime=process.seconds,
-            random=Random(random.getrandbits(64)),
-            applied=applied,
             flushed=lambda: None,
             answered=lambda: front.flush(),
             stopped=lambda problem: self._stopped(process, problem),
+            durations=durations,
             memtable_bytes=self._memtable_bytes,
             durability_os=False,
+        )
+        self.host = host = variant.host(
+            regions,
+            replica=self.replica,
+            descriptor=recovered.descriptor,
+            execution=execution,
+            now_ms=self.clock.calendar_ms,
+            uptime=process.seconds,
+            random=Random(random.getrandbits(64)),
+            applied=applied,
             request_timeout=REQUEST_TIMEOUT,
             log_entries_max=self._log_entries,
-            durations=durations,
         )
         world.hosts.append(host)
         self.front = front = Front(

@@ -47,10 +47,11 @@ from tinykv.storage.tables import MemTable
 from tinykv.storage.writers import LogBatch
 from tinykv.store.control import Control
 from tinykv.store.departure import Departure
-from tinykv.store.flushes import Flushes
+from tinykv.store.flushes import Flushes, RegionFlushes
 from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.proposals import Proposals
+from tinykv.store.regions import Regions
 from tinykv.store.replica import Replica
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import Process
@@ -447,21 +448,23 @@ class LiveAppliedIndex(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Flushes so."""
 
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self._flushes.__class__ = _LiveFlushes
+        def __init__(self, regions: Regions, **options: Any) -> None:
+            super().__init__(regions, **options)
+            regions.flushes.__class__ = _LiveFlushes
 
 
 class _LiveFlushes(Flushes):
     __slots__ = ()
 
-    def _flush(self, table: MemTable, state: ApplyState) -> None:
+    def _flush(self, table: MemTable, states: list[tuple[RegionFlushes, ApplyState]]) -> None:
         def write() -> None:
-            live = ApplyState(
-                self._queue.applied, self._queue.applied_term, self._execution.time, self._keyspace.sequence
-            )
-            table.rows["region"][apply_key(self._region)] = live.encode()
-            Flushes._flush(self, table, live)
+            lives: list[tuple[RegionFlushes, ApplyState]] = []
+            for region, _ in states:
+                queue, keyspace = region.queue, region._keyspace
+                live = ApplyState(queue.applied, queue.applied_term, region._execution.time, keyspace.sequence)
+                table.rows["region"][apply_key(region._region)] = live.encode()
+                lives.append((region, live))
+            Flushes._flush(self, table, lives)
 
         # When the data writer is ready for it.
         self._clock.callLater(0.05, write)

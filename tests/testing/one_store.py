@@ -28,6 +28,7 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch, LogWriter
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_model import RedisModel
@@ -82,7 +83,7 @@ class Durations:
 def end_stacks(hosts: Sequence[RegionHost]) -> None:
     """End the stacks of stores' work: one that rests holds on to all that it knows, which is the whole world."""
     for host in hosts:
-        host._pacer._worker.throw()
+        host.pacer._worker.throw()
 
 
 class World(faults.Target):
@@ -141,28 +142,30 @@ class World(faults.Target):
         writer, data_writer = self.disk.start_writers(process, fsync=self._fsync)
         durations = Durations()
         log_writer = self.variant.writer(writer, process)
-        host = RegionHost(
-            region=1,
-            replica=alone(log_writer, process, durations, applied, hard_state, Random(random.getrandbits(64))),
-            descriptor=descriptor,
-            execution=execution,
+        regions = Regions(
             rows=rows,
             log_writer=log_writer,
             data_writer=data_writer,
             reader=self.disk.start_reader(process, rows),
             clock=process,
-            now_ms=self.clock.calendar_ms,
             now=Labour(random),
-            uptime=process.seconds,
-            random=Random(random.getrandbits(64)),
-            applied=applied,
             flushed=lambda: None,
             answered=lambda: front.flush(),
             stopped=lambda problem: self._stopped(process, problem),
+            durations=durations,
             memtable_bytes=self._memtable_bytes,
             durability_os=not self._fsync,
+        )
+        host = RegionHost(
+            regions,
+            replica=alone(log_writer, process, durations, applied, hard_state, Random(random.getrandbits(64))),
+            descriptor=descriptor,
+            execution=execution,
+            now_ms=self.clock.calendar_ms,
+            uptime=process.seconds,
+            random=Random(random.getrandbits(64)),
+            applied=applied,
             request_timeout=5.0,
-            durations=durations,
         )
         self.hosts.append(host)
         front = Front(

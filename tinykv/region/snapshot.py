@@ -1,9 +1,9 @@
 """
 What a snapshot of a region holds, beside the rows in its range of keys.
 
-A region's rows in the family C{region} go with it: its descriptor, the order of the databases, the settings, the clients
-that wait. Two kinds don't. The apply state has a place of its own in a snapshot, for it's written last when one is installed; and the
-mark of an installation says something about the store, not about the region.
+A region's rows in the family C{region} go with it: its descriptor, the order of the databases, the settings, the
+clients that wait. Two kinds don't. The apply state has a place of its own in a snapshot, for it's written last when one
+is installed; and the mark of an installation says something about the store, not about the region.
 """
 
 from __future__ import annotations

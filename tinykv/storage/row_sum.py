@@ -127,8 +127,8 @@ class RowSum:
 class SumSession:
     """
     The work of a sum's process. Messages: C{()} asks whether it's awake, which is answered with C{(AWAKE,)};
-    C{(region, start, end, index, room_bytes)} has it sum up, which is answered with C{(OPENED,)} when the transaction is open,
-    and then C{(SUMMED, digest, rows)}, or C{(REFUSED, class name, message)}.
+    C{(region, start, end, index, room_bytes)} has it sum up, which is answered with C{(OPENED,)} when the transaction
+    is open, and then C{(SUMMED, digest, rows)}, or C{(REFUSED, class name, message)}.
 
     @param connect: gives a reader all of whose reads are in one transaction, which begins with the first.
     @param free: tells what is free on the disk, in bytes.

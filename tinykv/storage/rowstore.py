@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from tinykv.region.snapshot import key_range, own_ranges
+from tinykv.region.snapshot import EVERYTHING, key_range, own_ranges
 from tinykv.region.state import apply_key
 from tinykv.storage.merge import Layer, ascending, descending
 from tinykv.storage.ranges import Ranges
@@ -142,10 +142,17 @@ class RowStore:
             return descending(self.reader.falling(family), layers, start, end)
         return ascending(self.reader.rising(family), layers, start, end, _after)
 
-    def due(self, until_ms: int, limit: int, after: tuple[int, bytes] | None = None) -> list[tuple[int, bytes]]:
+    def due(
+        self,
+        until_ms: int,
+        limit: int,
+        after: tuple[int, bytes] | None = None,
+        within: tuple[bytes, bytes] = EVERYTHING,
+    ) -> list[tuple[int, bytes]]:
         """
         @param after: where to begin: entries up to this one are known to be dealt with. That saves looking at those
             that are forgotten but still on disk.
+        @param within: the range of row keys that is asked for.
         @return: up to C{limit} entries (time in ms, row key) of the derived expiry index with a time not
             later than C{until_ms}, soonest first. An entry says only that the row *had* this expiry once.
         """
@@ -158,11 +165,13 @@ class RowStore:
             ]
 
         found: list[tuple[int, bytes]] = []
+        start, end = within
         first = (-(2**63), b"") if after is None else _after_expiry(after)
         for entry, _ in ascending(self.reader.expiries, layers, first, (until_ms + 1, b""), _after_expiry):
-            found.append(entry)
-            if len(found) == limit:
-                break
+            if start <= entry[1] < end:
+                found.append(entry)
+                if len(found) == limit:
+                    break
         return found
 
     def size(self, family: str, start: bytes, end: bytes) -> int:

@@ -20,7 +20,7 @@ from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.store.batches import Batch, cold_keys
 from tinykv.store.lease import Lease
-from tinykv.store.pacing import Pacer
+from tinykv.store.pacing import Pacer, Stacks
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.replica import Replica
 
@@ -40,11 +40,12 @@ class ApplyQueue:
     @ivar bytes: How many bytes of entries were applied in this run.
     @ivar batches: What was proposed here and isn't applied, in order.
     @ivar readable: Reads that may be answered from what is applied up to an index.
-    @ivar between: To be set: called after each entry, when all its changes are there and none of the next.
+    @ivar between: To be set: called after each entry, when all its changes are there and none of the next; says whether
+        the next one has to wait.
     @ivar give_back: To be set: takes operations of which nothing was done.
     """
 
-    between: Callable[[], None]
+    between: Callable[[], bool]
     give_back: Callable[[list[Operation]], None]
 
     def __init__(
@@ -54,6 +55,7 @@ class ApplyQueue:
         execution: Execution,
         reader: IReadAhead,
         pacer: Pacer,
+        stacks: Stacks,
         lease: Lease,
         clock: IReactorTime,
         applied: ApplyState,
@@ -82,6 +84,7 @@ class ApplyQueue:
         self._keyspace = execution.keyspace
         self._reader = reader
         self._pacer = pacer
+        self._stacks = stacks
         self._holds_lease = lease.holds
         self._clock = clock
         self._change = change
@@ -127,7 +130,7 @@ class ApplyQueue:
 
     def go_on(self) -> None:
         """Begin to apply what is decided, unless that is under way."""
-        if self.failed or self._pacer.running or self.held or not self._decided():
+        if self.failed or self._pacer.running or self.held or self._stacks.held or not self._decided():
             return
         self._pacer.run(self._apply_decided, self._done)
 
@@ -155,7 +158,8 @@ class ApplyQueue:
                 else:
                     self._apply_entry(self._entries.popleft())
                 # Here, not only at the end: under load there may always be one more that is decided.
-                self.between()
+                if self.between():
+                    break
         except Exception as problem:  # noqa: BLE001 - whatever it is, the entry isn't applied, and no later one may be
             # Before the entry counts as applied: the rows stay behind, and a restart replays it.
             self._fail(problem)
@@ -235,11 +239,6 @@ class ApplyQueue:
         client.answer(number, reply)
 
     # Memory
-
-    def expected(self, keys: list[bytes]) -> None:
-        """Rest until rows have been read that are needed next, and by a process that may wait for the disk."""
-        if self._pacer.can_rest:
-            self._pacer.wait(lambda wake: self._reader.keys(keys, wake))
 
     def keep_cache(self) -> None:
         """Keep the cache within its budget; a command that rests keeps what it holds."""

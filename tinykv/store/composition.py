@@ -29,6 +29,7 @@ from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.replica import Replica
 from tinykv.store.snapshots import Sends, Snapshots
+from tinykv.store.ticks import Ticks
 
 
 class Start(Protocol):
@@ -101,6 +102,7 @@ def replica_of(
     group_type: type[Group] = Group,
     replica_type: type[Replica] = Replica,
     quiet_until: float | None = None,
+    ticks: Ticks | None = None,
 ) -> Replica:
     """
     Make a region's peer from what a start found: it belongs to the region, or will, or did and lingers.
@@ -111,6 +113,7 @@ def replica_of(
     @param random: Seeds the peer's own randomness.
     @param quiet_until: Until when it neither votes nor campaigns, by C{uptime}; None for as long as a lease that was
         granted before the start may seem to another host's clock.
+    @param ticks: By which it counts time together with others; its own if there are none.
     """
     assert recovered.peer is not None, "there was, is or will be a peer"
     group = group_type(
@@ -130,7 +133,7 @@ def replica_of(
         send=send,
         clock=clock,
         uptime=uptime,
-        tick_seconds=raft.tick,
+        ticks=ticks if ticks is not None else Ticks(clock, raft.tick),
         durations=durations,
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from tinykv.errors import Fault
+from tinykv.keys import slots_range
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Database
 from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Operation
@@ -25,6 +26,7 @@ class Expiry:
     def __init__(
         self,
         *,
+        slots: Callable[[], tuple[int, int]],
         queue: ApplyQueue,
         execution: Execution,
         rows: RowStore,
@@ -35,8 +37,10 @@ class Expiry:
         fail: Callable[[BaseException], None],
     ) -> None:
         """
+        @param slots: Gives the region's slots: the first, and the one behind the last.
         @param effort: How many times the usual number of keys goes at a time.
         """
+        self._slots = slots
         self._queue = queue
         self._execution = execution
         self._rows = rows
@@ -77,7 +81,7 @@ class Expiry:
         if self._stopped or self._rows.full or not self._queue.ready:
             return
         try:
-            due = self._rows.due(self._now_ms(), self._batch, self._expired)
+            due = self._rows.due(self._now_ms(), self._batch, self._expired, slots_range(self._slots()))
         except (Fault, MemoryError, OSError) as problem:
             self._fail(problem)
             return

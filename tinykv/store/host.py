@@ -23,13 +23,11 @@ from collections.abc import Callable, Collection
 from random import Random
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tinykv.errors import Fault
-from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, IRegionHost, ISnapshotInstaller
+from tinykv.interfaces import IRegionHost
 from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.refusals import Refused
 from tinykv.raft.wire import decode_change
@@ -39,12 +37,10 @@ from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import COMMAND_BYTES_MAX
 from tinykv.region.state import ApplyState
-from tinykv.storage.rowstore import RowStore
 from tinykv.store.admission import Admission
 from tinykv.store.apply_queue import ApplyQueue
-from tinykv.store.durations import Durations
 from tinykv.store.expiry import Expiry
-from tinykv.store.flushes import Flushes
+from tinykv.store.flushes import RegionFlushes
 from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
 from tinykv.store.log_cut import LogCut
@@ -52,6 +48,7 @@ from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import GATHER_SECONDS, HOLD_SECONDS, Elsewhere, Proposals
 from tinykv.store.reads import Reads
 from tinykv.store.refusals import UNDECIDED, give_up
+from tinykv.store.regions import Regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import store_of
 from tinykv.store.successor import successor_of
@@ -70,6 +67,8 @@ class RegionHost:
     """
     Hosts a store's region.
 
+    @ivar regions: What it shares with the other regions of the store.
+    @ivar pacer: Its work, in slices.
     @ivar queue: What is applied, and what comes next.
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
@@ -85,6 +84,7 @@ class RegionHost:
     @ivar flush_exactly: Has data.db be as of exactly the entry that is being applied, for a moment, and calls back
         then; see L{Flushes.flush_exactly}.
     @ivar let_flush: Ends that moment.
+    @ivar fail: Stops the store.
     """
 
     log = Logger()
@@ -102,34 +102,21 @@ class RegionHost:
     flush_all: Callable[[Callable[[], None]], None]
     flush_exactly: Callable[[Callable[[], None]], None]
     let_flush: Callable[[], None]
+    fail: Callable[[BaseException], None]
 
     def __init__(
         self,
+        regions: Regions,
         *,
-        region: int,
         replica: Replica,
         descriptor: Descriptor,
         execution: Execution,
-        rows: RowStore,
-        log_writer: ILogWriter,
-        data_writer: IDataWriter,
-        installer: ISnapshotInstaller | None = None,
-        reader: IReadAhead,
-        clock: IReactorTime,
         now_ms: Callable[[], int],
         random: Random,
         applied: ApplyState,
-        flushed: Callable[[], None],
-        answered: Callable[[], None],
-        stopped: Callable[[BaseException], None],
-        now: Callable[[], float],
         uptime: Callable[[], float],
-        memtable_bytes: int,
-        durability_os: bool,
         request_timeout: float,
         expiry_effort: int = 1,
-        hz: int = 10,
-        durations: Durations,
         log_entries_max: int = 1_000_000,
         log_bytes_max: int = 1 << 30,
         read_mode: str = "lease",
@@ -138,15 +125,14 @@ class RegionHost:
         gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """
-        @param flushed: Called when a table is in data.db.
-        @param answered: Called when clients may have been answered, so that it can be sent.
-        @param stopped: Called once with the failure that stops the store.
         @param now_ms: The time of day, in ms since 1970.
-        @param now: The time in seconds since whenever, for how long work takes.
-        @param uptime: The same, sleep included, for leases.
+        @param uptime: The time in seconds since whenever, sleep included, for leases.
         @param hold_seconds: For how long at most what comes waits for an entry that is under way; and
             C{gather_seconds} for clients who were answered just now.
         """
+        clock, rows, answered = regions.clock, regions.rows, regions.answered
+        self.regions = regions
+        self.fail = regions.fail
         self.start_id = execution.start_id
         self.execution = execution
         self.keyspace = execution.keyspace
@@ -168,25 +154,24 @@ class RegionHost:
         self.lost_stores: Callable[[], Collection[int]] = tuple
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
         self.log_needed: Callable[[], int | None] = _nothing
-        self._region = region
+        self._region = region = descriptor.region
         self._clock = clock
         self._answered = answered
-        self._stopped = stopped
         self._request_timeout = request_timeout
-        self._hz = hz
-        self._ticking: IDelayedCall | None = None
         #: Whether the end has begun, so that nothing is to be taken that others could do.
         self.closing = False
         self._closing: Deferred[None] | None = None
         self._giving_up: IDelayedCall | None = None
 
-        self._pacer = pacer = Pacer(clock, now, answered, durations.turn_seconds.observe)
+        held = regions.durations.turn_seconds.observe
+        self.pacer = pacer = Pacer(clock, regions.now, answered, held, stacks=regions.stacks)
         lease = Lease(replica, uptime, read_mode == "lease")
         self.queue = queue = ApplyQueue(
             replica=replica,
             execution=execution,
-            reader=reader,
+            reader=regions.reader,
             pacer=pacer,
+            stacks=regions.stacks,
             lease=lease,
             clock=clock,
             applied=applied,
@@ -210,6 +195,7 @@ class RegionHost:
         )
         queue.give_back = proposals.give_back
         self._expiry = Expiry(
+            slots=lambda: self.descriptor.slots,
             queue=queue,
             execution=execution,
             rows=rows,
@@ -232,30 +218,22 @@ class RegionHost:
             expire=self._expiry.noticed,
             fail=self.fail,
         )
-        self._flushes = flushes = Flushes(
+        self._flushes = flushes = RegionFlushes(
+            regions.flushes,
             region=region,
             queue=queue,
             execution=execution,
-            rows=rows,
-            log_writer=log_writer,
-            data_writer=data_writer,
             log_cut=LogCut(
                 region=region,
                 group=replica.group,
-                log_writer=log_writer,
+                log_writer=regions.log_writer,
                 entries_max=log_entries_max,
                 bytes_max=log_bytes_max,
                 needed=lambda: self.log_needed(),
             ),
-            pacer=pacer,
-            clock=clock,
-            durations=durations,
-            memtable_bytes=memtable_bytes,
-            durability_os=durability_os,
             descriptor=lambda: self.descriptor,
-            flushed=flushed,
-            room=self._room,
         )
+        flushes.room = self._room
         queue.between = flushes.between
         self._admission = Admission(
             queue=queue,
@@ -278,7 +256,7 @@ class RegionHost:
             execution=execution,
             rows=rows,
             pacer=pacer,
-            installer=installer,
+            installer=regions.installer,
             arrived=lambda snapshot: self.arrived(snapshot),
             replaced=self._replaced,
             answered=answered,
@@ -299,11 +277,7 @@ class RegionHost:
         self.flush_all = flushes.flush_all
         self.flush_exactly = flushes.flush_exactly
         self.let_flush = flushes.let_flush
-        rows.pausing = pacer.pause
-        rows.expected = queue.expected
-        log_writer.failed(self.fail)
-        data_writer.failed(self.fail)
-        reader.failed(self.fail)
+        regions.add(self)
 
     # Start and end
 
@@ -311,7 +285,8 @@ class RegionHost:
         """Take part in the group; clients are answered from when it's known who leads."""
         self.replica.start(self)
         self._let_waiters_go(frozenset((store_of(self.start_id),)))
-        self._tick()
+        self.regions.begin()
+        self.tick()
 
     def hand_over(self) -> bool:
         """Ask the voter with the longest log that is reached to lead, if this peer leads; say if there is such one."""
@@ -365,32 +340,28 @@ class RegionHost:
         self._maybe_closed()
 
     def _maybe_closed(self) -> None:
-        if self._closing is None or self.unresolved or self.proposals.pending or self._pacer.running:
+        if self._closing is None or self.unresolved or self.proposals.pending or self.pacer.running:
             return
         if not self._flushes.finish():
             return
         self.proposals.close()
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
-        if self._ticking is not None and self._ticking.active():
-            self._ticking.cancel()
+        self.regions.end()
         self.replica.stop()
         closing, self._closing = self._closing, None
         closing.callback(None)
 
-    def fail(self, problem: BaseException) -> None:
-        """Stop serving: what was under way has an unknown outcome, and nobody is told otherwise."""
-        if self.queue.failed:
-            return
+    def halt(self) -> None:
+        """Do nothing any more: the store fails."""
         self.queue.failed = True
         self.proposals.close()
-        if not isinstance(problem, (Fault, OSError)):
-            # No one foresaw it, so where it was is worth knowing.
-            self.log.failure("the region fails", Failure(problem))
         self._expiry.stop()
-        self._pacer.stop()
+        self.pacer.stop()
         self.replica.stop()
-        self._stopped(problem)
+
+    def give_up_closing(self, problem: BaseException) -> None:
+        """Tell whoever waits for the end that there'll be none but this."""
         if self._closing is not None:
             closing, self._closing = self._closing, None
             closing.errback(problem)
@@ -443,12 +414,12 @@ class RegionHost:
     @property
     def table_bytes(self) -> int:
         """Count the memory of changes that aren't in data.db yet."""
-        return self.rows.active_bytes + self.rows.frozen_bytes
+        return self.regions.table_bytes
 
     @property
     def pauses(self) -> int:
         """Count how often the applying of entries has given the reactor a turn."""
-        return self._pacer.pauses
+        return self.pacer.pauses
 
     @property
     def unresolved(self) -> bool:
@@ -538,13 +509,11 @@ class RegionHost:
     def _installed(self) -> None:
         """After that, go on with what comes behind the snapshot."""
         self.queue.go_on()
+        self._flushes.look_after()
         self._maybe_closed()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         """Some times a second: give up what takes too long, and delete what has expired."""
-        if self.queue.failed:
-            return
-        self._ticking = self._clock.callLater(1 / self._hz, self._tick)
         self._admission.look()
         if self.proposals.pending:
             # What could not be proposed waits for what nobody tells of, such as the end of a transfer that failed.

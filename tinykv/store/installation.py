@@ -20,7 +20,7 @@ from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.state import ApplyState
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.apply_queue import ApplyQueue
-from tinykv.store.flushes import Flushes
+from tinykv.store.flushes import RegionFlushes
 from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import Proposals
 from tinykv.store.refusals import UNDECIDED, give_up
@@ -39,7 +39,7 @@ class Installation:
         queue: ApplyQueue,
         proposals: Proposals,
         replica: Replica,
-        flushes: Flushes,
+        flushes: RegionFlushes,
         execution: Execution,
         rows: RowStore,
         pacer: Pacer,

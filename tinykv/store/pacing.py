@@ -26,6 +26,33 @@ from tinykv.errors import OutOfTime
 SLICE_SECONDS: Final = 0.005
 
 
+class Stacks:
+    """
+    The work of all regions of a store: each has a stack of its own, and they share the rows.
+
+    @ivar current: Whose work is being done, or was last.
+    @ivar resting: How many regions rest in the midst of work.
+    @ivar held: Whether no region is to begin another entry, so that all come to be between two entries.
+    """
+
+    __slots__ = ("current", "held", "resting")
+
+    def __init__(self) -> None:
+        self.current: Pacer | None = None
+        self.resting = 0
+        self.held = False
+
+    @property
+    def working(self) -> bool:
+        """Whether this is asked from within some region's work."""
+        return self.current is not None and self.current.can_rest
+
+    def pause(self) -> None:
+        """Let others have their turn, if it's time for that; see L{Pacer.pause}."""
+        if self.current is not None:
+            self.current.pause()
+
+
 class Pacer:
     """
     Runs one piece of work after another, each in slices.
@@ -36,8 +63,8 @@ class Pacer:
     """
 
     __slots__ = (
-        "_active", "_clock", "_done", "_ends", "_held", "_look", "_main", "_now", "_rested", "_slice_seconds", "_wake",
-        "_work", "_worker", "pauses", "running",
+        "_active", "_clock", "_done", "_ends", "_held", "_look", "_main", "_now", "_rested", "_slice_seconds",
+        "_stacks", "_wake", "_work", "_worker", "pauses", "running",
     )  # fmt: skip
 
     def __init__(
@@ -47,13 +74,16 @@ class Pacer:
         rested: Callable[[], None],
         held: Callable[[float], None],
         slice_seconds: float = SLICE_SECONDS,
+        stacks: Stacks | None = None,
     ) -> None:
         """
         @param clock: Gives the turns in which work goes on.
         @param now: Tells the time in seconds, from whenever; it's asked often.
         @param held: Told of each slice how long it held the reactor, in seconds.
         @param rested: Called in the reactor's own stack each time that work begins to rest.
+        @param stacks: Of the store; none where there's no other work than this.
         """
+        self._stacks = stacks if stacks is not None else Stacks()
         self.running = False
         self.pauses = 0
         self._clock = clock
@@ -95,6 +125,7 @@ class Pacer:
         Begin a look at the data, outside of L{run}: until L{looked}, L{pause} ends it when it takes too long.
         """
         self._look = 0.0
+        self._stacks.current = self
 
     def looked(self) -> None:
         """End the look."""
@@ -153,6 +184,8 @@ class Pacer:
         """Work for a slice."""
         if self._work is None:
             return
+        stacks = self._stacks
+        stacks.current = self
         begun = self._now()
         self._ends = begun + self._slice_seconds
         self._active = True
@@ -161,15 +194,20 @@ class Pacer:
         self._held(self._now() - begun)
         if self.running:
             self.pauses += 1
+            stacks.resting += 1
             wake, self._wake = self._wake, None
             if wake is None:
-                self._clock.callLater(0, self._go_on)
+                self._clock.callLater(0, self._resume)
             else:
-                wake(self._go_on)
+                wake(self._resume)
             self._rested()
         else:
             done, self._done = self._done, _nothing
             done()
+
+    def _resume(self) -> None:
+        self._stacks.resting -= 1
+        self._go_on()
 
 
 def _nothing() -> None:

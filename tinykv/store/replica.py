@@ -23,6 +23,7 @@ from tinykv.raft.messages import Entry, Message, SnapshotMeta
 from tinykv.raft.stored import stored_data
 from tinykv.storage.writers import LogBatch
 from tinykv.store.durations import Durations
+from tinykv.store.ticks import Ticks
 
 #: A leader's news of what is committed waits so long, in seconds, for entries that it can go with.
 TELL_SECONDS = 0.003
@@ -69,7 +70,7 @@ class Replica:
         send: Callable[[Message], None],
         clock: IReactorTime,
         uptime: Callable[[], float],
-        tick_seconds: float,
+        ticks: Ticks,
         durations: Durations,
     ) -> None:
         """
@@ -84,7 +85,7 @@ class Replica:
         self._send = send
         self._clock = clock
         self._uptime = uptime
-        self._tick_seconds = tick_seconds
+        self._ticks = ticks
         self._durations = durations
         self._user: ReplicaUser | None = None
         #: When each write of the log that is under way began, oldest first.
@@ -92,9 +93,6 @@ class Replica:
         self._role = (group.term, group.leader_id)
         #: What was last said of elections.
         self._told = (group.role, group.leader_id)
-        #: When the next tick is due, by the clock.
-        self._tick_at = 0.0
-        self._ticking: IDelayedCall | None = None
         self._due = False
         self._stopped = False
         #: Up to where the others have been told what is committed, whether entries went along or not.
@@ -110,15 +108,13 @@ class Replica:
         self._user = user
         if self.group.membership.voters == (self.group.peer,):
             self.group.campaign(self._uptime())
-        self._tick_at = self._clock.seconds() + self._tick_seconds
-        self._ticking = self._clock.callLater(self._tick_seconds, self._tick)
+        self._ticks.begin(self._tick)
         self.go_on()
 
     def stop(self) -> None:
         """Do nothing any more."""
         self._stopped = True
-        if self._ticking is not None and self._ticking.active():
-            self._ticking.cancel()
+        self._ticks.end(self._tick)
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
@@ -129,23 +125,9 @@ class Replica:
         return self._writes[0] if self._writes else None
 
     def _tick(self) -> None:
-        """
-        Count a tick when it's due.
-
-        One that comes late counts once (R18), and only when the sockets were read, since the word of the leader may
-        have come meanwhile. But what makes each a little late doesn't add up, or elections would take as much longer
-        as there's more to do.
-        """
-        now = self._clock.seconds()
-        late = now - self._tick_at
-        self._tick_at = (now if late > self._tick_seconds else self._tick_at) + self._tick_seconds
-        if late > self._tick_seconds:
-            self._ticking = self._clock.callLater(0, self._count_tick)
-        else:
-            self._count_tick()
-
-    def _count_tick(self) -> None:
-        self._ticking = self._clock.callLater(max(0.0, self._tick_at - self._clock.seconds()), self._tick)
+        """Count a tick; a group that is quiet has nothing to do then."""
+        if self.group.quiesced:
+            return
         self.group.tick(self._uptime())
         self.go_on()
 

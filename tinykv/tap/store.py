@@ -46,6 +46,7 @@ from tinykv.store.composition import replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
 from tinykv.tap import daemon
@@ -191,8 +192,24 @@ class StoreService(DaemonService):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
+        self.regions = Regions(
+            rows=self.rows,
+            log_writer=self.log_writer,
+            data_writer=self.data_writer,
+            installer=self.data_writer,
+            reader=self.read_ahead,
+            clock=self._reactor,
+            now=time.perf_counter,
+            flushed=self._look_at_disk,
+            answered=lambda: self.front.flush(),
+            stopped=self._stop_failed,
+            durations=self.metrics,
+            memtable_bytes=config.memtable_bytes,
+            durability_os=config.durability == "os",
+            hz=config.hz,
+        )
         self.host = RegionHost(
-            region=REGION,
+            self.regions,
             replica=replica_of(
                 recovered,
                 raft=raft_config(config),
@@ -206,29 +223,15 @@ class StoreService(DaemonService):
             ),
             descriptor=recovered.descriptor,
             execution=execution,
-            rows=self.rows,
-            log_writer=self.log_writer,
-            data_writer=self.data_writer,
-            installer=self.data_writer,
-            reader=self.read_ahead,
-            clock=self._reactor,
             now_ms=now_ms,
             random=Random(random.getrandbits(64)),
             applied=recovered.applied,
-            flushed=self._look_at_disk,
-            answered=lambda: self.front.flush(),
-            stopped=self._stop_failed,
-            now=time.perf_counter,
             uptime=uptime,
-            memtable_bytes=config.memtable_bytes,
-            durability_os=config.durability == "os",
             request_timeout=config.request_timeout,
             expiry_effort=config.active_expire_effort,
-            hz=config.hz,
             log_entries_max=config.log_entries_max,
             log_bytes_max=config.log_bytes_max,
             read_mode=config.read_mode,
-            durations=self.metrics,
         )
         if cluster is not None:
             pool = self._reactor.getThreadPool()

@@ -17,6 +17,7 @@ from tinykv.raft.messages import HardState, Message
 from tinykv.region.state import ApplyState
 from tinykv.store.durations import Durations
 from tinykv.store.replica import Replica
+from tinykv.store.ticks import Ticks
 from tinykv.testing.ended_log import EndedLog
 
 
@@ -39,7 +40,7 @@ def alone(
         send=_nobody_else,
         clock=clock,
         uptime=uptime if uptime is not None else clock.seconds,
-        tick_seconds=config.tick,
+        ticks=Ticks(clock, config.tick),
         durations=durations,
     )
 

@@ -1,0 +1,185 @@
+"""
+The regions of a store, and what they share: the rows, the writers, the time, and one end when something fails.
+
+Each region is replicated by a group of its own and applies its own entries (L{tinykv.store.host}). But there's one
+memory table for all of them, which is written with what it contains of each (L{tinykv.store.flushes}), one log writer,
+whose transactions hold what all of them wrote meanwhile, one process that reads ahead, and one call of the reactor's
+some times a second.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tinykv.errors import Fault
+from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, ISnapshotInstaller
+from tinykv.storage.rowstore import RowStore
+from tinykv.store.durations import Durations
+from tinykv.store.flushes import Flushes
+from tinykv.store.pacing import Stacks
+
+if TYPE_CHECKING:
+    from tinykv.store.host import RegionHost
+
+#: A group in which nothing has happened for so long falls silent, in seconds, where a store has several.
+QUIET_SECONDS = 5.0
+
+
+class Regions:
+    """
+    What the regions of a store share, and which there are.
+
+    @ivar hosts: The regions, by id, in the order of their ranges.
+    @ivar stacks: Which of them works, and how many rest.
+    @ivar failed: Whether the store has failed, so that none of them applies anything any more.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        rows: RowStore,
+        log_writer: ILogWriter,
+        data_writer: IDataWriter,
+        installer: ISnapshotInstaller | None = None,
+        reader: IReadAhead,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        flushed: Callable[[], None],
+        answered: Callable[[], None],
+        stopped: Callable[[BaseException], None],
+        durations: Durations,
+        memtable_bytes: int,
+        durability_os: bool,
+        hz: int = 10,
+    ) -> None:
+        """
+        @param now: The time in seconds since whenever, for how long work takes.
+        @param flushed: Called when a table is in data.db.
+        @param answered: Called when clients may have been answered, so that it can be sent.
+        @param stopped: Called once with the failure that stops the store.
+        @param hz: How often a second it's looked after what takes too long, and what has expired.
+        """
+        self.rows = rows
+        self.log_writer = log_writer
+        self.installer = installer
+        self.reader = reader
+        self.clock = clock
+        self.now = now
+        self.answered = answered
+        self.durations = durations
+        self.hosts: dict[int, RegionHost] = {}
+        self.failed = False
+        self.stacks = Stacks()
+        self.flushes = Flushes(
+            rows=rows,
+            stacks=self.stacks,
+            log_writer=log_writer,
+            data_writer=data_writer,
+            clock=clock,
+            durations=durations,
+            memtable_bytes=memtable_bytes,
+            durability_os=durability_os,
+            flushed=flushed,
+        )
+        self._stopped = stopped
+        self._hz = hz
+        self._ticking: IDelayedCall | None = None
+        #: Of each region that leads: what was the last entry when it was looked at, and since when that is so.
+        self._still: dict[int, tuple[int, float]] = {}
+        rows.expected = self._expected
+        rows.pausing = self.stacks.pause
+        for worker in (log_writer, data_writer, reader):
+            worker.failed(self.fail)
+
+    def add(self, host: RegionHost) -> None:
+        """Take a region in, which lies behind all that are there."""
+        region = host.descriptor.region
+        assert region not in self.hosts, "a store has a region once"
+        self.hosts[region] = host
+        # With one there's nothing to be found out.
+        self.rows.pausing = host.pacer.pause if len(self.hosts) == 1 else self.stacks.pause
+
+    def of_slot(self, slot: int) -> RegionHost:
+        """Give the region in which a slot lies."""
+        hosts = list(self.hosts.values())
+        return hosts[bisect_right([host.descriptor.slots[0] for host in hosts], slot) - 1]
+
+    def _expected(self, keys: list[bytes]) -> None:
+        """Rest until rows have been read that are needed next, and by a process that may wait for the disk."""
+        stacks = self.stacks
+        if stacks.working:
+            assert stacks.current is not None
+            stacks.current.wait(lambda wake: self.reader.keys(keys, wake))
+
+    # Time
+
+    def begin(self) -> None:
+        """Begin to look after them some times a second, if that hasn't begun."""
+        if self._ticking is None:
+            self._ticking = self.clock.callLater(1 / self._hz, self._tick)
+
+    def end(self) -> None:
+        """Look after them no more."""
+        if self._ticking is not None and self._ticking.active():
+            self._ticking.cancel()
+
+    def _tick(self) -> None:
+        if self.failed:
+            return
+        self._ticking = self.clock.callLater(1 / self._hz, self._tick)
+        for host in self.hosts.values():
+            host.tick()
+        if len(self.hosts) > 1:
+            self._quiet()
+
+    def _quiet(self) -> None:
+        """Let groups fall silent in which nothing happens, so that they cost nothing."""
+        now = self.clock.seconds()
+        for region, host in self.hosts.items():
+            group = host.group
+            if not group.leads or group.quiesced or host.queue.batches or host.proposals.pending:
+                self._still.pop(region, None)
+                continue
+            last, since = self._still.get(region, (-1, now))
+            if last != group.last:
+                self._still[region] = (group.last, now)
+            elif now - since >= QUIET_SECONDS and group.quiesce():
+                host.replica.go_on()
+
+    # The end
+
+    def fail(self, problem: BaseException) -> None:
+        """Stop serving: what was under way has an unknown outcome, and nobody is told otherwise."""
+        if self.failed:
+            return
+        self.failed = True
+        if not isinstance(problem, (Fault, OSError)):
+            # No one foresaw it, so where it was is worth knowing.
+            self.log.failure("the store fails", Failure(problem))
+        hosts = list(self.hosts.values())
+        for host in hosts:
+            host.halt()
+        self._stopped(problem)
+        for host in hosts:
+            host.give_up_closing(problem)
+
+    def close(self) -> Deferred[None]:
+        """Finish what was taken in all of them; fires when it's applied and flushed."""
+        closing = gatherResults([host.close() for host in self.hosts.values()], consumeErrors=True)
+        return closing.addCallback(lambda _: None)
+
+    # What others ask
+
+    @property
+    def table_bytes(self) -> int:
+        """Count the memory of changes that aren't in data.db yet."""
+        return self.rows.active_bytes + self.rows.frozen_bytes
