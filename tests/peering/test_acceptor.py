@@ -134,7 +134,7 @@ class EntryTests(PortCase):
     def test_another_version(self) -> None:
         self.store()
         hand = self.dial()
-        self.refused("version", self.say(hand, b"HELLO 2 and who knows what\r\n"), hand)
+        self.refused("version", self.say(hand, b"HELLO 1 and who knows what\r\n"), hand)
 
     def test_another_folder(self) -> None:
         self.store()
@@ -453,7 +453,7 @@ class NoticeTests(PortCase):
         for _ in range(3):
             self.say(self.dial(), b"x\r\n")
             self.say(self.dial("host3"), b"x\r\n")
-            self.say(self.dial(), b"HELLO 2\r\n")
+            self.say(self.dial(), b"HELLO 1\r\n")
         self.assertEqual(self.warnings(), ["grammar", "grammar", "version"])
         self.assertEqual(self.one.figures.log_lines_held, 6)
         self.network.clock.advance(NOTICE_SECONDS)

@@ -17,7 +17,7 @@ ONE = PeerIdentity(
     cluster_id="c1", store_id=1, folder_id="f1", start_id=7, address="one:1", secret=b"s" * 16, features=frozenset("ab")
 )
 TWO = replace(ONE, store_id=2, folder_id="f2", address="[::1]:2", features=frozenset())
-HELLO = b"1 c1 2 f2 link - 00000000000000000000000000000000 two:1".split()
+HELLO = b"2 c1 2 f2 link - 00000000000000000000000000000000 two:1".split()
 
 
 def parse(data: bytes) -> Line:
@@ -88,10 +88,10 @@ class RefusalTests(SynchronousTestCase):
         self.assertFalse(two.proven)
 
     def test_another_version(self) -> None:
-        error = self.assertRaises(Refused, acceptor().hello_received, [b"2"])
+        error = self.assertRaises(Refused, acceptor().hello_received, [b"1"])
         self.assertEqual(error.code, "version")
-        self.assertIn("version 1", error.text)
-        self.assertIn("speak 2", error.text)
+        self.assertIn("version 2", error.text)
+        self.assertIn("speak 1", error.text)
 
     def test_a_proof_sent_back_proves_nothing(self) -> None:
         """An impostor without the secret echoes what the dialler proves; even of the same lines it's another proof."""
@@ -172,7 +172,7 @@ class HelloTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(min_size=1, max_size=20).map(lambda raw: bytes(33 + b % 94 for b in raw)), min_size=1))
     def test_any_words(self, fields: list[bytes]) -> None:
-        for given_fields in (fields, [b"1", *fields], [*HELLO[:4], *fields, *HELLO[5:]][:8]):
+        for given_fields in (fields, [b"2", *fields], [*HELLO[:4], *fields, *HELLO[5:]][:8]):
             try:
                 read_hello(given_fields)
             except (GrammarError, Refused):

@@ -108,7 +108,7 @@ class Member:
             addresses=cluster.addresses,
             random=Random(random.getrandbits(64)),
         )
-        self.peers = Peers(REGION, peering, process)
+        self.peers = Peers(peering, process)
         peering.handle(self.peers)
         log = DiskLog(disk)
         durations = Durations()
@@ -133,7 +133,7 @@ class Member:
                 raft=RAFT,
                 log=log,
                 log_writer=log_writer,
-                send=self.peers.send,
+                send=self.peers.of(REGION).send,
                 clock=process,
                 uptime=process.seconds,
                 random=random,

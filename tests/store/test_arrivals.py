@@ -53,8 +53,8 @@ class ArrivalTests(SynchronousTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.host = FakeHost()
-        self.peers = Peers(REGION, cast(Any, None), Clock())
-        self.peers.serve(cast(Any, self.host), cast(Any, None), cast(Any, None))
+        self.peers = Peers(cast(Any, None), Clock())
+        self.peers.of(REGION).serve(cast(Any, self.host), cast(Any, None), cast(Any, None))
 
     def meta(self, index: int, sender: int, term: int) -> bytes:
         members = Membership((1, 2, 3))

@@ -172,6 +172,7 @@ class Way(SynchronousTestCase):
         self.flights: list[Flight] = []
         self.answered = 0
         self.forwarder = Forwarder(
+            region=1,
             here=self.here,
             links=self,
             leader_store=lambda: self.leader,
@@ -855,7 +856,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.logged), 3)
 
     def send(self, *operations: Operation, store: int = 2, start_id: int = 7, generation: int = 1) -> Answer:
-        return self.raw(encode_batch(start_id, generation, list(operations)), store)
+        return self.raw(encode_batch(1, start_id, generation, list(operations)), store)
 
     def raw(self, payload: bytes, store: int = 2) -> Answer:
         answer = Answer()
@@ -929,7 +930,7 @@ class ReceiverTests(SynchronousTestCase):
     def test_crowded(self) -> None:
         answer = Answer()
         answer.crowded = True
-        self.receiver.forwarded(2, encode_batch(7, 1, [self.one("SET a 1")]), answer)
+        self.receiver.forwarded(2, encode_batch(1, 7, 1, [self.one("SET a 1")]), answer)
         self.assertEqual((answer.told, self.here.submitted), ([Outcome.REFUSED], []))
 
     def test_the_disk_is_full(self) -> None:
@@ -951,7 +952,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.send().told, [b""])
 
     def test_damaged(self) -> None:
-        good = encode_batch(7, 1, [self.one("SET a 1")])
+        good = encode_batch(1, 7, 1, [self.one("SET a 1")])
         for bad in (b"", good[:15], good[:-1], good[:16] + b"x"):
             self.assertEqual(self.raw(bad).told, [Outcome.UNKNOWN])
         self.assertEqual(self.here.submitted, [])

@@ -417,7 +417,7 @@ class Store:
                 random=Random(random.getrandbits(64)),
             ),
         )
-        self.peers = peers = Peers(REGION, peering, process)
+        self.peers = peers = Peers(peering, process)
         peering.handle(peers)
         self.regions = regions = Regions(
             rows=rows,
@@ -497,7 +497,7 @@ class Store:
             self.world.checker.votes(self.name, message.term, self.group.peer)
         elif message.kind == VOTE_REPLY and not message.reject:
             self.world.checker.votes(self.name, message.term, message.to)
-        self.peers.send(message)
+        self.peers.of(REGION).send(message)
 
     def _defect(self, name: str, problem: BaseException) -> None:
         self.world.checker.problem(f"The command {name} failed unexpectedly at {self.name}: {problem!r}")

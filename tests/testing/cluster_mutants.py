@@ -325,8 +325,8 @@ class TimeGoesBack(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Forgets what time it was."""
 
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
+        def __init__(self, regions: Regions, **options: Any) -> None:
+            super().__init__(regions, **options)
             self.proposals.__class__ = _ForgetfulProposals
 
 
@@ -399,8 +399,8 @@ class WatchByIndex(Variant):
     class keyspace(Keyspace):  # noqa: N801 - it stands for the attribute
         """Remembers the index of each entry, by the sequence at its beginning."""
 
-        def __init__(self, rows: RowStore, types: list[type[Value]], *, budget: int) -> None:
-            super().__init__(rows, types, budget=budget)
+        def __init__(self, rows: RowStore, types: list[type[Value]], **options: Any) -> None:
+            super().__init__(rows, types, **options)
             self.marks: list[tuple[int, int]] = []
             for database in self.physical:
                 database.__class__ = _DatabaseByIndex
@@ -425,8 +425,8 @@ class WatchByIndex(Variant):
     class host(RegionHost):  # noqa: N801 - it stands for the attribute
         """Tells the index."""
 
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
+        def __init__(self, regions: Regions, **options: Any) -> None:
+            super().__init__(regions, **options)
             options["execution"].host = self
 
 

@@ -27,7 +27,7 @@ from tinykv.peering.grammar import GrammarError, line, number
 from tinykv.peering.settings import PeerIdentity, is_address, is_word
 
 #: The version of the protocol.
-VERSION: Final = 1
+VERSION: Final = 2
 #: What a connection is for.
 LINK: Final = "link"
 SNAPSHOT: Final = "snapshot"

@@ -192,10 +192,12 @@ def join_stores(
     @param answered: Called when clients may have been answered.
     @param local_reads: Whether clients read what is applied here.
     """
+    own = peers.of(host.descriptor.region)
     forwarder = forwarder_type(
+        region=host.descriptor.region,
         here=host,
         links=links,
-        leader_store=lambda: peers.store_of(host.group.leader_id),
+        leader_store=lambda: own.store_of(host.group.leader_id),
         own_store=store_id,
         clock=clock,
         request_timeout=request_timeout,
@@ -205,5 +207,5 @@ def join_stores(
     host.elsewhere = forwarder
     host.reached = lambda peer: (store := peers.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
-    peers.serve(host, Receiver(here=host, table=table, notices=Notices(clock, PeerFigures())), snapshots)
+    own.serve(host, Receiver(here=host, table=table, notices=Notices(clock, PeerFigures())), snapshots)
     return Joined(forwarder, snapshots)

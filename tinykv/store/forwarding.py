@@ -155,6 +155,7 @@ class Forwarder:
     def __init__(
         self,
         *,
+        region: int,
         here: Here,
         links: Forwards,
         leader_store: Callable[[], int | None],
@@ -173,6 +174,7 @@ class Forwarder:
         self.forwarded = 0
         self.retried = 0
         self.failed: Callable[[Client, str, bytes], None] = lambda client, name, text: None
+        self._region = region
         self._here = here
         self._links = links
         self._leader_store = leader_store
@@ -400,7 +402,9 @@ class Forwarder:
         flight = _Flight(waiting, self._clock.seconds())
         self._flights.append(flight)
         self.forwarded += len(waiting)
-        payload = encode_batch(self._here.start_id, self._generation, [operation for _, operation in waiting])
+        payload = encode_batch(
+            self._region, self._here.start_id, self._generation, [operation for _, operation in waiting]
+        )
         self._links.forward(to, payload, lambda outcome, data: self._landed(flight, outcome, data))
 
     # Back

@@ -15,6 +15,7 @@ from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering
 from tinykv.raft.membership import MAX_MEMBERS
 from tinykv.raft.messages import APPEND, HEARTBEAT, SNAPSHOT, Message, SnapshotMeta
 from tinykv.raft.wire import Malformed, decode_message
+from tinykv.redis.forwarded import region_of
 from tinykv.store.control import MARK, Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
@@ -26,27 +27,20 @@ _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
 #: Clients that wait at a store which hasn't been reached for so long are taken for gone, in seconds.
 LOST_SECONDS = 20.0
 
+_NOT_HERE = "it's for a region or a peer that isn't here"
 
-@implementer(IPeerHandler)
-class Peers:
+
+class RegionPeers:
     """
-    The other stores, for the one region that there is.
-
-    @ivar strays: Messages of regions or peers that aren't known here.
-    @ivar control: Who takes what isn't about data; once there is one.
+    The peers of one region, here and on other stores.
     """
-
-    control: Control
 
     log = Logger()
 
-    def __init__(self, region: int, peering: IPeering, clock: IReactorTime) -> None:
-        self.strays = 0
-        self._region = region
+    def __init__(self, peers: Peers, region: int, peering: IPeering) -> None:
+        self.region = region
+        self._peers = peers
         self._peering = peering
-        self._clock = clock
-        #: Since when each store that isn't reached isn't.
-        self._down: dict[int, float] = {}
         self._host: RegionHost | None = None
         self._receiver: Receiver | None = None
         self._snapshots: Snapshots | None = None
@@ -61,41 +55,39 @@ class Peers:
         self._receiver = receiver
         self._snapshots = snapshots
         host.arrived = self._take
-        host.lost_stores = self.lost
+        host.lost_stores = self._peers.lost
+
+    @property
+    def host(self) -> RegionHost:
+        """The region on this store."""
+        assert self._host is not None
+        return self._host
 
     def store_of(self, peer: int) -> int | None:
         """Name the store of a peer, as far as it's known."""
-        assert self._host is not None
-        store = self._host.descriptor.stores.get(peer)
+        store = self.host.descriptor.stores.get(peer)
         return self._heard.get(peer) if store is None else store
 
     # Out
 
     def send(self, message: Message) -> None:
         """Send a message to the peer that it's for."""
-        assert self._host is not None
         store = self.store_of(message.to)
         if store is None:
-            self.strays += 1
+            self._peers.strays += 1
         elif message.kind == SNAPSHOT:
             assert self._snapshots is not None
             self._snapshots.send(store, message)
         else:
-            self._peering.send(store, self._region, message)
+            self._peering.send(store, self.region, message)
 
-    # IPeerHandler
+    # In
 
-    def sender_store(self, region_id: int, peer_id: int) -> int | None:
-        """Name the store of a peer."""
-        assert self._host is not None
-        return self._host.descriptor.stores.get(peer_id) if region_id == self._region else None
-
-    def received(self, store_id: int, region_id: int, message: Message) -> None:
+    def received(self, store_id: int, message: Message) -> None:
         """Take a Raft message."""
-        host = self._host
-        assert host is not None
-        if not self._is_for_here(region_id, message):
-            self.strays += 1
+        host = self.host
+        if not self._is_for_here(message):
+            self._peers.strays += 1
             return
         if message.sender not in host.descriptor.stores:
             self._hear(store_id, message)
@@ -104,19 +96,19 @@ class Peers:
         except Fault as problem:
             host.fail(problem)
 
-    def _is_for_here(self, region_id: int, message: Message) -> bool:
+    def _is_for_here(self, message: Message) -> bool:
         """
         Say if a message is for the peer here.
 
         Where there's none yet, since this store is about to join, the leader's first word says which it is. No one else
         is believed that: who only asks for a vote may be mistaken about the members.
         """
-        assert self._host is not None
-        group = self._host.group
-        if region_id == self._region and not group.peer and message.kind in _OF_LEADERS:
+        group = self.host.group
+        if not group.peer and message.kind in _OF_LEADERS:
             group.become(message.to)
-            self.log.info("this store has been added to the cluster: it's peer {peer}", peer=message.to)
-        return region_id == self._region and message.to == group.peer
+            what = "this store has been added to the cluster: it's peer {peer} of region {region}"
+            self.log.info(what, peer=message.to, region=self.region)
+        return message.to == group.peer
 
     def _hear(self, store_id: int, message: Message) -> None:
         """Note where a peer is that isn't known here: not yet, or not any more."""
@@ -124,23 +116,131 @@ class Peers:
         self._heard[message.sender] = store_id
         if len(self._heard) > MAX_MEMBERS:
             del self._heard[next(iter(self._heard))]
-        self.control.stray(store_id)
+        self._peers.control.stray(store_id)
 
-    def unreachable(self, store_id: int, region_id: int) -> None:
+    def unreachable(self, store_id: int) -> None:
         """Learn that messages were lost."""
-        host = self._host
-        assert host is not None
-        peer = host.descriptor.peer_on(store_id)
+        peer = self.host.descriptor.peer_on(store_id)
         if peer is not None:
-            host.group.unreachable(peer)
+            self.host.group.unreachable(peer)
 
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
         """Take a batch of commands."""
         assert self._receiver is not None
+        self._receiver.forwarded(store_id, payload, answer)
+
+    def link_down(self, store_id: int) -> None:
+        """Learn that a store isn't there."""
+        host = self.host
+        if store_id == self.store_of(host.group.leader_id):
+            # Most likely its process has ended, so there's no need to wait and see.
+            host.replica.suspect_leader()
+
+    # Snapshots
+
+    def snapshot_offered(self, meta: bytes) -> str | None:
+        """Say why a snapshot isn't wanted, or nothing."""
+        host = self.host
+        message = self._read(meta)
+        if message is None or message.snapshot is None:
+            return _NOT_HERE
+        if message.snapshot.index <= host.applied:
+            return f"entry {host.applied} is applied here already"
+        restoring = host.group.restoring
+        if restoring is not None and message.snapshot.index <= restoring.index:
+            return f"one as of entry {restoring.index} is being installed here"
+        return None
+
+    def snapshot_received(self, store_id: int, path: str, meta: bytes) -> None:
+        """Take over a snapshot that has arrived."""
+        message = self._read(meta)
+        if message is not None and message.snapshot is not None:
+            self.received(store_id, message)
+            if self.host.group.restoring is message.snapshot:
+                # It may be a while until it's installed, and another one may arrive meanwhile.
+                self._arrived.append((message.snapshot, path))
+                return
+        os.unlink(path)
+
+    def _read(self, meta: bytes) -> Message | None:
+        """Read the message that came with a snapshot; None if it isn't for the peer here."""
+        try:
+            message = decode_message(meta)
+        except Malformed:
+            return None
+        return message if self._is_for_here(message) else None
+
+    def _take(self, snapshot: SnapshotMeta) -> str:
+        """Hand out the file of a snapshot, and delete those of older ones, whose place it takes."""
+        while True:
+            assert self._arrived, "what the group wants has arrived"
+            arrived, path = self._arrived.pop(0)
+            if arrived is snapshot:
+                return path
+            os.unlink(path)
+
+
+@implementer(IPeerHandler)
+class Peers:
+    """
+    The other stores, and to which region what they say goes.
+
+    @ivar strays: Messages of regions or peers that aren't known here.
+    @ivar control: Who takes what isn't about data; once there is one.
+    """
+
+    control: Control
+
+    log = Logger()
+
+    def __init__(self, peering: IPeering, clock: IReactorTime) -> None:
+        self.strays = 0
+        self._peering = peering
+        self._clock = clock
+        #: Since when each store that isn't reached isn't.
+        self._down: dict[int, float] = {}
+        self._regions: dict[int, RegionPeers] = {}
+
+    def of(self, region: int) -> RegionPeers:
+        """Give the peers of a region, which is on this store."""
+        known = self._regions.get(region)
+        if known is None:
+            known = self._regions[region] = RegionPeers(self, region, self._peering)
+        return known
+
+    # IPeerHandler
+
+    def sender_store(self, region_id: int, peer_id: int) -> int | None:
+        """Name the store of a peer."""
+        known = self._regions.get(region_id)
+        return None if known is None else known.host.descriptor.stores.get(peer_id)
+
+    def received(self, store_id: int, region_id: int, message: Message) -> None:
+        """Take a Raft message."""
+        known = self._regions.get(region_id)
+        if known is None:
+            self.strays += 1
+        else:
+            known.received(store_id, message)
+
+    def unreachable(self, store_id: int, region_id: int) -> None:
+        """Learn that messages were lost."""
+        known = self._regions.get(region_id)
+        if known is not None:
+            known.unreachable(store_id)
+
+    def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
+        """Take a batch of commands."""
         if payload.startswith(MARK):
             self.control.forwarded(store_id, payload[len(MARK) :], answer)
+            return
+        known = self._regions.get(region_of(payload))
+        if known is None:
+            # Certainly nothing of it was done; whoever sent it looks where the region is by now.
+            self.strays += 1
+            answer.refuse(b"")
         else:
-            self._receiver.forwarded(store_id, payload, answer)
+            known.forwarded(store_id, payload, answer)
 
     def pushed(self, store_id: int, payload: bytes) -> None:
         """Nothing is pushed yet."""
@@ -160,53 +260,18 @@ class Peers:
         """Learn that a store isn't there."""
         self._down.setdefault(store_id, self._clock.seconds())
         self.log.warn("store {store} isn't reached any more", store=store_id)
-        host = self._host
-        assert host is not None
-        if store_id == self.store_of(host.group.leader_id):
-            # Most likely its process has ended, so there's no need to wait and see.
-            host.replica.suspect_leader()
+        for known in self._regions.values():
+            known.link_down(store_id)
 
     def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
         """Say why a snapshot isn't wanted, or nothing."""
-        host = self._host
-        assert host is not None
-        message = self._read(region_id, meta)
-        if message is None or message.snapshot is None:
-            return "it's for a region or a peer that isn't here"
-        if message.snapshot.index <= host.applied:
-            return f"entry {host.applied} is applied here already"
-        restoring = host.group.restoring
-        if restoring is not None and message.snapshot.index <= restoring.index:
-            return f"one as of entry {restoring.index} is being installed here"
-        return None
+        known = self._regions.get(region_id)
+        return _NOT_HERE if known is None else known.snapshot_offered(meta)
 
     def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""
-        host = self._host
-        assert host is not None
-        message = self._read(region_id, meta)
-        if message is not None and message.snapshot is not None:
-            self.received(store_id, region_id, message)
-            if host.group.restoring is message.snapshot:
-                # It may be a while until it's installed, and another one may arrive meanwhile.
-                self._arrived.append((message.snapshot, path))
-                return
-        os.unlink(path)
-
-    def _read(self, region_id: int, meta: bytes) -> Message | None:
-        """Read the message that came with a snapshot; None if it isn't for a peer here."""
-        assert self._host is not None
-        try:
-            message = decode_message(meta)
-        except Malformed:
-            return None
-        return message if self._is_for_here(region_id, message) else None
-
-    def _take(self, snapshot: SnapshotMeta) -> str:
-        """Hand out the file of a snapshot, and delete those of older ones, whose place it takes."""
-        while True:
-            assert self._arrived, "what the group wants has arrived"
-            arrived, path = self._arrived.pop(0)
-            if arrived is snapshot:
-                return path
+        known = self._regions.get(region_id)
+        if known is None:
             os.unlink(path)
+        else:
+            known.snapshot_received(store_id, path, meta)

@@ -49,7 +49,7 @@ class Cluster:
     clock_watch: ClockWatch
 
     def __init__(
-        self, config: StoreConfig, reactor: Any, region: int, identity: Identity, start_id: int, told: Mapping[int, str]
+        self, config: StoreConfig, reactor: Any, identity: Identity, start_id: int, told: Mapping[int, str]
     ) -> None:
         """
         @param identity: Whose folder it is.
@@ -80,7 +80,7 @@ class Cluster:
             random=Random(),
             now_ms=lambda: int(time.time() * 1000),
         )
-        self.peers = Peers(region, self.peering, reactor)
+        self.peers = Peers(self.peering, reactor)
         self.peering.handle(self.peers)
 
     def _dial(self, address: str) -> IStreamClientEndpoint:

@@ -185,7 +185,7 @@ class StoreService(DaemonService):
         if is_clustered(config):
             if not folder.identity.cluster_id:
                 folder.set_cluster(beginning.cluster_id)
-            cluster = Cluster(config, self._reactor, REGION, folder.identity, execution.start_id, self._store_addresses)
+            cluster = Cluster(config, self._reactor, folder.identity, execution.start_id, self._store_addresses)
             self._peer_tls = cluster.tls
         self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
@@ -215,7 +215,7 @@ class StoreService(DaemonService):
                 raft=raft_config(config),
                 log=self.log_reader,
                 log_writer=self.log_writer,
-                send=cluster.peers.send if cluster is not None else _nobody,
+                send=cluster.peers.of(REGION).send if cluster is not None else _nobody,
                 clock=self._reactor,
                 uptime=uptime,
                 random=random,
