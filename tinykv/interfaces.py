@@ -151,6 +151,11 @@ class IRegionHost(Interface):
     table_bytes: int = Attribute("Memory of changes that aren't in data.db yet.")
     replaced: Callable[[], None] = Attribute("Called when a snapshot has taken the place of all data.")
 
+    def execution_of(key: bytes) -> Execution:
+        """
+        @return: The commands at work on the data where a key lies.
+        """
+
     def submit(operation: Operation) -> None:
         """
         Take an operation in for this turn's proposal.

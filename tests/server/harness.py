@@ -34,6 +34,7 @@ from tinykv.resp.replies import encode_command
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.server.metrics import Metrics
+from tinykv.server.router import Router
 from tinykv.server.session import Session
 from tinykv.storage.errors import StorageError
 from tinykv.storage.rowstore import RowStore
@@ -122,23 +123,18 @@ class Store:
     @ivar stopped: Whether SHUTDOWN was called.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, regions: int = 1, **options: Any) -> None:
+        """
+        @param regions: Into how many regions its slots are cut.
+        """
         self.clock = Clock()
         self.config = replace(StoreConfig(), **options)
         self.rows = RowStore(cast(Any, NoFile()))
         self.defects: list[BaseException] = []
-        self.execution = Execution(
-            Keyspace(self.rows, VALUE_TYPES, budget=1 << 30),
-            TABLE,
-            start_id=7,
-            random=Random(1),
-            defect=lambda name, problem: self.defects.append(problem),
-        )
-        self.execution.load(0)
         self.log = HeldLog(self.clock)
         self.stopped = False
         metrics = Metrics()
-        regions = Regions(
+        self.regions = Regions(
             rows=self.rows,
             log_writer=self.log,
             data_writer=NoFlush(),
@@ -152,20 +148,14 @@ class Store:
             memtable_bytes=1 << 30,
             durability_os=False,
         )
-        self.host = RegionHost(
-            regions,
-            replica=alone(self.log, self.clock, metrics, ApplyState(), HardState(0, 0, 0), Random(3)),
-            descriptor=Descriptor.initial(1, [1]),
-            execution=self.execution,
-            now_ms=lambda: int(self.now() * 1000),
-            uptime=self.clock.seconds,
-            random=Random(2),
-            applied=ApplyState(),
-            request_timeout=5.0,
-            # Turns end when a test says so.
-            hold_seconds=0.0,
-            gather_seconds=0.0,
-        )
+        for descriptor in Descriptor.initial_regions(regions, [1]):
+            self._add_region(descriptor, metrics)
+        hosts = list(self.regions.hosts.values())
+        host: Any = hosts[0]
+        if regions > 1:
+            host = Router([(one.descriptor.slots, one) for one in hosts], Random(4).randrange)
+        self.host = host
+        self.execution = host.execution
         self.front = Front(
             self.host,
             TABLE,
@@ -175,10 +165,34 @@ class Store:
             now=self.now,
             shutdown=self._shut_down,
         )
-        self.host.start()
+        for one in hosts:
+            one.start()
         self.front.start()
         self.turn()
         self._ports = 40_000
+
+    def _add_region(self, descriptor: Descriptor, metrics: Metrics) -> None:
+        region = descriptor.region
+        execution = Execution(
+            Keyspace(self.rows, VALUE_TYPES, budget=1 << 30, region=region, slots=descriptor.slots),
+            TABLE,
+            start_id=7,
+            random=Random(1),
+            defect=lambda name, problem: self.defects.append(problem),
+        )
+        execution.load(0)
+        state, promised = ApplyState(), HardState(0, 0, 0)
+        RegionHost(
+            self.regions,
+            replica=alone(self.log, self.clock, metrics, state, promised, Random(3), region=region),
+            descriptor=descriptor,
+            execution=execution,
+            now_ms=lambda: int(self.now() * 1000),
+            uptime=self.clock.seconds,
+            random=Random(2),
+            applied=state,
+            request_timeout=5.0,
+        )
 
     def _shut_down(self) -> None:
         self.stopped = True

@@ -92,7 +92,7 @@ class ClocksApartTests(SynchronousTestCase):
                 if other != member.id:
                     member.peering.forward(other, b"\xff?", lambda outcome, answer: None)
             watch = self.watches[member.id] = ClockWatch(
-                host=member.host,
+                hosts=[member.host],
                 store_id=member.id,
                 clocks=_Told(member, within),
                 is_up=member.peering.is_up,

@@ -105,6 +105,9 @@ class FakeHere:
         self.reply: bytes | None = b":1\r\n"
         self.full: bytes | None = None
 
+    def owns(self, operation: Operation) -> bool:
+        return True
+
     def submit(self, operation: Operation) -> None:
         self.submitted.append(operation)
 

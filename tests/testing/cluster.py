@@ -257,17 +257,18 @@ class DiskLog:
     @ivar newest: Gives the newest snapshot that can be sent, or has one made.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, region: int = REGION) -> None:
         self._disk = disk
+        self._region = region
         self.newest: Callable[[], SnapshotMeta | None] = _no_snapshot
 
     def last(self) -> tuple[int, int]:
         """Give index and term of the last entry."""
-        return self._disk.log.visible.last(REGION)
+        return self._disk.log.visible.last(self._region)
 
     def term(self, index: int) -> int:
         """Give an entry's term."""
-        term = self._disk.log.visible.term(REGION, index)
+        term = self._disk.log.visible.term(self._region, index)
         if term is None:
             raise Compacted(index)
         return term
@@ -278,7 +279,7 @@ class DiskLog:
             raise Compacted(low)
         found: list[Entry] = []
         size = 0
-        for entry in self._disk.log.visible.entries(REGION, low - 1):
+        for entry in self._disk.log.visible.entries(self._region, low - 1):
             size += len(entry.data)
             if entry.index >= high or (found and size > max_bytes):
                 break
@@ -291,7 +292,7 @@ class DiskLog:
 
     def base(self) -> int:
         """Give the index before the first entry."""
-        return self._disk.log.visible.base(REGION)[0]
+        return self._disk.log.visible.base(self._region)[0]
 
 
 class Closed(Protocol):
@@ -563,7 +564,13 @@ class Store:
 
 
 class World(faults.Target):
-    """The stores and what they live in."""
+    """
+    The stores and what they live in.
+
+    @ivar store_type: What a store is.
+    """
+
+    store_type = Store
 
     def __init__(self, seed: int, variant: Variant, *, size: int | None = None) -> None:
         self.events = Events(seed)
@@ -612,7 +619,7 @@ class World(faults.Target):
         self._changed_at = [0]
         self.stores: dict[int, Store] = {}
         for number in self.known:
-            self.stores[number] = Store(self, number)
+            self.stores[number] = self.store_type(self, number)
         for store in self.stores.values():
             store.start()
 
@@ -648,7 +655,7 @@ class World(faults.Target):
         number = len(self.stores) + 1
         if number not in self.addresses:
             return None
-        store = self.stores[number] = Store(self, number)
+        store = self.stores[number] = self.store_type(self, number)
         store.start()
         return store
 
@@ -808,6 +815,13 @@ class World(faults.Target):
         applied = {store.host.applied for store in members if store.runs}
         lasts = {store.group.last for store in members if store.runs}
         return all(store.runs for store in members) and len(applied) == 1 and applied == lasts
+
+    def compare_at_end(self) -> None:
+        """Compare what all members have in the end."""
+        checker = self.checker
+        for store in self.members:
+            checker.rows(store.name, store.host.applied, store.digest_rows())
+        checker.converged({store.name: store.host.applied for store in self.members})
 
     # Target
 
@@ -1080,9 +1094,13 @@ class Cluster:
         self._optimists = optimists
         self._pause_us = pause_us
 
+    def _world(self, seed: int) -> World:
+        """Make the world."""
+        return World(seed, self._variant(), size=self._size)
+
     def run(self, seed: int, settings: Settings) -> Report:
         """Run it once."""
-        world = World(seed, self._variant(), size=self._size)
+        world = self._world(seed)
         try:
             return self._run(world, settings)
         finally:
@@ -1183,6 +1201,4 @@ class Cluster:
                 checker.problem(problem)
         if checker.problems:
             return
-        for store in world.members:
-            checker.rows(store.name, store.host.applied, store.digest_rows())
-        checker.converged({store.name: store.host.applied for store in world.members})
+        world.compare_at_end()

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinykv.errors import CommandError, Fault, OutOfTime
+from tinykv.keys import ALL_SLOTS
 from tinykv.redis.context import Context, MustWait
 from tinykv.redis.keyspace import Database, Keyspace
 from tinykv.redis.operations import COMMANDS, EXEC, NOBODY, WAITING, Client, Operation
+from tinykv.redis.ownership import NOT_HERE, owns
 from tinykv.redis.sampling import Chance
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.value import Value
@@ -35,6 +37,7 @@ class Execution:
     """
     A region's commands at work.
 
+    @ivar run: Runs one operation of the log and answers its client; L{run_within}, where there are other regions.
     @ivar start_id: Names this run of the store, by which it knows its own waiters.
     @ivar calls: How often each command ran, by name; for metrics.
     @ivar keyspace: The data.
@@ -68,6 +71,12 @@ class Execution:
         self._ready: dict[tuple[int, bytes], None] = {}
         self._seed = 0
         self._place = 0
+        self.run: Callable[[Operation], None] = self._run
+        self._look_at_range()
+
+    def _look_at_range(self) -> None:
+        """Look at the keys of each command, unless all keys lie in this region."""
+        self.run = self._run if self.keyspace.slots == ALL_SLOTS else self.run_within
 
     # Entries
 
@@ -79,7 +88,14 @@ class Execution:
         self._seed = seed
         self._place = 0
 
-    def run(self, operation: Operation) -> None:
+    def run_within(self, operation: Operation) -> None:
+        """Run one operation of the log, unless it's about keys that don't lie in the region: then nothing is done."""
+        if owns(self.keyspace.slots, operation):
+            self._run(operation)
+        else:
+            operation[1].answer(operation[2], NOT_HERE)
+
+    def _run(self, operation: Operation) -> None:
         """Run one operation of the log and answer its client."""
         kind, client, number, db, spec, arguments, extra = operation
         if kind == COMMANDS:
@@ -335,6 +351,7 @@ class Execution:
 
     def load(self, time: int) -> None:
         """Take over the rows, and the region's time as of them."""
+        self._look_at_range()
         self.keyspace.load()
         self.waiters.load()
         for waiter in self.waiters:

@@ -93,6 +93,19 @@ class _Options:
         return self.glob is None or self.glob.matches(name)
 
 
+def slot_at(text: bytes) -> int:
+    """Say in which slot SCAN goes on from a cursor; in the first where it's no cursor, which SCAN says itself."""
+    try:
+        return min(_cursor(text) >> _CRC_BITS, SLOTS - 1)
+    except CommandError:
+        return 0
+
+
+def cursor_at(slot: int) -> int:
+    """Give the cursor from which SCAN goes on at the beginning of a slot."""
+    return slot << _CRC_BITS
+
+
 def _reply(cursor: int, items: list[bytes]) -> bytes:
     """Give a scan's reply: the next cursor, and encoded elements."""
     return replies.array([replies.bulk(b"%d" % cursor), replies.array(items)])

@@ -17,7 +17,7 @@ from typing import Final
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
-from tinykv.keys import RAW_PREFIX, REDIS_PREFIX, SLOTS
+from tinykv.keys import FIRST_REGION, RAW_PREFIX, REDIS_PREFIX, SLOTS, slots_range
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, applied, everyone
 
 FORMAT: Final = 1
@@ -71,6 +71,19 @@ class Descriptor:
         """Give the descriptor with which a cluster of these stores begins: one region, a voter on each store."""
         peers = {peer: store for peer, store in enumerate(sorted(stores), 1)}
         return cls(region, b"", b"", 1, 1, peers, Membership(tuple(peers)), len(peers) + 1)
+
+    @classmethod
+    def initial_regions(cls, count: int, stores: list[int], first: int = FIRST_REGION) -> list[Descriptor]:
+        """
+        Give the descriptors with which a cluster of these stores begins that cuts its slots into equal ranges.
+
+        @param count: How many regions; C{first} is the id of the first.
+        """
+        borders = [b"", *(slots_range((SLOTS * place // count, 0))[0] for place in range(1, count)), b""]
+        return [
+            replace(cls.initial(first + place, stores), start=borders[place], end=borders[place + 1])
+            for place in range(count)
+        ]
 
     @property
     def slots(self) -> tuple[int, int]:

@@ -10,10 +10,15 @@ anywhere but in its session.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tinykv.redis.operations import EXEC, LOCAL, READ_EXEC
 from tinykv.resp import replies
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
+
+if TYPE_CHECKING:
+    from tinykv.server.front import Front
 
 _NESTED = replies.error(b"ERR MULTI calls can not be nested")
 _NO_MULTI_EXEC = replies.error(b"ERR EXEC without MULTI")
@@ -81,22 +86,28 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
     def look() -> None:
         # In its place behind the client's own earlier writes.
         front = session.front
-        execution = front.host.execution
-        keyspace = execution.keyspace
-        misses = keyspace.misses
-        keyspace.writing = False
-        # What has expired by the clock is absent for EXEC, whose time is no earlier; so it's absent now, too.
-        keyspace.now = max(execution.time, int(front.now() * 1000))
         for key in request[1:]:
             if (session.db, key) not in session.watched:
-                session.watched[session.db, key] = keyspace.databases[session.db].version(key)
-        # Nobody waits for these to be deleted, and it's no read.
-        keyspace.noticed = []
-        keyspace.misses = misses
+                session.watched[session.db, key] = _version(front, session.db, key)
         session.answer(number, replies.OK)
 
     session.front.host.submit((LOCAL, session, number, 0, None, look, True))
     return None
+
+
+def _version(front: Front, db: int, key: bytes) -> int:
+    """Give the version of a key as it's here and now."""
+    execution = front.host.execution_of(key)
+    keyspace = execution.keyspace
+    misses = keyspace.misses
+    keyspace.writing = False
+    # What has expired by the clock is absent for EXEC, whose time is no earlier; so it's absent now, too.
+    keyspace.now = max(execution.time, int(front.now() * 1000))
+    version = keyspace.databases[db].version(key)
+    # Nobody waits for it to be deleted, and it's no read.
+    keyspace.noticed = []
+    keyspace.misses = misses
+    return version
 
 
 @connection("unwatch")

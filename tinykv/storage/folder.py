@@ -202,6 +202,22 @@ class DataFolder:
         _tidy(data, self.data_path)
         self.identity = identity
 
+    def begun_with(self, regions: int) -> int:
+        """
+        Say with how many regions the store began; if it's yet to begin, that's so many from now on. Durable on return.
+        To be called before L{start_writers}.
+        """
+        raft, _ = self._connections()
+        with errors_of(self.raft_path):
+            found = raft.execute("SELECT value FROM meta WHERE name = 'regions'").fetchone()
+            if found is not None:
+                return int(found[0])
+            if raft.execute("SELECT 1 FROM hard_state LIMIT 1").fetchone() is not None:
+                return 1
+            raft.execute("INSERT INTO meta (name, value) VALUES ('regions', ?)", (str(regions),))
+        _tidy(raft, self.raft_path)
+        return regions
+
     def rewrite(self, region: int, applied: tuple[int, int], key: bytes, value: bytes) -> None:
         """
         Write a row of family C{region} by hand, which only whoever recovers a cluster should do: replicas differ then

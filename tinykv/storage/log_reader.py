@@ -45,6 +45,12 @@ class LogReader:
         self._connection = connect_reader(path, cache_kib=PASSING_CACHE_KIB) if connection is None else connection
         self.newest: Callable[[], SnapshotMeta | None] = _none
 
+    def of(self, region: int) -> LogReader:
+        """
+        @return: the same for another region, by the same connection, which is closed once.
+        """
+        return LogReader(self._path, region, self._connection)
+
     def _asked(self, read: Callable[[], T]) -> T:
         try:
             return read()

@@ -13,7 +13,7 @@ fit, a leader with a wrong clock is better than none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -91,7 +91,7 @@ class ClockWatch:
     def __init__(
         self,
         *,
-        host: RegionHost,
+        hosts: Sequence[RegionHost],
         store_id: int,
         clocks: Clocks,
         is_up: Callable[[int], bool],
@@ -99,12 +99,13 @@ class ClockWatch:
         max_offset_ms: float,
     ) -> None:
         """
+        @param hosts: The regions; the stores that vote in the first are those whose clocks count.
         @param is_up: Tells whether the link to a store is up.
         @param max_offset_ms: How far a leader's clock may be from the median.
         """
         self.offset_ms: float | None = None
         self.hand_overs = 0
-        self._host = host
+        self._hosts = hosts
         self._store_id = store_id
         self._clocks = clocks
         self._is_up = is_up
@@ -126,41 +127,24 @@ class ClockWatch:
 
     def _look(self) -> None:
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
-        stores = self._voting_stores()
+        stores = _voting_stores(self._hosts[0])
         offsets = {store: found for store in stores.values() if (found := self._offset(store)) is not None}
         median = median_of(offsets, len(stores))
         self.offset_ms = None if median is None or self._store_id not in offsets else -median.likeliest
         if self.offset_ms is None or median is None or median.distance <= self._max:
             return
         now = self._clock.seconds()
-        if now - self._acted >= PAUSE_SECONDS and not self._host.group.transferring:
+        if now - self._acted >= PAUSE_SECONDS and not any(host.group.transferring for host in self._hosts):
             self._acted = now
-            self._act(stores, offsets, median)
-
-    def _voting_stores(self) -> dict[int, int]:
-        """Give the stores that vote, by peer."""
-        descriptor = self._host.descriptor
-        return {voter: descriptor.stores[voter] for voter in descriptor.membership.voters}
+            self._act(offsets, median)
 
     def _offset(self, store: int) -> ClockOffset | None:
         return ClockOffset(0.0, 0.0) if store == self._store_id else self._clocks.offset(store)
 
-    def _act(self, stores: Mapping[int, int], offsets: Mapping[int, ClockOffset], median: Median) -> None:
-        """Hand over, if this store leads and another is fit to; say that the clock is wrong in any case."""
-        host = self._host
-        target = self._successor(stores, offsets, median) if host.ready else None
-        then = ""
-        if target is not None:
-            try:
-                host.group.transfer_leader(target)
-            except Refused as problem:
-                then = f"; leadership isn't handed over: {problem}"
-            else:
-                self.hand_overs += 1
-                then = f"; leadership is handed to store {stores[target]}"
-                host.replica.go_on()
-        elif host.ready:
-            then = "; this store leads on, since no other that could is certain to be nearer to it"
+    def _act(self, offsets: Mapping[int, ClockOffset], median: Median) -> None:
+        """Hand over what this store leads, where another is fit to; say that the clock is wrong in any case."""
+        said = [self._hand_over(host, offsets, median) for host in self._hosts if host.ready]
+        then = "".join(dict.fromkeys(said))
         self.log.warn(
             "the clock of this store is {offset:.0f} ms {side} the median of the stores' clocks, and max_clock_offset "
             "is {most:.0f} ms: expiries go by it while this store leads; see to its time service{then}",
@@ -170,11 +154,25 @@ class ClockWatch:
             then=then,
         )
 
+    def _hand_over(self, host: RegionHost, offsets: Mapping[int, ClockOffset], median: Median) -> str:
+        """Hand a region over; say what came of it."""
+        stores = _voting_stores(host)
+        target = self._successor(host, stores, offsets, median)
+        if target is None:
+            return "; this store leads on, since no other that could is certain to be nearer to it"
+        try:
+            host.group.transfer_leader(target)
+        except Refused as problem:
+            return f"; leadership isn't handed over: {problem}"
+        self.hand_overs += 1
+        host.replica.go_on()
+        return f"; leadership is handed to store {stores[target]}"
+
     def _successor(
-        self, stores: Mapping[int, int], offsets: Mapping[int, ClockOffset], median: Median
+        self, host: RegionHost, stores: Mapping[int, int], offsets: Mapping[int, ClockOffset], median: Median
     ) -> int | None:
         """Choose the peer with the longest log among those that are reached, keep up, and have a good clock."""
-        group = self._host.group
+        group = host.group
         known = group.progress()
 
         def fit(peer: int) -> bool:
@@ -188,3 +186,9 @@ class ClockWatch:
             )
 
         return successor_of(group, fit)
+
+
+def _voting_stores(host: RegionHost) -> dict[int, int]:
+    """Give the stores that vote, by peer."""
+    descriptor = host.descriptor
+    return {voter: descriptor.stores[voter] for voter in descriptor.membership.voters}

@@ -11,7 +11,7 @@ next byte says what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -117,6 +117,7 @@ class Control:
         lingers: Callable[[], None],
         removed: Callable[[], None],
         scheduled: bool = False,
+        others: Sequence[RegionHost] = (),
     ) -> None:
         """
         @param address: Where others find this store, C{host:port}; empty if nobody does.
@@ -125,6 +126,7 @@ class Control:
         @param lingers: Called when this store has learned that it was removed from the cluster: it serves no clients
             any more, and answers other stores for as long as these may need it.
         @param removed: Called when that is over.
+        @param others: The other regions, if there are any: then the members can't be changed by hand.
         @param scheduled: Whether a scheduler decides who belongs to the region.
         """
         self.store_id = store_id
@@ -137,6 +139,7 @@ class Control:
         self._addresses = addresses
         self._lingers = lingers
         self._scheduled = scheduled
+        self._others = others
         self._departure = Departure(
             store_id=store_id,
             clock=clock,
@@ -203,19 +206,12 @@ class Control:
             MemberView(
                 store=store,
                 address=self._address_of(store),
-                role=self._role(peer),
+                role=_role(self._host, peer),
                 leads=store == leader,
                 up=self._is_up(store),
             )
             for store, peer in sorted((store, peer) for peer, store in descriptor.stores.items())
         ]
-
-    def _role(self, peer: int) -> str:
-        """Name a peer's part."""
-        members = self._host.descriptor.membership
-        if peer in members.voters:
-            return "voter"
-        return "outgoing" if peer in members.outgoing else "learner"
 
     def _address_of(self, store: int) -> str:
         if store == self.store_id:
@@ -226,27 +222,28 @@ class Control:
         return store == self.store_id or (self._links is not None and self._links.is_up(store))
 
     def status(self) -> list[RegionView]:
-        """Describe the region."""
-        host = self._host
+        """Describe the regions."""
+        return [self._view(host) for host in (self._host, *self._others) if host.group.peer]
+
+    def _view(self, host: RegionHost) -> RegionView:
+        """Describe a region."""
         group = host.group
-        if not group.peer:
-            return []
         known = group.progress()
         members: list[ReplicaView] = []
         for store, peer in sorted((store, peer) for peer, store in host.descriptor.stores.items()):
             match = known[peer].match if peer in known else None
             lag = None if match is None else max(group.last - match, 0)
-            members.append(ReplicaView(store=store, role=self._role(peer), match=match, lag=lag))
-        return [
-            RegionView(
-                region=host.descriptor.region,
-                term=group.term,
-                leader=self.leader(),
-                commit=group.committed,
-                applied=host.applied,
-                members=members,
-            )
-        ]
+            members.append(ReplicaView(store=store, role=_role(host, peer), match=match, lag=lag))
+        leader = group.leader_id
+        own = leader and leader == group.peer
+        return RegionView(
+            region=host.descriptor.region,
+            term=group.term,
+            leader=self.store_id if own else host.descriptor.stores.get(leader),
+            commit=group.committed,
+            applied=host.applied,
+            members=members,
+        )
 
     # What is changed
 
@@ -461,6 +458,11 @@ class Control:
         """
         if self._departure.begun:
             raise ControlRefused(f"store {self.store_id} was removed from the cluster; ask another one")
+        if self._others:
+            raise ControlRefused(
+                f"this cluster has {1 + len(self._others)} regions, each with a leader of its own; what is asked can "
+                "only be done where there's one region as yet"
+            )
         leader = self.leader()
         if not self._host.ready:
             raise NotLeading(None if leader == self.store_id else leader)
@@ -655,6 +657,14 @@ class Control:
     def checksum(self, seconds: float) -> Deferred[list[RegionChecksums]]:
         """Have all replicas sum up their rows."""
         return Deferred.fromCoroutine(self._comparisons.compare(seconds)).addCallback(lambda compared: [compared])
+
+
+def _role(host: RegionHost, peer: int) -> str:
+    """Name a peer's part."""
+    members = host.descriptor.membership
+    if peer in members.voters:
+        return "voter"
+    return "outgoing" if peer in members.outgoing else "learner"
 
 
 class _Wait(Generic[T]):

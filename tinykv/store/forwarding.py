@@ -48,6 +48,7 @@ from tinykv.redis.operations import (
     Operation,
     size_of,
 )
+from tinykv.redis.ownership import NOT_HERE
 from tinykv.resp import replies
 from tinykv.resp.splitting import elements_of
 from tinykv.store.remote_clients import RemoteBatch, RemoteClient
@@ -79,6 +80,9 @@ class Here(Protocol):
     """The region on this store; see L{tinykv.store.host.RegionHost}."""
 
     start_id: int
+
+    def owns(self, operation: Operation) -> bool:
+        """Say whether all keys of an operation lie in the region."""
 
     @property
     def ready(self) -> bool:
@@ -628,6 +632,8 @@ class Receiver:
             _, client, number, db, spec, arguments, _ = operation
             if place in batch.strange:
                 client.answer(number, _STRANGE)
+            elif not here.owns(operation):
+                client.answer(number, NOT_HERE)
             elif place in batch.fresh:
                 if client.put_off():
                     continue

@@ -28,11 +28,13 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tinykv.interfaces import IRegionHost
+from tinykv.keys import ALL_SLOTS
 from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.refusals import Refused
 from tinykv.raft.wire import decode_change
 from tinykv.redis.execution import Execution
 from tinykv.redis.operations import INTERNAL, NOBODY, Client, Operation
+from tinykv.redis.ownership import owns
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import COMMAND_BYTES_MAX
@@ -377,6 +379,15 @@ class RegionHost:
     def ready(self) -> bool:
         """Whether this peer leads and knows all that was decided before, so that it may propose and answer."""
         return self.queue.ready
+
+    def owns(self, operation: Operation) -> bool:
+        """Say whether all keys of an operation lie in the region."""
+        slots = self.keyspace.slots
+        return slots == ALL_SLOTS or owns(slots, operation)
+
+    def execution_of(self, key: bytes) -> Execution:
+        """Give the commands at work on the data, which is all there is."""
+        return self.execution
 
     @property
     def elsewhere(self) -> Elsewhere | None:

@@ -82,6 +82,7 @@ def recover(
         assert isinstance(row, bytes), "only values are live objects"
         descriptor = Descriptor.decode(region, row)
     state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    execution.keyspace.slots = descriptor.slots
     execution.keyspace.sequence = state.sequence
     execution.load(state.time)
     index, term = state.index, state.term

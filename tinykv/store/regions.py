@@ -179,6 +179,26 @@ class Regions:
 
     # What others ask
 
+    def hand_over(self) -> None:
+        """Let other stores lead what this one leads."""
+        for host in self.hosts.values():
+            host.hand_over()
+
+    @property
+    def transferring(self) -> int:
+        """To which peer leadership of some region is being handed over; 0 if none is."""
+        return max((host.group.transferring for host in self.hosts.values()), default=0)
+
+    @property
+    def growing_refused(self) -> bool:
+        """Whether the disk is nearly full, so that commands are refused that make data grow."""
+        return any(host.growing_refused for host in self.hosts.values())
+
+    @growing_refused.setter
+    def growing_refused(self, refused: bool) -> None:
+        for host in self.hosts.values():
+            host.growing_refused = refused
+
     @property
     def table_bytes(self) -> int:
         """Count the memory of changes that aren't in data.db yet."""

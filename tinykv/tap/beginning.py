@@ -32,7 +32,9 @@ def cluster_id_of(config: StoreConfig) -> str:
     if not config.initial_stores:
         return ""
     stores = ",".join(str(store.store_id) for store in sorted(config.initial_stores))
-    return sha256(f"{config.cluster_name} {stores}".encode()).hexdigest()[:32]
+    # Stores that cut their slots otherwise are no stores of the same cluster.
+    cut = f" {config.initial_regions}" if config.initial_regions > 1 else ""
+    return sha256(f"{config.cluster_name} {stores}{cut}".encode()).hexdigest()[:32]
 
 
 def known_beginning(config: StoreConfig, folder: DataFolder) -> Beginning | None:
@@ -46,7 +48,8 @@ def known_beginning(config: StoreConfig, folder: DataFolder) -> Beginning | None
     @raise tinykv.storage.errors.StorageError: The file that says it can't be read or written.
     """
     stores = [store.store_id for store in config.initial_stores] or [config.store_id]
-    own = Beginning(cluster_id_of(config), (RegionInfo.of(Descriptor.initial(REGION, stores), None),))
+    firsts = Descriptor.initial_regions(config.initial_regions, stores)
+    own = Beginning(cluster_id_of(config), tuple(RegionInfo.of(first, None) for first in firsts))
     found = read_beginning(config.data_dir)
     if config.initial_stores:
         if stores != [config.store_id]:

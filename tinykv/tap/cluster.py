@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
@@ -30,6 +30,7 @@ from tinykv.store.composition import Log, join_stores
 from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
+from tinykv.store.regions import Regions
 from tinykv.store.snapshots import Snapshots
 from tinykv.tap.peers import peer_addresses, peer_identity, peer_limits, peer_tls
 
@@ -40,12 +41,10 @@ class Cluster:
 
     @ivar peering: The links; C{addresses} is where they lead.
     @ivar peers: What comes over them.
-    @ivar forwarder: What clients want that another store has to do; once there's a host.
-    @ivar clock_watch: Compares the stores' clocks; likewise.
+    @ivar forwarders: What clients want that another store has to do, region by region; C{snapshots} likewise.
+    @ivar clock_watch: Compares the stores' clocks; once there are regions.
     """
 
-    forwarder: Forwarder
-    snapshots: Snapshots
     clock_watch: ClockWatch
 
     def __init__(
@@ -81,6 +80,8 @@ class Cluster:
             now_ms=lambda: int(time.time() * 1000),
         )
         self.peers = Peers(self.peering, reactor)
+        self.forwarders: list[Forwarder] = []
+        self.snapshots: list[Snapshots] = []
         self.peering.handle(self.peers)
 
     def _dial(self, address: str) -> IStreamClientEndpoint:
@@ -89,8 +90,8 @@ class Cluster:
         return endpoint if self.tls is None else self.tls.dialling(endpoint, self._reactor)
 
     def serve(self, host: RegionHost, table: Any, answered: Any, maker: ISnapshotMaker, log: Log) -> None:
-        """Say whose region it is about."""
-        self.forwarder, self.snapshots = join_stores(
+        """Take a region in."""
+        forwarder, snapshots = join_stores(
             host,
             peers=self.peers,
             links=self.peering,
@@ -103,8 +104,14 @@ class Cluster:
             answered=answered,
             local_reads=self._config.read_mode == "local",
         )
+        self.forwarders.append(forwarder)
+        self.snapshots.append(snapshots)
+
+    def start(self, regions: Regions) -> None:
+        """Begin, with all regions that there are."""
+        hosts = list(regions.hosts.values())
         self.clock_watch = ClockWatch(
-            host=host,
+            hosts=hosts,
             store_id=self._config.store_id,
             clocks=self.peering.clocks,
             is_up=self.peering.is_up,
@@ -112,7 +119,7 @@ class Cluster:
             max_offset_ms=1000 * self._config.max_clock_offset,
         )
         self.clock_watch.start()
-        for store in sorted(host.descriptor.stores.values()):
+        for store in sorted({store for host in hosts for store in host.descriptor.stores.values()}):
             if store != self._config.store_id:
                 self.peering.connect(store)
 
@@ -124,6 +131,8 @@ class Cluster:
 
     def close(self) -> Deferred[None]:
         """End all links; fires when they're closed."""
-        self.forwarder.close()
+        for forwarder in self.forwarders:
+            forwarder.close()
         self.clock_watch.stop()
-        return self.snapshots.close().addCallback(lambda _: self.peering.close())
+        closing = gatherResults([snapshots.close() for snapshots in self.snapshots])
+        return closing.addCallback(lambda _: self.peering.close())

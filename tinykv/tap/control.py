@@ -18,7 +18,7 @@ from tinykv.peering.address_book import AddressBook
 from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, answer_relayed, ask_there, relay_over
 from tinykv.server.http_control import control_resource
 from tinykv.store.control import MARK, QUESTION, Control
-from tinykv.store.host import RegionHost
+from tinykv.store.regions import Regions
 from tinykv.tap.cluster import Cluster
 from tinykv.tap.peers import peer_address
 
@@ -26,7 +26,7 @@ from tinykv.tap.peers import peer_address
 def make_control(
     config: StoreConfig,
     reactor: Any,
-    host: RegionHost,
+    regions: Regions,
     cluster: Cluster | None,
     summer: ISummer,
     lingers: Callable[[], None],
@@ -39,10 +39,12 @@ def make_control(
     @param lingers: Called when this store was removed from the cluster, and is there for other stores only.
     @param removed: Called when these don't need it any more.
     """
+    hosts = list(regions.hosts.values())
     control = Control(
         store_id=config.store_id,
         address=peer_address(config) if cluster is not None else "",
-        host=host,
+        host=hosts[0],
+        others=hosts[1:],
         clock=reactor,
         links=cluster.peering if cluster is not None else None,
         addresses=cluster.addresses if cluster is not None else AddressBook(_nowhere, {}),

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def measure(store: StoreService) -> None:
     """Name a store's figures to its registry; called when all parts but the ports are there."""
     metrics = store.metrics
-    front, host, rows = store.front, store.host, store.rows
-    keyspace, execution, control = store.keyspace, store.execution, store.control
+    front, rows, control = store.front, store.rows, store.control
+    execution = front.host.execution
+    keyspace = execution.keyspace
+    hosts = list(store.regions.hosts.values())
     counter, gauge = metrics.counter, metrics.gauge
     metrics.info(tinykv.__version__, store.config.cluster_name)
 
@@ -32,19 +34,19 @@ def measure(store: StoreService) -> None:
     counter("defects_total", "Commands that failed unexpectedly and were undone.", lambda: front.defects)
     metrics.counters("commands_total", "Calls of commands.", "command", front.calls)
 
-    gauge("keys", "Keys in all databases.", lambda: sum(db.keys for db in keyspace.physical))
+    gauge("keys", "Keys in all databases.", lambda: sum(db.keys for db in keyspace.databases))
     counter("expired_keys_total", "Keys deleted because their time was over.", lambda: keyspace.expired_keys)
     gauge("cache_bytes", "Estimated memory of live values.", lambda: keyspace.memory)
 
-    counter("entries_total", "Log entries proposed.", lambda: host.entries)
-    gauge("applied_index", "Index of the last entry applied.", lambda: host.applied)
-    gauge("log_entries_unapplied", "Entries on their way.", lambda: host.group.last - host.applied)
+    counter("entries_total", "Log entries proposed.", lambda: sum(host.entries for host in hosts))
+    gauge("applied_index", "Index of the last entry applied.", lambda: sum(host.applied for host in hosts))
+    gauge("log_entries_unapplied", "Entries on their way.", lambda: sum(one.group.last - one.applied for one in hosts))
     gauge("memtable_bytes", "Memory of changes that are not frozen yet.", lambda: rows.active_bytes)
     gauge("frozen_bytes", "Memory of changes on their way to disk.", lambda: rows.frozen_bytes)
     gauge("frozen_tables", "Tables of changes on their way to disk.", lambda: len(rows.frozen))
-    counter("flushes_total", "Tables written to data.db.", lambda: host.flushes)
+    counter("flushes_total", "Tables written to data.db.", lambda: store.regions.flushes.count)
     counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
-    gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(host.growing_refused))
+    gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(store.regions.growing_refused))
 
     scheduling = store.scheduling
     if scheduling is not None:

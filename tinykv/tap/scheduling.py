@@ -104,11 +104,11 @@ def scheduling_of(
     beginning: Beginning,
 ) -> Scheduling:
     """Put together what tells the scheduler of a store, once its other parts are there."""
-    config, host = store.config, store.host
+    config, hosts = store.config, store.regions.hosts
     clock = reactor
     reports = RegionReports(
         store_id=config.store_id,
-        regions=lambda: (host,),
+        regions=lambda: tuple(hosts.values()),
         is_up=cluster.peering.is_up,
         measure=lambda region: _measured(store, region),
         now=clock.seconds,
@@ -128,7 +128,7 @@ def scheduling_of(
     )
     scheduling.orders = Orders(
         store_id=config.store_id,
-        region=lambda region: host if region == host.descriptor.region else None,
+        region=hosts.get,
         is_up=cluster.peering.is_up,
         address=lambda number: cluster.addresses.address(number) or scheduling.address(number),
         stays=scheduling.stays,
@@ -147,20 +147,22 @@ def _data_bytes(store: StoreService) -> int:
         size = os.stat(path).st_size
     except OSError as problem:
         raise from_os(problem, path) from problem
-    return max(size - store.rows.reader.reusable_bytes(), 0) + store.host.table_bytes
+    return max(size - store.rows.reader.reusable_bytes(), 0) + store.regions.table_bytes
 
 
 def _measured(store: StoreService, region: LedRegion) -> Measured:
-    """Measure the region, which is all that the store has, and all that its clients want."""
-    keyspace = store.keyspace
+    """Measure a region; what nobody counts for each of several is shared out among them."""
+    hosts = store.regions.hosts
+    host = hosts[region.descriptor.region]
+    keyspace = host.keyspace
     routes = store.front.routes
     return Measured(
-        size=_data_bytes(store),
+        size=_data_bytes(store) // len(hosts),
         keys=sum(db.keys for db in keyspace.physical),
-        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)),
+        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)) // len(hosts),
         # Raised by every command that writes, whichever store its client is connected to.
         writes=keyspace.sequence,
-        write_bytes=store.host.queue.bytes,
+        write_bytes=host.queue.bytes,
     )
 
 
@@ -170,7 +172,7 @@ def _stats(store: StoreService, cluster: Cluster) -> StoreStats:
 
     @raise tinykv.storage.errors.StorageError: Its disk can't be looked at.
     """
-    host = store.host
+    hosts = store.regions.hosts.values()
     path = Path(store.folder.path)
     try:
         disk = os.statvfs(path)
@@ -181,8 +183,10 @@ def _stats(store: StoreService, cluster: Cluster) -> StoreStats:
     return StoreStats(
         capacity=capacity,
         available=min(free, capacity),
-        regions=int(bool(host.group.peer) and host.descriptor.peer_on(store.config.store_id) is not None),
-        busy=host.busy or host.stalled or host.growing_refused,
-        snapshots_sending=cluster.snapshots.sending,
-        snapshots_receiving=int(host.group.restoring is not None),
+        regions=sum(
+            bool(host.group.peer) and host.descriptor.peer_on(store.config.store_id) is not None for host in hosts
+        ),
+        busy=any(host.busy or host.stalled or host.growing_refused for host in hosts),
+        snapshots_sending=sum(snapshots.sending for snapshots in cluster.snapshots),
+        snapshots_receiving=sum(host.group.restoring is not None for host in hosts),
     )

@@ -24,16 +24,19 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
+from tinykv.interfaces import ISnapshotMaker
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.table import commands_of
+from tinykv.region.descriptor import Descriptor
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
 from tinykv.server.intake import Intake
 from tinykv.server.metrics import Metrics
+from tinykv.server.router import Router
 from tinykv.server.status import describe
 from tinykv.storage.beginning import Beginning
 from tinykv.storage.errors import StorageError
@@ -45,10 +48,11 @@ from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.composition import replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import recover
+from tinykv.store.recovery import Recovered, recover
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
+from tinykv.store.ticks import Ticks
 from tinykv.tap import daemon
 from tinykv.tap.beginning import REGION, asked_beginning, cluster_id_of, known_beginning
 from tinykv.tap.cluster import Cluster
@@ -98,7 +102,7 @@ class StoreService(DaemonService):
     """
     One store, from its folder to its ports.
 
-    @ivar host: The region at work, once started.
+    @ivar regions: The regions at work, once started.
     @ivar front: What client connections share, once started.
     """
 
@@ -165,18 +169,13 @@ class StoreService(DaemonService):
             frozen_tables_max=config.frozen_tables,
             frozen_bytes_max=max(FROZEN_BYTES, 2 * config.memtable_bytes),
         )
-        self.keyspace = keyspace = Keyspace(self.rows, VALUE_TYPES, budget=config.memory_budget)
-        table = commands_of(MODULES)
-        self.execution = execution = Execution(
-            keyspace,
-            table,
-            start_id=new_start_id(config.store_id, random),
-            random=Random(random.getrandbits(64)),
-            defect=self._defect,
-        )
-        recovered = recover(folder, execution, first_descriptor(beginning.regions[0]), config.store_id)
+        self.table = commands_of(MODULES)
+        start_id = new_start_id(config.store_id, random)
+        firsts = sorted(map(first_descriptor, beginning.regions), key=lambda descriptor: descriptor.start)
+        self._check_begun_with(len(firsts))
+        found = [self._recover(first, len(firsts), start_id, random) for first in firsts]
         self.removal_mark = RemovalMark(config.data_dir)
-        if self.removal_mark.is_set or recovered.peer is None:
+        if self.removal_mark.is_set or any(recovered.peer is None for _, recovered in found):
             refuse(
                 f"store {config.store_id} was removed from its cluster; its host may join again, with an empty folder,"
                 " a new store_id, and join = yes"
@@ -185,7 +184,7 @@ class StoreService(DaemonService):
         if is_clustered(config):
             if not folder.identity.cluster_id:
                 folder.set_cluster(beginning.cluster_id)
-            cluster = Cluster(config, self._reactor, folder.identity, execution.start_id, self._store_addresses)
+            cluster = Cluster(config, self._reactor, folder.identity, start_id, self._store_addresses)
             self._peer_tls = cluster.tls
         self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
@@ -208,18 +207,93 @@ class StoreService(DaemonService):
             durability_os=config.durability == "os",
             hz=config.hz,
         )
-        self.host = RegionHost(
+        ticks = Ticks(self._reactor, raft_config(config).tick)
+        maker: ISnapshotMaker | None = None
+        if cluster is not None:
+            pool = self._reactor.getThreadPool()
+            maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
+        for execution, recovered in found:
+            self._begin_region(execution, recovered, len(firsts), maker, ticks, random)
+        if cluster is not None:
+            cluster.start(self.regions)
+        self.summer = folder.summer(self._reactor)
+        self.control = make_control(
+            config, self._reactor, self.regions, cluster, self.summer, self._serve_stores_only, self._removed
+        )
+        hosts = list(self.regions.hosts.values())
+        one = len(hosts) == 1
+        self.front = Front(
+            hosts[0] if one else Router([(host.descriptor.slots, host) for host in hosts], random.randrange),
+            self.table,
+            CONNECTION_MODULES,
+            config=config,
+            clock=self._reactor,
+            now=time.time,
+            shutdown=self._reactor.stop,
+        )
+        if Intake.supported and IReactorFDSet.providedBy(self._reactor):
+            self.front.intake = Intake(self._reactor, self.front.flush)
+        if cluster is not None:
+            for forwarder in cluster.forwarders:
+                forwarder.failed = self.front.refused
+        if self.scheduler is not None and cluster is not None:
+            self.scheduling = scheduling_of(self, self._reactor, cluster, self.scheduler, self._registration, beginning)
+        measure(self)
+        for host in hosts:
+            host.start()
+        self.control.start()
+        self.front.start()
+
+    def _check_begun_with(self, wanted: int) -> None:
+        """See that the slots are cut as they were when the store began."""
+        begun = self.folder.begun_with(wanted)
+        if begun != wanted:
+            refuse(
+                f"initial_regions is {wanted}, but this store began with {begun}: the slots stay as they were cut then;"
+                f" set it to {begun}"
+            )
+
+    def _recover(self, first: Descriptor, regions: int, start_id: int, random: Random) -> tuple[Execution, Recovered]:
+        """Find where a region stands, which is one of several."""
+        config = self.config
+        keyspace = Keyspace(
+            self.rows, VALUE_TYPES, budget=config.memory_budget // regions, region=first.region, slots=first.slots
+        )
+        execution = Execution(
+            keyspace,
+            self.table,
+            start_id=start_id,
+            random=Random(random.getrandbits(64)),
+            defect=self._defect,
+        )
+        return execution, recover(self.folder, execution, first, config.store_id)
+
+    def _begin_region(
+        self,
+        execution: Execution,
+        recovered: Recovered,
+        regions: int,
+        maker: ISnapshotMaker | None,
+        ticks: Ticks,
+        random: Random,
+    ) -> None:
+        """Put a region together, and among other stores."""
+        config, cluster = self.config, self.cluster
+        region = recovered.descriptor.region
+        log = self.log_reader.of(region)
+        host = RegionHost(
             self.regions,
             replica=replica_of(
                 recovered,
                 raft=raft_config(config),
-                log=self.log_reader,
+                log=log,
                 log_writer=self.log_writer,
-                send=cluster.peers.of(REGION).send if cluster is not None else _nobody,
+                send=cluster.peers.of(region).send if cluster is not None else _nobody,
                 clock=self._reactor,
                 uptime=uptime,
                 random=random,
                 durations=self.metrics,
+                ticks=ticks,
             ),
             descriptor=recovered.descriptor,
             execution=execution,
@@ -230,38 +304,12 @@ class StoreService(DaemonService):
             request_timeout=config.request_timeout,
             expiry_effort=config.active_expire_effort,
             log_entries_max=config.log_entries_max,
-            log_bytes_max=config.log_bytes_max,
+            log_bytes_max=config.log_bytes_max // regions,
             read_mode=config.read_mode,
         )
         if cluster is not None:
-            pool = self._reactor.getThreadPool()
-            maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
-            cluster.serve(self.host, table, lambda: self.front.flush(), maker, self.log_reader)
-        self.summer = folder.summer(self._reactor)
-        self.control = make_control(
-            config, self._reactor, self.host, cluster, self.summer, self._serve_stores_only, self._removed
-        )
-        self.front = Front(
-            self.host,
-            table,
-            CONNECTION_MODULES,
-            config=config,
-            clock=self._reactor,
-            now=time.time,
-            shutdown=self._reactor.stop,
-        )
-        if Intake.supported and IReactorFDSet.providedBy(self._reactor):
-            self.front.intake = Intake(self._reactor, self.front.flush)
-        if cluster is not None:
-            cluster.forwarder.failed = self.front.refused
-        if self.scheduler is not None and cluster is not None:
-            self.scheduling = scheduling_of(
-                self, self._reactor, cluster, self.scheduler, self._registration, beginning
-            )
-        measure(self)
-        self.host.start()
-        self.control.start()
-        self.front.start()
+            assert maker is not None, "a store among others makes snapshots"
+            cluster.serve(host, self.table, lambda: self.front.flush(), maker, log)
 
     # Ports
 
@@ -322,8 +370,8 @@ class StoreService(DaemonService):
         """Refuse growing writes while the disk is nearly full, and give the ballast up meanwhile."""
         ballast = self.folder.ballast
         try:
-            low = ballast.is_low(self.host.table_bytes, self.rows.reader.reusable_bytes())
-            if low and not self.host.growing_refused:
+            low = ballast.is_low(self.regions.table_bytes, self.rows.reader.reusable_bytes())
+            if low and not self.regions.growing_refused:
                 released = ballast.release()
                 self.log.error(
                     "the disk of {folder} has less than {mark} bytes left: commands that make data grow are refused, "
@@ -332,10 +380,10 @@ class StoreService(DaemonService):
                     mark=self.config.disk_low_mark,
                     released=released,
                 )
-            elif not low and self.host.growing_refused:
+            elif not low and self.regions.growing_refused:
                 ballast.restore()
                 self.log.info("the disk of {folder} has room again", folder=self.folder.path)
-            self.host.growing_refused = low
+            self.regions.growing_refused = low
         except StorageError as problem:
             self._stop_failed(problem)
 
@@ -389,7 +437,7 @@ class StoreService(DaemonService):
         try:
             if self._failed is None:
                 await self._hand_over()
-                await self.host.close()
+                await self.regions.close()
                 if self.cluster is not None:
                     await self.cluster.close()
                 await self.summer.close()
@@ -404,8 +452,8 @@ class StoreService(DaemonService):
 
     async def _hand_over(self) -> None:
         """Let another store lead before this one ends, so that clients needn't wait for an election."""
-        self.host.hand_over()
-        await self._wait_for_another_leader(lambda: self.host.group.transferring)
+        self.regions.hand_over()
+        await self._wait_for_another_leader(lambda: self.regions.transferring)
 
     # Questions
 
@@ -413,7 +461,9 @@ class StoreService(DaemonService):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
-        return self.control.problem or problem_of(self.host, bool(self.config.schedulers))
+        scheduled = bool(self.config.schedulers)
+        problems = (problem_of(host, scheduled) for host in self.regions.hosts.values())
+        return self.control.problem or next(filter(None, problems), None)
 
     def status(self) -> dict[str, Any]:
         """Describe the store for /status."""

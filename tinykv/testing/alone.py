@@ -10,6 +10,7 @@ from random import Random
 from twisted.internet.interfaces import IReactorTime
 
 from tinykv.interfaces import ILogWriter
+from tinykv.keys import FIRST_REGION
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.membership import Membership
@@ -29,12 +30,13 @@ def alone(
     hard_state: HardState,
     random: Random,
     uptime: Callable[[], float] | None = None,
+    region: int = FIRST_REGION,
 ) -> Replica:
-    """Make the replica of region 1 on a store that has applied all of its log."""
+    """Make the replica of a region on a store that has applied all of its log."""
     config = RaftConfig()
     storage = EndedLog(applied.index, applied.term)
     return Replica(
-        region=1,
+        region=region,
         group=Group(1, config, random, storage, hard_state, Membership((1,)), applied.index),
         log_writer=log_writer,
         send=_nobody_else,

@@ -66,12 +66,14 @@ class Mix:
     What clients do.
 
     @ivar groups: How many groups of keys there are.
+    @ivar tagged: Whether the keys of a group lie in one slot, and so in one region.
     @ivar pause_us: The mean time between a reply and the next request.
     @ivar patience_us: How long a client waits for a reply before it goes away.
     @ivar weights: How often each kind of request is made, beside the others; see L{Requests}.
     """
 
     groups: int = 4
+    tagged: bool = False
     pause_us: int = SECOND // 5
     patience_us: int = 3 * SECOND
     weights: Mapping[str, int] = field(
@@ -91,6 +93,10 @@ class Mix:
             "block": 4,
         }
     )
+
+    def key(self, group: int, name: bytes) -> bytes:
+        """Name a key of a group."""
+        return (b"{g%d}%b" if self.tagged else b"g%d%b") % (group, name)
 
 
 class Requests:
@@ -135,7 +141,7 @@ class Requests:
         return Exec(watch.token, watch.keys, ((b"GET", key), (b"SET", key, self._value())))
 
     def _one(self, group: int, *names: bytes) -> bytes:
-        return b"g%d%b" % (group, self._random.choice(names))
+        return self._mix.key(group, self._random.choice(names))
 
     def _commands(self, group: int) -> tuple[Command, ...]:
         choose = self._random.choice
@@ -185,7 +191,7 @@ class Requests:
         return (self._random.choice((b"HGET", b"HGET", b"HDEL")), key, member)
 
     def _many(self, group: int) -> Command:
-        one, other = b"g%ds" % group, b"g%dt" % group
+        one, other = self._mix.key(group, b"s"), self._mix.key(group, b"t")
         if self._random.random() < 0.5:
             return (b"MSET", one, self._value(), other, self._value())
         return (b"MGET", one, other)
@@ -194,7 +200,7 @@ class Requests:
         timeout = self._random.choice((b"0.1", b"0.5", b"1"))
         name = self._random.choice((b"BLPOP", b"BRPOP"))
         keys = ((b"l",), (b"m",), (b"l", b"m"))[self._random.randrange(3)]
-        return (name, *(b"g%d%b" % (group, key) for key in keys), timeout)
+        return (name, *(self._mix.key(group, key) for key in keys), timeout)
 
 
 @dataclass
@@ -329,10 +335,10 @@ class _Auditor:
         self._port = port
         self._left: list[Command] = []
         for group in range(mix.groups):
-            self._left += [(b"GET", b"g%d%b" % (group, key)) for key in (b"s", b"t", b"n")]
-            self._left += [(b"LRANGE", b"g%d%b" % (group, key), b"0", b"-1") for key in (b"l", b"m")]
-            self._left.append((b"SMEMBERS", b"g%dz" % group))
-            self._left += [(b"HGET", b"g%dh" % group, member) for member in (b"f", b"g")]
+            self._left += [(b"GET", mix.key(group, key)) for key in (b"s", b"t", b"n")]
+            self._left += [(b"LRANGE", mix.key(group, key), b"0", b"-1") for key in (b"l", b"m")]
+            self._left.append((b"SMEMBERS", mix.key(group, b"z")))
+            self._left += [(b"HGET", mix.key(group, b"h"), member) for member in (b"f", b"g")]
         self._left.reverse()
 
     @property

@@ -1,0 +1,367 @@
+"""
+The way of clients' commands to the regions of a store that has several, and of the replies back.
+
+For the front it's a region like any other: it takes operations, and answers them. What is for one region goes there as
+it came. What is spread over several (L{tinykv.redis.spreading}) goes to each as a command of its own, whose clients are
+L{_Part}s; when all have been answered, their client is. Replies find their order by the requests' numbers, as ever.
+
+A client's commands to one region are done in their order, those to different regions needn't be; but a transaction or
+a blocking command first waits for all that its client sent before (R3), and so does a step of the front's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from zope.interface import implementer
+
+from tinykv.errors import Damaged
+from tinykv.interfaces import IRegionHost
+from tinykv.keys import SLOTS, slot_of
+from tinykv.redis.execution import Execution
+from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, READ, READ_EXEC, WAITING, Client, Operation
+from tinykv.redis.scanning import cursor_at, slot_at
+from tinykv.redis.spec import CommandSpec
+from tinykv.redis.spreading import Spread, merged, region_of_transaction, scanned, spread
+from tinykv.resp import replies
+from tinykv.resp.replies import encode_command
+from tinykv.server.region_figures import AllExecutions
+
+_STRANGE = replies.error(b"ERR the replies of the store's regions don't fit together; see the log of the store")
+
+
+class _Part:
+    """
+    The client of one part of a command.
+
+    It's told what becomes of that part, and isn't the client itself, whose request has one answer.
+    """
+
+    __slots__ = ("_done", "client_id", "proto")
+
+    def __init__(self, client: Client, done: Callable[[bytes], None]) -> None:
+        self.proto = client.proto
+        self.client_id = client.client_id
+        self._done = done
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Take the reply to the part."""
+        self._done(reply)
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Nothing that waits is cut."""
+        raise AssertionError("a blocking command has no parts")
+
+
+class _Outcome:
+    """The reply to a read, which is there at once or comes later."""
+
+    __slots__ = ("_client", "_late", "_number", "_reply")
+
+    def __init__(self, client: Client, number: int) -> None:
+        self._client = client
+        self._number = number
+        self._reply: bytes | None = None
+        self._late = False
+
+    def take(self, reply: bytes) -> None:
+        """Take it."""
+        if self._late:
+            self._client.answer(self._number, reply)
+        else:
+            self._reply = reply
+
+    def now(self) -> bytes | None:
+        """Give it, if it's there; if not, its client is answered later."""
+        self._late = self._reply is None
+        return self._reply
+
+
+class _Gathering:
+    """The replies to the parts of one command, until all are there."""
+
+    __slots__ = ("_answers", "_answered", "_left", "_spread")
+
+    def __init__(self, spread: Spread, answered: Callable[[bytes], None]) -> None:
+        self._spread = spread
+        self._answered = answered
+        self._answers: list[bytes | None] = [None] * len(spread.parts)
+        self._left = len(spread.parts)
+
+    def take(self, place: int, reply: bytes) -> None:
+        """Take the reply to a part; the first counts."""
+        if self._answers[place] is not None:
+            return
+        self._answers[place] = reply
+        self._left -= 1
+        if self._left:
+            return
+        try:
+            reply = merged(self._spread, [answer for answer in self._answers if answer is not None])
+        except Damaged:
+            reply = _STRANGE
+        self._answered(reply)
+
+
+@implementer(IRegionHost)
+class Router:
+    """All regions of a store as one."""
+
+    def __init__(self, regions: Sequence[tuple[tuple[int, int], IRegionHost]], chance: Callable[[int], int]) -> None:
+        """
+        @param regions: Of each the first of its slots and the one behind the last, in their order; none is missing.
+        @param chance: Gives a number by chance, from 0 to before another one.
+        """
+        assert [first for (first, _), _ in regions] == [0, *(end for (_, end), _ in regions[:-1])], regions
+        assert regions[-1][0][1] == SLOTS, regions
+        self._hosts = [host for _, host in regions]
+        self._firsts = [first for (first, _), _ in regions]
+        self._region_of_slot = [place for place, ((first, end), _) in enumerate(regions) for _ in range(first, end)]
+        self._chance = chance
+        self.start_id = self._hosts[0].start_id
+        self.execution: Any = AllExecutions([host.execution for host in self._hosts])
+
+    def region_of(self, key: bytes) -> int:
+        """Give the place of the region in which a key lies."""
+        return self._region_of_slot[slot_of(key)]
+
+    def execution_of(self, key: bytes) -> Execution:
+        """Give the commands at work where a key lies."""
+        return self._hosts[self.region_of(key)].execution
+
+    @property
+    def table_bytes(self) -> int:
+        """Count the memory of changes that aren't in data.db yet; the regions share it."""
+        return self._hosts[0].table_bytes
+
+    @property
+    def replaced(self) -> Callable[[], None]:
+        """What is called when a snapshot has taken the place of a region's data."""
+        return self._hosts[0].replaced
+
+    @replaced.setter
+    def replaced(self, replaced: Callable[[], None]) -> None:
+        for host in self._hosts:
+            host.replaced = replaced
+
+    def refusal(self, spec: CommandSpec) -> bytes | None:
+        """Say why a command can't be taken now: what is so for one region is so for the store's disk."""
+        return next(filter(None, (host.refusal(spec) for host in self._hosts)), None)
+
+    def undone(self) -> list[Operation]:
+        """Give the operations of which certainly nothing was done."""
+        return [operation for host in self._hosts for operation in host.undone()]
+
+    # What comes
+
+    def submit(self, operation: Operation) -> None:
+        """Take an operation in for this turn's proposals."""
+        kind, client, number, db, spec, arguments, extra = operation
+        if kind in (COMMANDS, READ):
+            self._take(kind, client, number, db, spec, arguments, extra)
+        elif kind == WAITING:
+            self._submit_whole(operation, spread(spec, arguments, self.region_of, len(self._hosts)))
+        elif kind in (EXEC, READ_EXEC):
+            region = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
+            self._submit_whole(operation, region)
+        elif kind == LOCAL:
+            self._behind_all(client, number, arguments, extra)
+        else:
+            assert kind == INTERNAL and arguments[0] == b"wake", "all else is decided within a region"
+            # Only one of them knows whom; it isn't worth while to find out which.
+            for host in self._hosts:
+                host.submit(operation)
+
+    def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
+        """Run a read now; None if the client is answered later."""
+        to = spread(spec, arguments, self.region_of, len(self._hosts))
+        if isinstance(to, bytes):
+            return to
+        if isinstance(to, int) and spec.name not in _IN_STEPS:
+            return self._hosts[to].read(client, number, db, spec, arguments)
+        outcome = _Outcome(client, number)
+        self._read_parts(_Fresh(self), client, number, db, spec, arguments, to, outcome.take)
+        return outcome.now()
+
+    def _take(
+        self, kind: int, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes], extra: Any
+    ) -> None:
+        to = spread(spec, arguments, self.region_of, len(self._hosts))
+        if isinstance(to, bytes):
+            client.answer(number, to)
+        elif isinstance(to, int) and spec.name not in _IN_STEPS:
+            self._hosts[to].submit((kind, client, number, db, spec, arguments, extra))
+        elif kind == READ:
+            answered = partial(client.answer, number)
+            self._read_parts(_InPlace(self), client, number, db, spec, arguments, to, answered)
+        else:
+            assert isinstance(to, Spread)
+            gathering = _Gathering(to, partial(client.answer, number))
+            for place, part in enumerate(to.parts):
+                raw = encode_command(part.arguments)
+                one = _Part(client, partial(gathering.take, place))
+                self._hosts[part.region].submit((COMMANDS, one, number, db, spec, part.arguments, raw))
+
+    def _submit_whole(self, operation: Operation, to: int | Spread | bytes) -> None:
+        """Take in what is for one region, and has to wait for all that its client sent before."""
+        kind, client, number, *_ = operation
+        if not isinstance(to, int):
+            client.answer(number, to if isinstance(to, bytes) else _STRANGE)
+            return
+        host = self._hosts[to]
+        if client.answered == number:
+            host.submit(operation)
+            return
+
+        def step() -> None:
+            # Of a blocking command whose client has left meanwhile nobody would ever wake the waiter.
+            if kind != WAITING or client.waiting == number:
+                host.submit(operation)
+
+        client.hold(number)
+        self._behind_all(client, number, step, None)
+
+    def _behind_all(self, client: Client, number: int, step: Callable[[], None], latest: Any) -> None:
+        """
+        Run a step when what its client sent before has been applied in all regions.
+
+        @param latest: Whether it has to see the latest state of all of them.
+        """
+        left = len(self._hosts)
+
+        def passed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                step()
+
+        for host in self._hosts:
+            host.submit((LOCAL, client, number, 0, None, passed, latest))
+
+    # Reads in parts
+
+    def _read_parts(
+        self,
+        how: _Fresh | _InPlace,
+        client: Client,
+        number: int,
+        db: int,
+        spec: CommandSpec,
+        arguments: list[bytes],
+        to: int | Spread | bytes,
+        answered: Callable[[bytes], None],
+    ) -> None:
+        """Run a read in all regions that it's about, and answer when all have."""
+        if spec.name == "scan":
+            region = self._region_of_slot[slot_at(arguments[1])]
+            following = cursor_at(self._firsts[region + 1]) if region + 1 < len(self._hosts) else 0
+            how.read(region, client, number, db, spec, arguments, lambda reply: answered(_scanned(reply, following)))
+        elif spec.name == "randomkey":
+            self._pick(how, client, number, db, spec, arguments, self._by_chance(db), answered)
+        else:
+            assert isinstance(to, Spread)
+            gathering = _Gathering(to, answered)
+            for place, part in enumerate(to.parts):
+                how.read(part.region, client, number, db, spec, part.arguments, partial(gathering.take, place))
+
+    def _by_chance(self, db: int) -> Iterator[int]:
+        """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
+        left = {place: host.execution.keyspace.databases[db].keys for place, host in enumerate(self._hosts)}
+        while left:
+            rank = self._chance(max(sum(left.values()), 1))
+            place = -1
+            for place, keys in left.items():  # noqa: B007 - the one where it ends is wanted
+                rank -= keys
+                if rank < 0:
+                    break
+            del left[place]
+            yield place
+
+    def _pick(
+        self,
+        how: _Fresh | _InPlace,
+        client: Client,
+        number: int,
+        db: int,
+        spec: CommandSpec,
+        arguments: list[bytes],
+        regions: Iterator[int],
+        answered: Callable[[bytes], None],
+    ) -> None:
+        """Ask one region after another until one has a key."""
+        region = next(regions)
+
+        def told(reply: bytes) -> None:
+            if reply in _NOTHING:
+                following = next(regions, None)
+                if following is not None:
+                    how.read(following, client, number, db, spec, arguments, told)
+                    return
+            answered(reply)
+
+        how.read(region, client, number, db, spec, arguments, told)
+
+    def host_at(self, region: int) -> IRegionHost:
+        """Give a region by its place."""
+        return self._hosts[region]
+
+
+#: Reads that go from region to region.
+_IN_STEPS = frozenset(("scan", "randomkey"))
+#: What a region without keys answers to RANDOMKEY.
+_NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
+
+
+class _Fresh:
+    """Reads of clients that have nothing else under way: at once, where that can be."""
+
+    __slots__ = ("_router",)
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def read(
+        self,
+        region: int,
+        client: Client,
+        number: int,
+        db: int,
+        spec: CommandSpec,
+        arguments: list[bytes],
+        answered: Callable[[bytes], None],
+    ) -> None:
+        """Read in one region."""
+        reply = self._router.host_at(region).read(_Part(client, answered), number, db, spec, arguments)
+        if reply is not None:
+            answered(reply)
+
+
+class _InPlace:
+    """Reads that keep their places behind their clients' writes."""
+
+    __slots__ = ("_router",)
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def read(
+        self,
+        region: int,
+        client: Client,
+        number: int,
+        db: int,
+        spec: CommandSpec,
+        arguments: list[bytes],
+        answered: Callable[[bytes], None],
+    ) -> None:
+        """Read in one region."""
+        self._router.host_at(region).submit((READ, _Part(client, answered), number, db, spec, arguments, None))
+
+
+def _scanned(reply: bytes, following: int) -> bytes:
+    try:
+        return scanned(reply, following)
+    except (Damaged, ValueError):
+        return _STRANGE
