@@ -141,6 +141,7 @@ class Store:
             reader=NothingAhead(self.clock),
             clock=self.clock,
             now=lambda: 0.0,
+            now_ms=lambda: int(self.now() * 1000),
             flushed=lambda: None,
             answered=lambda: self.front.flush(),
             stopped=self.defects.append,

@@ -161,6 +161,7 @@ class Hosted:
             reader=self.store.read_ahead,
             clock=self.clock,
             now=self._look,
+            now_ms=lambda: self.now,
             flushed=lambda: None,
             answered=self._answered,
             stopped=self.failures.append,

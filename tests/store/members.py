@@ -119,6 +119,7 @@ class Member:
             reader=disk.start_reader(process, rows),
             clock=process,
             now=process.seconds,
+            now_ms=self.clock.calendar_ms,
             flushed=lambda: None,
             answered=lambda: None,
             stopped=self.failures.append,

@@ -428,6 +428,7 @@ class Store:
             reader=disk.start_reader(process, rows),
             clock=process,
             now=Labour(random),
+            now_ms=self.clock.calendar_ms,
             flushed=lambda: None,
             answered=lambda: front.flush(),
             stopped=lambda problem: self._stopped(process, problem),

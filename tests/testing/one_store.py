@@ -149,6 +149,7 @@ class World(faults.Target):
             reader=self.disk.start_reader(process, rows),
             clock=process,
             now=Labour(random),
+            now_ms=self.clock.calendar_ms,
             flushed=lambda: None,
             answered=lambda: front.flush(),
             stopped=lambda problem: self._stopped(process, problem),

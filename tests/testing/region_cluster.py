@@ -46,6 +46,7 @@ from tinykv.store.regions import Regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.store.ticks import Ticks
+from tinykv.store.turn_writer import TurnWriter
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
@@ -216,7 +217,7 @@ class RegionStore(Store):
                 if entry.index <= recovered.applied.index:
                     self.parts[region].applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
-        watched = PartsWriter(log_writer, self)
+        watched = TurnWriter(PartsWriter(log_writer, self), process)
         durations = Durations()
         book = AddressBook(dialling(world.streams, process), world.known)
         self.peering = peering = SimulatedPeering(
@@ -248,6 +249,7 @@ class RegionStore(Store):
             reader=disk.start_reader(process, rows),
             clock=process,
             now=Labour(random),
+            now_ms=self.clock.calendar_ms,
             flushed=lambda: None,
             answered=lambda: front.flush(),
             stopped=lambda problem: self._stopped(process, problem),

@@ -18,7 +18,7 @@ from tinykv.cli.problems import problems_of
 from tinykv.cli.screen import progress, stdout_is_terminal
 from tinykv.cli.stopped import StoppedStore, hold, pending
 from tinykv.errors import Fault
-from tinykv.keys import RAW_PREFIX, RAW_RANGE
+from tinykv.keys import DATABASES, RAW_PREFIX, RAW_RANGE
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.hash_value import Hash
@@ -32,7 +32,7 @@ from tinykv.redis.zset_value import SortedSet
 from tinykv.region.descriptor import Descriptor
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.recovery import recover
-from tinykv.tap.beginning import REGION, STORE_ID
+from tinykv.tap.beginning import STORE_ID
 
 #: Memory for values that are read, in bytes; beside it stands what the log's tail holds.
 _BUDGET = 64 << 20
@@ -71,24 +71,36 @@ def write_dump(store: StoppedStore, form: Form, now_ms: int, *, quiet: bool = Tr
     @raise Fault: The files can't be read.
     """
     rows = RowStore(store.reader())
-    keyspace = Keyspace(rows, VALUE_TYPES, budget=_BUDGET)
-    execution = Execution(keyspace, commands_of(MODULES), start_id=0, random=Random(0), defect=lambda *_: None)
+    table = commands_of(MODULES)
+    firsts = Descriptor.initial_regions(store.regions, [STORE_ID])
+    keyspaces: list[Keyspace] = []
     with progress(quiet=quiet) as bars:
-        found = store.recover(REGION)
-        waiting = pending(store.raft, REGION, found.applied[0]) if found.last[0] > found.applied[0] else 0
-        bar = bars.add_task("log entries", total=waiting)
-        initial = Descriptor.initial(REGION, [STORE_ID])
-        recover(store, execution, initial, STORE_ID, lambda _: bars.advance(bar))
-        keyspace.writing = False
-        # By this clock nothing has expired, so that the walk over the keys decides alone.
-        keyspace.now = 0
-        bar = bars.add_task("keys", total=sum(db.keys for db in keyspace.physical))
-        _write_databases(keyspace, form, now_ms, lambda: bars.advance(bar))
+        starts = [(first.region, store.recover(first.region)) for first in firsts]
+        waiting = [
+            pending(store.raft, region, found.applied[0]) if found.last[0] > found.applied[0] else 0
+            for region, found in starts
+        ]
+        bar = bars.add_task("log entries", total=sum(waiting))
+        for first in firsts:
+            budget = _BUDGET // len(firsts)
+            keyspace = Keyspace(rows, VALUE_TYPES, budget=budget, region=first.region, slots=first.slots)
+            execution = Execution(keyspace, table, start_id=0, random=Random(0), defect=lambda *_: None)
+            recover(store, execution, first, STORE_ID, lambda _: bars.advance(bar))
+            keyspace.writing = False
+            # By this clock nothing has expired, so that the walk over the keys decides alone.
+            keyspace.now = 0
+            keyspaces.append(keyspace)
+        bar = bars.add_task("keys", total=sum(db.keys for keyspace in keyspaces for db in keyspace.physical))
+        for index in range(DATABASES):
+            for keyspace in keyspaces:
+                _write_database(keyspace, index, form, now_ms, lambda: bars.advance(bar))
         _write_raw(rows, form)
 
 
-def _write_databases(keyspace: Keyspace, form: Form, now_ms: int, done: Callable[[], None]) -> None:
-    for index, db in enumerate(keyspace.databases):
+def _write_database(keyspace: Keyspace, index: int, form: Form, now_ms: int, done: Callable[[], None]) -> None:
+    """Write what a region has of a database."""
+    db = keyspace.databases[index]
+    if db.keys:
         for _, _, key, _ in db.rows_from(0, 0):
             done()
             value = db.get(key)

@@ -107,6 +107,12 @@ class StoppedStore:
         """Give the rows as of the last flush."""
         return Reader(self.data_path, self.data)
 
+    @property
+    def regions(self) -> int:
+        """Count the regions into which its slots are cut."""
+        row = self.raft.execute("SELECT value FROM meta WHERE name = 'regions'").fetchone()
+        return 1 if row is None else int(row[0])
+
     def recover(self, region: int) -> Recovery:
         """
         Find where a region stands.

@@ -101,6 +101,8 @@ def look(folder: Path, survivors: frozenset[int]) -> Plan:
         own = store.identity.store_id
         if own not in survivors:
             raise Problem(f"{folder}: this is store {own}, and it's not among the survivors")
+        if store.regions > 1:
+            raise Problem(f"{folder}: this store has {store.regions} regions, and only one can be recovered as yet")
         found = store.recover(REGION)
         row = store.reader().get("region", descriptor_key(REGION))
         if row is None:

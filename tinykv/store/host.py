@@ -438,6 +438,13 @@ class RegionHost:
         return bool(self.queue.batches)
 
     @property
+    def quiet(self) -> bool:
+        """Whether the group has fallen silent, and nobody waits for anything."""
+        return self.group.quiesced and not (
+            self.queue.batches or self.queue.readable or self.proposals.pending or self.execution.waiters
+        )
+
+    @property
     def busy(self) -> bool:
         """Whether as many tables wait for the data writer as may (R9): then proposals wait too."""
         return self.rows.full

@@ -53,6 +53,7 @@ class Regions:
         reader: IReadAhead,
         clock: IReactorTime,
         now: Callable[[], float],
+        now_ms: Callable[[], int],
         flushed: Callable[[], None],
         answered: Callable[[], None],
         stopped: Callable[[BaseException], None],
@@ -63,6 +64,7 @@ class Regions:
     ) -> None:
         """
         @param now: The time in seconds since whenever, for how long work takes.
+        @param now_ms: The time of day, in ms since 1970.
         @param flushed: Called when a table is in data.db.
         @param answered: Called when clients may have been answered, so that it can be sent.
         @param stopped: Called once with the failure that stops the store.
@@ -90,6 +92,7 @@ class Regions:
             durability_os=durability_os,
             flushed=flushed,
         )
+        self._now_ms = now_ms
         self._stopped = stopped
         self._hz = hz
         self._ticking: IDelayedCall | None = None
@@ -136,10 +139,25 @@ class Regions:
         if self.failed:
             return
         self._ticking = self.clock.callLater(1 / self._hz, self._tick)
-        for host in self.hosts.values():
-            host.tick()
-        if len(self.hosts) > 1:
-            self._quiet()
+        hosts = self.hosts.values()
+        if len(hosts) == 1:
+            for host in hosts:
+                host.tick()
+            return
+        # What is quiet costs nothing, unless something of it, or of another region, has expired.
+        due = self._is_due()
+        for host in hosts:
+            if due or not host.quiet:
+                host.tick()
+        self._quiet()
+
+    def _is_due(self) -> bool:
+        """Say whether some key has expired, in whichever region."""
+        try:
+            return bool(self.rows.due(self._now_ms(), 1))
+        except (Fault, MemoryError, OSError) as problem:
+            self.fail(problem)
+            return False
 
     def _quiet(self) -> None:
         """Let groups fall silent in which nothing happens, so that they cost nothing."""

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
-from tinykv.interfaces import ISnapshotMaker
+from tinykv.interfaces import ILogWriter, ISnapshotMaker
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
@@ -53,6 +53,7 @@ from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
 from tinykv.store.ticks import Ticks
+from tinykv.store.turn_writer import TurnWriter
 from tinykv.tap import daemon
 from tinykv.tap.beginning import REGION, asked_beginning, cluster_id_of, known_beginning
 from tinykv.tap.cluster import Cluster
@@ -191,14 +192,18 @@ class StoreService(DaemonService):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
+        log_writer: ILogWriter = self.log_writer
+        if len(firsts) > 1:
+            log_writer = TurnWriter(log_writer, self._reactor)
         self.regions = Regions(
             rows=self.rows,
-            log_writer=self.log_writer,
+            log_writer=log_writer,
             data_writer=self.data_writer,
             installer=self.data_writer,
             reader=self.read_ahead,
             clock=self._reactor,
             now=time.perf_counter,
+            now_ms=now_ms,
             flushed=self._look_at_disk,
             answered=lambda: self.front.flush(),
             stopped=self._stop_failed,
@@ -287,7 +292,7 @@ class StoreService(DaemonService):
                 recovered,
                 raft=raft_config(config),
                 log=log,
-                log_writer=self.log_writer,
+                log_writer=self.regions.log_writer,
                 send=cluster.peers.of(region).send if cluster is not None else _nobody,
                 clock=self._reactor,
                 uptime=uptime,
