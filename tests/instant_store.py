@@ -162,6 +162,10 @@ class InstantHost:
     def expect_local_reads(self) -> None:
         """Do nothing: there is no other store."""
 
+    def execution_of(self, key: bytes) -> Execution:
+        """Give the commands, which are at work on all keys."""
+        return self.execution
+
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Refuse nothing."""
         return None

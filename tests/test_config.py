@@ -347,6 +347,16 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(self.problem(everywhere)[0], "peer_advertise")
         self.assertEqual(parse(everywhere + "peer_advertise = d:1\n", "x.ini").peer_bind, "0.0.0.0")
 
+    def test_several_regions(self) -> None:
+        several = "initial_regions = 3\n"
+        self.assertEqual(parse("[cluster]\n" + several, "x.ini").initial_regions, 3)
+        self.assertEqual(parse(self.three + self.secret + several, "x.ini").initial_regions, 3)
+        joins = self.three + self.secret + "store_id = 4\njoin = yes\n"
+        self.assertEqual(self.problem(joins + several)[0], "initial_regions")
+        for count in (0, 1025):
+            self.assertEqual(self.problem(f"[cluster]\ninitial_regions = {count}\n")[0], "initial_regions")
+        self.assertEqual(parse("[cluster]\ninitial_regions = 1024\n", "x.ini").initial_regions, 1024)
+
     def test_the_port_is_the_one_that_others_are_told(self) -> None:
         text = self.three + self.secret + "peer_port = 20161\n"
         name, problem = self.problem(text)

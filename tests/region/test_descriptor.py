@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.codec import pack_strings
 from tinykv.errors import Damaged
+from tinykv.keys import ALL_SLOTS, SLOTS, counter_key, raw_key
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step
 from tinykv.region.descriptor import REMOVED_MAX, Descriptor
 
@@ -114,3 +115,32 @@ class ChangeTests(SynchronousTestCase):
         """What isn't possible any more, or is so already, leaves the very same descriptor."""
         for steps in ((), (Step(ADD_VOTER, 1),), (Step(REMOVE, 9),)):
             self.assertIs(THREE.after(Change(steps)), THREE)
+
+
+class RegionsTests(SynchronousTestCase):
+    """A cluster that begins with several regions."""
+
+    @given(st.integers(1, 1024))
+    def test_each_slot_lies_in_one(self, count: int) -> None:
+        regions = Descriptor.initial_regions(count, [30, 10, 20])
+        self.assertEqual([one.region for one in regions], list(range(1, count + 1)))
+        self.assertEqual((regions[0].start, regions[-1].end), (b"", b""))
+        self.assertEqual([one.end for one in regions[:-1]], [one.start for one in regions[1:]])
+        self.assertEqual((regions[0].slots[0], regions[-1].slots[1]), (0, SLOTS))
+        self.assertEqual([one.slots[1] for one in regions[:-1]], [one.slots[0] for one in regions[1:]])
+        sizes = {end - first for first, end in (one.slots for one in regions)}
+        self.assertLessEqual(max(sizes) - min(sizes), 1)
+        self.assertEqual({tuple(one.stores.items()) for one in regions}, {((1, 10), (2, 20), (3, 30))})
+
+    def test_borders(self) -> None:
+        first, second = Descriptor.initial_regions(2, [1])
+        for slot, region in ((0, first), (8191, first), (8192, second), (16383, second)):
+            key = counter_key(slot, 15)
+            self.assertTrue(region.start <= key and (not region.end or key < region.end), slot)
+        self.assertGreater(raw_key(b""), second.start)
+        self.assertEqual(Descriptor.decode(2, second.encode()), second)
+
+    def test_one_is_as_ever(self) -> None:
+        (only,) = Descriptor.initial_regions(1, [1, 2])
+        self.assertEqual(only, Descriptor.initial(1, [1, 2]))
+        self.assertEqual(only.slots, ALL_SLOTS)

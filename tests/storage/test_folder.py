@@ -474,3 +474,41 @@ class IdentityTests(SynchronousTestCase):
     def test_equality(self) -> None:
         self.assertEqual(Identity(1, "c", "f"), Identity(1, "c", "f"))
         self.assertNotEqual(Identity(1, "c", "f"), Identity(1, "c", "g"))
+
+
+class RegionsTests(SynchronousTestCase):
+    """Into how many regions the slots are cut is said once."""
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+
+    def begun_with(self, wanted: int, *, promise: bool = False) -> int:
+        """Open the folder as a store does that wants so many; it may promise something then."""
+        folder = open_small(self.path)
+        try:
+            found = folder.begun_with(wanted)
+        finally:
+            folder.close()
+        if promise:
+            store = LocalStore(self.path)
+            batch = LogBatch()
+            batch.hard_state(1, 1, 1, 1, 0)
+            store.log.write(batch, lambda: None)
+            store.log_channel.run()
+            store.close()
+        return found
+
+    def test_it_stays(self) -> None:
+        self.assertEqual(self.begun_with(6), 6)
+        self.assertEqual(self.begun_with(6, promise=True), 6)
+        self.assertEqual([self.begun_with(wanted) for wanted in (1, 3, 6)], [6, 6, 6])
+
+    def test_a_folder_of_before(self) -> None:
+        """There was one region before anyone asked."""
+        store = LocalStore(self.path)
+        batch = LogBatch()
+        batch.hard_state(1, 1, 1, 1, 0)
+        store.log.write(batch, lambda: None)
+        store.log_channel.run()
+        store.close()
+        self.assertEqual([self.begun_with(wanted) for wanted in (3, 1)], [1, 1])

@@ -1,0 +1,85 @@
+"""Simulated stores with several regions keep their promises, in each region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing.region_cluster import REGIONS, RegionCluster, RegionStore, RegionWorld
+from tests.testing.seeds import SeedsCase
+from tinykv.region.state import ApplyState
+from tinykv.store.flushes import RegionFlushes
+from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.runner import run_once
+from tinykv.testing.simulation.scenario import Settings
+
+
+class RegionClusterTests(SeedsCase):
+    """Some seeds; `make sim` runs many."""
+
+    def test_they_keep_their_promises_whatever_happens(self) -> None:
+        figures = self.run_seeds(RegionCluster(), range(1, 4), Settings(RegionCluster.faults))
+        self.assertGreater(figures["replies"], 3 * 60)
+        self.assertGreater(figures["terms with a leader"], 3 * 2)
+        self.assertGreater(figures["comparisons of rows"], 3 * 5)
+
+    def test_nobody_is_left_in_doubt_when_nothing_is_wrong(self) -> None:
+        figures = self.run_seeds(RegionCluster(size=3), range(1, 2), Settings((), seconds=4))
+        self.assertEqual(figures["requests of unknown outcome"], 0)
+        self.assertGreater(figures["replies"], 60)
+
+    def test_many_regions(self) -> None:
+        self.run_seeds(RegionCluster(size=3, regions=7), range(5, 6), Settings(RegionCluster.faults, seconds=3))
+
+    def test_a_seed_is_a_run(self) -> None:
+        settings = Settings(RegionCluster.faults, seconds=3)
+        first, again, other = (RegionCluster().run(seed, settings) for seed in (5, 5, 6))
+        self.assertEqual((first.digest, first.figures), (again.digest, again.figures))
+        self.assertNotEqual(first.digest, other.digest)
+
+
+class _OwnFlushes(RegionFlushes):
+    """Says only now and then how far its region is, though its rows go with every table."""
+
+    _turn = 0
+
+    def freeze(self, rows: Any) -> ApplyState | None:
+        """Leave every other one out."""
+        self._turn += 1
+        if self._turn % 2 and self.queue.applied > 5:
+            return None
+        return super().freeze(rows)
+
+
+class _ForgetfulStore(RegionStore):
+    """Flushes so."""
+
+    def start(self) -> None:
+        """Start it."""
+        super().start()
+        for part in self.parts.values():
+            part.host._flushes.__class__ = _OwnFlushes
+
+
+class _ForgetfulWorld(RegionWorld):
+    store_type = _ForgetfulStore
+
+
+class _Forgetful(RegionCluster):
+    def _world(self, seed: int) -> RegionWorld:
+        return _ForgetfulWorld(seed, self._variant(), size=3, regions=REGIONS)
+
+
+class MutationTests(SynchronousTestCase):
+    """Broken on purpose they're caught."""
+
+    def test_a_flush_without_the_states_of_all_regions(self) -> None:
+        """What is applied twice after a crash shows."""
+        settings = Settings((faults.KILL, faults.CRASH), seconds=8)
+        for seed in range(1, 31):
+            if run_once(_Forgetful(), seed, settings).problems:
+                break
+        else:
+            self.fail("no seed showed it")
+        self.flushLoggedErrors()
