@@ -66,9 +66,9 @@ class PartGroup(Group):
         """Begin to tell."""
         self._part = part
 
-    def ready(self) -> Ready | None:
+    def ready(self, tell: int | None = None) -> Ready | None:
         """Hand out what is to be done."""
-        ready = super().ready()
+        ready = super().ready(tell)
         if ready is not None:
             for entry in ready.committed:
                 self._part.applies(entry)

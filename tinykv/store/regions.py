@@ -108,6 +108,8 @@ class Regions:
         region = host.descriptor.region
         assert region not in self.hosts, "a store has a region once"
         self.hosts[region] = host
+        if self.failed:
+            host.halt()
         # With one there's nothing to be found out.
         self.rows.pausing = host.pacer.pause if len(self.hosts) == 1 else self.stacks.pause
 
