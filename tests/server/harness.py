@@ -193,6 +193,8 @@ class Store:
             random=Random(2),
             applied=state,
             request_timeout=5.0,
+            hold_seconds=0.0,
+            gather_seconds=0.0,
         )
 
     def _shut_down(self) -> None:
