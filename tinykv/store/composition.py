@@ -205,7 +205,7 @@ def join_stores(
         local_reads=local_reads,
     )
     host.elsewhere = forwarder
-    host.reached = lambda peer: (store := peers.store_of(peer)) is not None and links.is_up(store)
+    host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
     own.serve(host, Receiver(here=host, table=table, notices=Notices(clock, PeerFigures())), snapshots)
     return Joined(forwarder, snapshots)

@@ -438,6 +438,11 @@ class RegionHost:
         return bool(self.queue.batches)
 
     @property
+    def ended(self) -> bool:
+        """Whether all that was taken has been applied and flushed, and nothing more is taken."""
+        return self.proposals.closed
+
+    @property
     def quiet(self) -> bool:
         """Whether the group has fallen silent, and nobody waits for anything."""
         return self.group.quiesced and not (

@@ -133,8 +133,8 @@ class Regions:
             self._ticking = self.clock.callLater(1 / self._hz, self._tick)
 
     def end(self) -> None:
-        """Look after them no more."""
-        if self._ticking is not None and self._ticking.active():
+        """Learn that a region has come to its end; when all have, they're looked after no more."""
+        if self._ticking is not None and self._ticking.active() and all(host.ended for host in self.hosts.values()):
             self._ticking.cancel()
 
     def _tick(self) -> None:
@@ -149,7 +149,7 @@ class Regions:
         # What is quiet costs nothing, unless something of it, or of another region, has expired.
         due = self._is_due()
         for host in hosts:
-            if due or not host.quiet:
+            if not host.ended and (due or not host.quiet):
                 host.tick()
         self._quiet()
 
