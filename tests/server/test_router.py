@@ -195,3 +195,19 @@ class BlockingTests(RouterCase):
         other.says(b"CLIENT UNBLOCK %d" % self.client.session.client_id)
         self.store.turn(1)
         self.assertEqual(self.client.taken(), b"*-1\r\n")
+
+
+class RefusalTests(RouterCase):
+    """A region that can't take a command says so, and the others go on."""
+
+    def test_one_has_no_room(self) -> None:
+        hosts = list(self.store.regions.hosts.values())
+        self.says(b"SET %b x" % A, b"SET %b x" % B)
+        hosts[1].growing_refused = True
+        self.assertEqual(self.says(b"SET %b 1" % A), b"+OK\r\n")
+        full = self.says(b"SET %b 1" % B)
+        self.assertTrue(full.startswith(b"-"), full)
+        self.assertEqual(self.says(b"MULTI", b"SET %b 1" % B, b"EXEC"), b"+OK\r\n+QUEUED\r\n" + full)
+        self.assertEqual(self.says(b"BLMOVE %b %b LEFT LEFT 1" % (B, B)), full)
+        # What makes nothing grow is done.
+        self.assertEqual(self.says(b"DEL %b %b" % (A, B)), b":2\r\n")

@@ -384,7 +384,8 @@ class RegionWorld(World):
             self._checkers[1] = self.checker
         return self._checkers
 
-    def _parts(self, region: int) -> list[tuple[RegionStore, Part]]:
+    def parts_of(self, region: int) -> list[tuple[RegionStore, Part]]:
+        """Give a region's parts, each with its store."""
         return [(store, store.parts[region]) for store in self.stores.values() if isinstance(store, RegionStore)]
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
@@ -410,14 +411,14 @@ class RegionWorld(World):
         for region in self.firsts:
             checker = self.checkers[region]
             holders: list[str] = []
-            for store, part in self._parts(region):
+            for store, part in self.parts_of(region):
                 if store.process.is_dead or not part.group.leads:
                     continue
                 self._look_at_part(region, store, part)
                 if part.replica.lease_end > store.clock.elapsed() / SECOND:
                     holders.append(store.name)
             known = self._committed_in.get(region, 0)
-            self._committed_in[region] = max(known, *[part.group.committed for _, part in self._parts(region)])
+            self._committed_in[region] = max(known, *[part.group.committed for _, part in self.parts_of(region)])
             if len(holders) > 1:
                 checker.leases(holders)
 
@@ -440,7 +441,7 @@ class RegionWorld(World):
     def converged(self) -> bool:
         """Say whether all have applied the same of all regions, and nothing is under way."""
         for region in self.firsts:
-            parts = self._parts(region)
+            parts = self.parts_of(region)
             if not all(store.runs for store, _ in parts):
                 return False
             applied = {part.host.applied for _, part in parts}
@@ -451,7 +452,7 @@ class RegionWorld(World):
     def compare_at_end(self) -> None:
         """Compare what all stores have in the end."""
         for region, checker in self.checkers.items():
-            parts = self._parts(region)
+            parts = self.parts_of(region)
             for store, part in parts:
                 checker.rows(store.name, part.host.applied, part.digest_rows())
             checker.converged({store.name: part.host.applied for store, part in parts})

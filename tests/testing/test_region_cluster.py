@@ -6,11 +6,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.testing.cluster import Variant
 from tests.testing.region_cluster import REGIONS, RegionCluster, RegionStore, RegionWorld
 from tests.testing.seeds import SeedsCase
 from tinykv.region.state import ApplyState
 from tinykv.store.flushes import RegionFlushes
 from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.runner import run_once
 from tinykv.testing.simulation.scenario import Settings
 
@@ -37,6 +39,32 @@ class RegionClusterTests(SeedsCase):
         first, again, other = (RegionCluster().run(seed, settings) for seed in (5, 5, 6))
         self.assertEqual((first.digest, first.figures), (again.digest, again.figures))
         self.assertNotEqual(first.digest, other.digest)
+
+
+class QuietTests(SynchronousTestCase):
+    """Groups in which nothing happens cost nothing."""
+
+    def test_they_fall_silent_and_are_woken(self) -> None:
+        world = RegionWorld(7, Variant(), size=3, regions=7)
+        self.addCleanup(world.close)
+        world.mend()
+        world.run_until(12 * SECOND)
+        for region in world.firsts:
+            self.assertTrue(all(part.group.quiesced for _, part in world.parts_of(region)), region)
+        happened = world.events.happened
+        world.run_until(20 * SECOND)
+        # What's left is the stores' own ticks and looks, however many regions they have.
+        self.assertLess(world.events.happened - happened, 8 * 3 * 40)
+        # A store that's found dead wakes the groups that it led, and no others.
+        dead = next(store for store, part in world.parts_of(1) if part.group.leads)
+        others = [one for one in world.firsts if not dead.parts[one].group.leads]
+        self.assertTrue(others)
+        world.kill(dead.name)
+        world.run_until(24 * SECOND)
+        for region in world.firsts:
+            leaders = [store for store, part in world.parts_of(region) if store.runs and part.group.leads]
+            self.assertEqual(len(leaders), 1, region)
+        self.assertEqual(world.checker.problems, [])
 
 
 class _OwnFlushes(RegionFlushes):

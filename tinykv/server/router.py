@@ -147,8 +147,8 @@ class Router:
             host.replaced = replaced
 
     def refusal(self, spec: CommandSpec) -> bytes | None:
-        """Say why a command can't be taken now: what is so for one region is so for the store's disk."""
-        return next(filter(None, (host.refusal(spec) for host in self._hosts)), None)
+        """Say nothing yet: each region says for itself why it can't take a command now, when it's given one."""
+        return None
 
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
@@ -192,7 +192,7 @@ class Router:
         if isinstance(to, bytes):
             client.answer(number, to)
         elif isinstance(to, int) and spec.name not in _IN_STEPS:
-            self._hosts[to].submit((kind, client, number, db, spec, arguments, extra))
+            _submit(self._hosts[to], (kind, client, number, db, spec, arguments, extra))
         elif kind == READ:
             answered = partial(client.answer, number)
             self._read_parts(_InPlace(self), client, number, db, spec, arguments, to, answered)
@@ -202,7 +202,7 @@ class Router:
             for place, part in enumerate(to.parts):
                 raw = encode_command(part.arguments)
                 one = _Part(client, partial(gathering.take, place))
-                self._hosts[part.region].submit((COMMANDS, one, number, db, spec, part.arguments, raw))
+                _submit(self._hosts[part.region], (COMMANDS, one, number, db, spec, part.arguments, raw))
 
     def _submit_whole(self, operation: Operation, to: int | Spread | bytes) -> None:
         """Take in what is for one region, and has to wait for all that its client sent before."""
@@ -212,13 +212,13 @@ class Router:
             return
         host = self._hosts[to]
         if client.answered == number:
-            host.submit(operation)
+            _submit(host, operation)
             return
 
         def step() -> None:
             # Of a blocking command whose client has left meanwhile nobody would ever wake the waiter.
             if kind != WAITING or client.waiting == number:
-                host.submit(operation)
+                _submit(host, operation)
 
         client.hold(number)
         self._behind_all(client, number, step, None)
@@ -306,6 +306,22 @@ class Router:
     def host_at(self, region: int) -> IRegionHost:
         """Give a region by its place."""
         return self._hosts[region]
+
+
+def _submit(host: IRegionHost, operation: Operation) -> None:
+    """Give a region an operation, unless it can't take it now: then nothing of it is done."""
+    kind, client, number, _, spec, arguments, _ = operation
+    specs: list[CommandSpec] = []
+    if kind in (COMMANDS, WAITING):
+        specs.append(spec)
+    elif kind == EXEC:
+        specs += [command for _, command, _, _ in arguments if command is not None and command.writes]
+    for command in specs:
+        refusal = host.refusal(command)
+        if refusal is not None:
+            client.answer(number, refusal)
+            return
+    host.submit(operation)
 
 
 #: Reads that go from region to region.
