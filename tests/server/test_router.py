@@ -211,3 +211,13 @@ class RefusalTests(RouterCase):
         self.assertEqual(self.says(b"BLMOVE %b %b LEFT LEFT 1" % (B, B)), full)
         # What makes nothing grow is done.
         self.assertEqual(self.says(b"DEL %b %b" % (A, B)), b":2\r\n")
+
+
+class ReadOnlyTests(RouterCase):
+    """READONLY holds for all regions."""
+
+    def test_from_what_is_here(self) -> None:
+        self.fill()
+        self.assertEqual(self.says(b"READONLY", b"GET %b" % A), b"+OK\r\n$%d\r\nof-%b\r\n" % (len(A) + 3, A))
+        self.assertEqual(self.client.call([b"MGET", A, B]), [b"of-" + A, b"of-" + B])
+        self.assertEqual(self.says(b"READWRITE", b"EXISTS %b %b" % (A, C)), b"+OK\r\n:2\r\n")

@@ -176,13 +176,30 @@ class Router:
 
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if the client is answered later."""
+        return self._read(client, number, db, spec, arguments, False)
+
+    def read_local(
+        self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]
+    ) -> bytes | None:
+        """Run a read on what is applied here, old as it may be; None if the client is answered later."""
+        return self._read(client, number, db, spec, arguments, True)
+
+    def expect_local_reads(self) -> None:
+        """Learn that some client reads what is applied here."""
+        for host in self._hosts:
+            host.expect_local_reads()
+
+    def _read(
+        self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes], local: bool
+    ) -> bytes | None:
         to = spread(spec, arguments, self.region_of, len(self._hosts))
         if isinstance(to, bytes):
             return to
         if isinstance(to, int) and spec.name not in _IN_STEPS:
-            return self._hosts[to].read(client, number, db, spec, arguments)
+            host = self._hosts[to]
+            return (host.read_local if local else host.read)(client, number, db, spec, arguments)
         outcome = _Outcome(client, number)
-        self._read_parts(_Fresh(self), client, number, db, spec, arguments, to, outcome.take)
+        self._read_parts(_Fresh(self, local), client, number, db, spec, arguments, to, outcome.take)
         return outcome.now()
 
     def _take(
@@ -333,10 +350,14 @@ _NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
 class _Fresh:
     """Reads of clients that have nothing else under way: at once, where that can be."""
 
-    __slots__ = ("_router",)
+    __slots__ = ("_local", "_router")
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, local: bool) -> None:
+        """
+        @param local: Whether what is applied here is enough, old as it may be.
+        """
         self._router = router
+        self._local = local
 
     def read(
         self,
@@ -349,7 +370,9 @@ class _Fresh:
         answered: Callable[[bytes], None],
     ) -> None:
         """Read in one region."""
-        reply = self._router.host_at(region).read(_Part(client, answered), number, db, spec, arguments)
+        host = self._router.host_at(region)
+        read = host.read_local if self._local else host.read
+        reply = read(_Part(client, answered), number, db, spec, arguments)
         if reply is not None:
             answered(reply)
 
