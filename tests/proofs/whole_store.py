@@ -32,6 +32,7 @@ from tinykv.storage.synchronous import SynchronousChannel
 from tinykv.storage.writers import DataWriter, LogWriter
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
+from tinykv.store.regions import Regions
 from tinykv.tap.beginning import REGION, STORE_ID
 from tinykv.testing.alone import alone
 from tinykv.testing.memory_rows import MemoryRows
@@ -210,30 +211,36 @@ class WholeStore:
         self.failures: list[BaseException] = []
         metrics = Metrics()
         log_writer = LogWriter(self.log)
-        self.host = RegionHost(
-            region=REGION,
-            replica=alone(log_writer, self.clock, metrics, applied, hard_state, Random(seed)),
-            descriptor=descriptor,
-            execution=self.execution,
+        regions = Regions(
             rows=self.rows,
             log_writer=log_writer,
             data_writer=DataWriter(self.data),
             reader=NothingAhead(self.clock),
             clock=self.clock,
-            now_ms=lambda: self._now_ms + int(self.clock.seconds() * 1000),
             now=lambda: 0.0,
-            uptime=self.clock.seconds,
-            random=Random(seed),
-            applied=applied,
+            now_ms=self._now,
             flushed=lambda: None,
             answered=lambda: None,
             stopped=self.failures.append,
+            durations=metrics,
             memtable_bytes=memtable_bytes,
             durability_os=durability_os,
+        )
+        self.host = RegionHost(
+            regions,
+            replica=alone(log_writer, self.clock, metrics, applied, hard_state, Random(seed)),
+            descriptor=descriptor,
+            execution=self.execution,
+            now_ms=self._now,
+            uptime=self.clock.seconds,
+            random=Random(seed),
+            applied=applied,
             request_timeout=5.0,
-            durations=metrics,
         )
         self.host.start()
+
+    def _now(self) -> int:
+        return self._now_ms + int(self.clock.seconds() * 1000)
 
     def _heard(self, operations: list[Any]) -> None:
         if self._history is not None:
