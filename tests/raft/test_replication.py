@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.raft.network import FULL, PLAIN, Network, Peer, accept_all, make_candidate, make_leader, peer_with
 from tinykv.errors import Damaged, Fault
+from tinykv.raft.membership import REMOVE, Change, Step
 from tinykv.raft.messages import (
     APPEND,
     APPEND_REPLY,
@@ -354,6 +355,17 @@ class FlowTests(SynchronousTestCase):
         ready = peer.group.ready(3)
         assert ready is not None
         self.assertEqual([(len(message.entries), message.commit) for message in ready.messages], [(0, 3)] * 2)
+
+    def test_a_committed_change_is_told_at_once(self) -> None:
+        """Whoever it removes would never hear of it later, whatever the host says."""
+        peer = self.leader()
+        peer.group.propose_change(Change((Step(REMOVE, 3),)))
+        peer.pump()
+        for follower in (2, 3):
+            peer.group.step(Message(APPEND_REPLY, 1, follower, 1, index=2), 0.0)
+        ready = peer.group.ready(0)
+        assert ready is not None
+        self.assertEqual([(message.to, message.commit) for message in ready.messages], [(2, 2), (3, 2)])
 
     def test_uncommitted_limit(self) -> None:
         """Up to the limit proposals are taken, one byte more is refused; a first one always goes."""

@@ -41,10 +41,11 @@ class ClusterTests(SeedsCase):
         kinds = (faults.PARTITION, EXCHANGE)
         self.run_seeds(Cluster(), range(22, 23), Settings(kinds))
 
-    def test_one_that_leaves_with_what_only_another_one_knows(self) -> None:
+    def test_stores_that_linger(self) -> None:
         """
-        The leader is exchanged, and only a store that can't be elected knows that this is decided; who can be elected
-        seems to need the vote of the one that left.
+        Stores are exchanged, and those that left linger, are started again meanwhile, and are let go in the end.
+
+        What becomes of a group whose leader left with what only another one knows is in tests/raft/test_elections.py.
         """
         figures = self.run_seeds(Cluster(), range(266, 267), Settings(Cluster.faults))
         self.assertGreater(figures["stores that left"], 0)
