@@ -8,6 +8,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.errors import Damaged
+from tinykv.keys import region_row
 from tinykv.raft.membership import ADD_VOTER, REMOVE, Change, Membership, Step
 from tinykv.raft.messages import CHANGE, HardState
 from tinykv.raft.messages import Entry as RaftEntry
@@ -115,6 +116,22 @@ class RecoverTests(SynchronousTestCase):
         again = recover(longer, self.execution, ALONE, 1).applied
         self.assertEqual(self.value(b"a"), b"3")
         self.assertEqual((again.index, again.time, again.sequence), (6, TIME + 9, state.sequence + 1))
+
+    def test_rows_of_before_regions(self) -> None:
+        """What a build with one region has kept is found, whether it was in the rows or is still in the log."""
+        log = [entry(1, 1, TIME, "SET a first"), entry(2, 1, TIME, "SWAPDB 0 1")]
+        flushed = recover(Log(log), self.execution, ALONE, 1).applied
+        self.rows.flush()
+        family = self.rows.rows["region"]
+        for key in [key for key in family if key.startswith(region_row(1))]:
+            family[key.removeprefix(region_row(1))] = family.pop(key)
+        self.assertIn(b"databases", family)
+        self.execution = self.execute()
+        recover(Log([*log, entry(3, 1, TIME, "SWAPDB 1 2")], flushed), self.execution, ALONE, 1)
+        self.assertEqual(self.execution.keyspace.databases[2].string(b"a"), b"first")
+        self.rows.flush()
+        self.assertEqual([key for key in family if key == b"databases"], [])
+        self.assertIn(region_row(1, b"databases"), family)
 
     def test_the_budget_is_kept(self) -> None:
         """A long log doesn't fill the memory with what it touches."""

@@ -122,6 +122,8 @@ class Proposals:
         self._expected = 0
         self._gathered_until = 0.0
         self._looking: IDelayedCall | None = None
+        #: When that is due, and up to when it has been: a clock may be coarser than what it's asked for.
+        self._look_at = self._looked_at = 0.0
 
     def submit(self, operation: Operation) -> None:
         """Take an operation in for this turn's proposal; nothing more after the end."""
@@ -190,16 +192,19 @@ class Proposals:
         if len(pending) >= count or all(operation[0] >= READ for operation in pending):
             return False
         now = self._clock.seconds()
-        if now >= until:
+        if now >= until or self._looked_at >= until:
             return False
         if self._looking is None:
+            self._look_at = until
             self._looking = self._clock.callLater(until - now, self._look_again)
-        elif self._looking.getTime() > until:
+        elif self._look_at > until:
+            self._look_at = until
             self._looking.reset(until - now)
         return True
 
     def _look_again(self) -> None:
         self._looking = None
+        self._looked_at = self._look_at
         if self.pending:
             self.go_on()
 
@@ -237,7 +242,7 @@ class Proposals:
                 parts.popleft()
         except Refused:
             # Too much is on its way; what could not go waits until some of it is durable.
-            self.pending = list(chain(*parts))
+            self.pending[:0] = chain(*parts)
             if self.refused_since is None:
                 self.refused_since = self._clock.seconds()
         else:

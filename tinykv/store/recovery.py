@@ -9,9 +9,10 @@ leader tells it the rest again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tinykv.errors import Damaged
+from tinykv.keys import region_row
 from tinykv.raft.messages import CHANGE, HardState
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
@@ -23,6 +24,13 @@ from tinykv.region.state import ApplyState
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
+
+#: Ranges of the rows that commands kept of a region when a store had one, and their names didn't say which.
+_ROWS_WITHOUT_REGION: Final = (
+    (b"databases", b"databases\0"),
+    (b"settings", b"settings\0"),
+    (b"waiter/", b"waiter0"),
+)
 
 
 class Recoverable(Protocol):
@@ -82,6 +90,7 @@ def recover(
         assert isinstance(row, bytes), "only values are live objects"
         descriptor = Descriptor.decode(region, row)
     state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    _name_rows(execution, region)
     execution.keyspace.slots = descriptor.slots
     execution.keyspace.sequence = state.sequence
     execution.load(state.time)
@@ -106,6 +115,23 @@ def recover(
     commit = max(index, found.commit)
     hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
     return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store))
+
+
+def _name_rows(execution: Execution, region: int) -> None:
+    """
+    Give rows that a build with one region to a store has written the names that they have where there may be several.
+
+    Before the log is replayed, so that all replicas come to the same, wherever their last flush was. The next flush
+    writes it. The one region of those builds was the first.
+    """
+    rows = execution.keyspace.rows
+    if region != 1:
+        return
+    for start, end in _ROWS_WITHOUT_REGION:
+        for key, row in list(rows.scan("region", start, end)):
+            assert isinstance(row, bytes), "only values are live objects"
+            rows.put("region", region_row(region, key), row)
+            rows.remove("region", key)
 
 
 def _peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -> int | None:
