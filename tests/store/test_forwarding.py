@@ -674,6 +674,16 @@ class UnknownTests(Way):
         self.pass_time()
         self.assertEqual(self.flight().lines, ["GET a"])
 
+    def test_nor_where_a_part_could(self) -> None:
+        # Parts of a spread command come from objects of their own, which name the same client.
+        part = Asker(self.one.client_id)
+        self.take(part("MGET a"), self.one("SET a 1"))
+        self.flight().lose()
+        (reply,) = (reply for _, reply in part.told)
+        self.assertTrue(reply.startswith(b"-TIMEOUT ") and b"unknown" in reply)
+        self.pass_time()
+        self.assertEqual(self.flights, [])
+
     def test_a_late_word_that_someone_waits(self) -> None:
         self.take(self.one("BLPOP q 0"))
         self.leader = 3

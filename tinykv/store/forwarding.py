@@ -528,7 +528,8 @@ class Forwarder:
     def _once_more(self) -> list[_Waiting]:
         """Give what is to be sent again, the last first."""
         again: list[_Waiting] = []
-        #: Clients of whom something that was done, or may have been, is behind.
+        #: Clients of whom something that was done, or may have been, is behind. Each part of a command has an object of
+        #: its own that stands for the client, so they're told apart by their numbers.
         uncertain: set[int] = set()
         told = False
         put_off = any(flight.put_off for flight in self._flights)
@@ -540,8 +541,8 @@ class Forwarder:
                 refused = undone.get(id(operation))
                 if refused is None and not (flight.unknown and _repeatable(operation)):
                     if _writes(waiting):
-                        uncertain.add(id(client))
-                elif _reads(waiting) and id(client) in uncertain:
+                        uncertain.add(client.client_id)
+                elif _reads(waiting) and client.client_id in uncertain:
                     client.answer(operation[2], _UNKNOWN if refused is None else _TOO_LARGE)
                     told = True
                 else:
