@@ -148,10 +148,13 @@ class TransactionTests(SynchronousTestCase):
         self.assertEqual(transaction("PING"), 0)
         self.assertEqual(transaction(), 0)
         self.assertEqual(transaction("GET c1", "RAW.GET default a"), 2)
+        self.assertEqual(transaction("HSCAN b1 0"), 1)
 
     def test_several(self) -> None:
         for lines in (("SET a x", "SET b x"), ("MGET a b",), ("GET a", "DBSIZE"), ("FLUSHALL",)):
             self.assertEqual(transaction(*lines), CROSS_SLOT, lines)
+        for line in ("SCAN 0", "RANDOMKEY"):
+            self.assertEqual(transaction(line, "GET a"), CROSS_SLOT, line)
         self.assertEqual(transaction("SET a x", watched=(b"b",)), CROSS_SLOT)
 
 

@@ -90,6 +90,9 @@ _EVERYWHERE: Final[Mapping[str, Merge]] = {
     "config|set": _alike,
 }
 
+#: Reads that go from region to region, one step after another.
+IN_STEPS: Final = frozenset(("scan", "randomkey"))
+
 #: What is about databases as a whole, and can't be done to all regions at once.
 _NOWHERE: Final = frozenset(("swapdb",))
 
@@ -171,6 +174,8 @@ def region_of_transaction(
     for _, spec, arguments, _ in commands:
         if spec is None:
             continue
+        if spec.name in IN_STEPS:
+            return CROSS_SLOT
         one = spread(spec, arguments, region_of, regions)
         if not isinstance(one, int):
             return one if isinstance(one, bytes) else CROSS_SLOT

@@ -24,7 +24,7 @@ from tinykv.redis.execution import Execution
 from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, READ, READ_EXEC, WAITING, Client, Operation
 from tinykv.redis.scanning import cursor_at, slot_at
 from tinykv.redis.spec import CommandSpec
-from tinykv.redis.spreading import Spread, merged, region_of_transaction, scanned, spread
+from tinykv.redis.spreading import IN_STEPS, Spread, merged, region_of_transaction, scanned, spread
 from tinykv.resp import replies
 from tinykv.resp.replies import encode_command
 from tinykv.server.region_figures import AllExecutions
@@ -195,7 +195,7 @@ class Router:
         to = spread(spec, arguments, self.region_of, len(self._hosts))
         if isinstance(to, bytes):
             return to
-        if isinstance(to, int) and spec.name not in _IN_STEPS:
+        if isinstance(to, int) and spec.name not in IN_STEPS:
             host = self._hosts[to]
             return (host.read_local if local else host.read)(client, number, db, spec, arguments)
         outcome = _Outcome(client, number)
@@ -208,7 +208,7 @@ class Router:
         to = spread(spec, arguments, self.region_of, len(self._hosts))
         if isinstance(to, bytes):
             client.answer(number, to)
-        elif isinstance(to, int) and spec.name not in _IN_STEPS:
+        elif isinstance(to, int) and spec.name not in IN_STEPS:
             _submit(self._hosts[to], (kind, client, number, db, spec, arguments, extra))
         elif kind == READ:
             answered = partial(client.answer, number)
@@ -341,8 +341,6 @@ def _submit(host: IRegionHost, operation: Operation) -> None:
     host.submit(operation)
 
 
-#: Reads that go from region to region.
-_IN_STEPS = frozenset(("scan", "randomkey"))
 #: What a region without keys answers to RANDOMKEY.
 _NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
 
