@@ -51,6 +51,10 @@ class ClusterTests(SeedsCase):
         self.assertGreater(figures["stores that left"], 0)
         self.assertGreaterEqual(figures["runs of stores that lingered"], figures["stores that left"])
 
+    def test_a_wait_that_a_coarse_clock_ends(self) -> None:
+        """Entries wait for company until a time that lies between two moments of the clock, and then go."""
+        self.run_seeds(Cluster(), range(726, 727), Settings(Cluster.faults))
+
     def test_a_seed_is_a_run(self) -> None:
         settings = Settings(Cluster.faults, seconds=3)
         first, again, other = (Cluster().run(seed, settings) for seed in (5, 5, 6))
