@@ -83,8 +83,8 @@ class StoreConfig:
 
     bind: tuple[str, ...] = _option(
         "resp", kinds.ADDRESSES, ("127.0.0.1",),
-        """Addresses of this host on which clients are served, by both the plain and the TLS port. 0.0.0.0
-        is every IPv4 address. Not used for a socket that systemd passes.""",
+        """Addresses of this host on which clients are served, by the plain, the cluster and the TLS port.
+        0.0.0.0 is every IPv4 address. Not used for a socket that systemd passes.""",
     )
     port: int = _option(
         "resp", kinds.PORT, 6379,
@@ -94,6 +94,17 @@ class StoreConfig:
         "resp", kinds.ADVERTISED, None,
         """Address that others are told to reach this store by. Needed behind address translation; empty
         means the first address of bind with the port.""",
+    )
+    cluster_port: int | None = _option(
+        "resp", kinds.OPTIONAL_PORT, 6380,
+        """Port for clients that speak Redis Cluster: they learn there which store leads which slots, and go to it by
+        themselves. It's on the addresses of bind. Several stores on one host need different ones.""",
+    )
+    cluster_advertise: tuple[str, int] | None = _option(
+        "resp", kinds.ADVERTISED, None,
+        """Address that such clients are told to find this store by, also by the other stores. Needed behind address
+        translation; empty means the first address of bind, or where that is every address of this host the one that
+        other stores dial, with cluster_port.""",
     )
     requirepass: str = _option(
         "resp", kinds.text("text"), "",
@@ -406,7 +417,13 @@ def checked(config: StoreConfig, source: str) -> StoreConfig:
     if config.tls_auth_clients != "no" and config.tls_ca is None:
         needed = f"is needed for tls_auth_clients = {config.tls_auth_clients}"
         raise ConfigError(source, "tls", "tls_ca", needed)
-    ports = [("resp", "port", config.port), ("tls", "tls_port", config.tls_port)]
+    if config.cluster_port == 0 and len(config.bind) > 1:
+        raise ConfigError(source, "resp", "cluster_port", "can't be 0 with several addresses in bind")
+    ports = [
+        ("resp", "port", config.port),
+        ("resp", "cluster_port", config.cluster_port),
+        ("tls", "tls_port", config.tls_port),
+    ]
     if config.http_bind in config.bind:
         ports.append(("http", "http_port", config.http_port))
     if is_clustered(config) and config.peer_bind in (*config.bind, config.http_bind):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypedDict
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -187,6 +187,58 @@ class IRegionHost(Interface):
     def undone() -> list[Operation]:
         """
         @return: The operations that wait to be proposed, here or elsewhere: certainly nothing of them was done.
+        """
+
+
+class SlotRange(NamedTuple):
+    """
+    Slots that lie in one region.
+
+    @ivar first: The first of them; C{last} is the last.
+    @ivar owner: The store that clients are to go to with them; None while none is known.
+    @ivar term: The term of the region's group.
+    @ivar stores: Who has a replica of it.
+    """
+
+    first: int
+    last: int
+    owner: int | None
+    term: int
+    stores: tuple[int, ...]
+
+
+class ISlots(Interface):
+    """
+    Which store leads which slots, as far as this one knows, and where clients of the cluster find it.
+    """
+
+    store_id: int = Attribute("This store.")
+    cluster_id: str = Attribute("What tells this cluster from others.")
+
+    def owner(slot: int) -> int | None:
+        """
+        @return: The store that clients are to go to with a slot: the one that leads its region; this one, which passes
+            commands on, where it isn't known how they find that; None while nobody is known to lead.
+        """
+
+    def ranges() -> list[SlotRange]:
+        """
+        @return: All slots, in their order.
+        """
+
+    def address(store_id: int) -> tuple[str, int] | None:
+        """
+        @return: Host and port where clients of the cluster find a store; None if that isn't known.
+        """
+
+    def is_up(store_id: int) -> bool:
+        """
+        Tell whether a store can be reached from here; this one always can.
+        """
+
+    def execution(slot: int) -> Execution:
+        """
+        @return: The commands at work on the data in a slot.
         """
 
 

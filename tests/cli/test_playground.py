@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
-from tinykv.cli.playground_cluster import PEER_PORTS, Ports, choose_count, keep, plan
+from tinykv.cli.playground_cluster import CLUSTER_PORTS, PEER_PORTS, Ports, choose_count, keep, plan
 from tinykv.cli.playground_process import TAIL_LINES, last_words, tail
 from tinykv.cli.playground_schedulers import (
     LocalScheduler,
@@ -185,8 +185,17 @@ class PlanTests(SynchronousTestCase):
             self.assertIn(config.peer_port, PEER_PORTS)
             self.assertEqual(config.initial_stores, configs[0].initial_stores)
             self.assertGreaterEqual(len(read_secret(config)), 32)
-        ports = [port for config in configs for port in (config.port, config.http_port, config.peer_port)]
-        self.assertEqual(len(set(ports)), 9)
+        ports = [(config.port, config.cluster_port, config.http_port, config.peer_port) for config in configs]
+        self.assertEqual(len({port for of_one in ports for port in of_one}), 12)
+
+    def test_ports_for_clients_of_a_redis_cluster(self) -> None:
+        """They are as far above the others as it's said, unless they're taken."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1] - CLUSTER_PORTS
+            (config,) = plan(self.folder, 1, port, 0)
+            self.assertNotIn(config.cluster_port, (None, port + CLUSTER_PORTS))
+        (config,) = plan(self.folder, 1, port, 0)
+        self.assertEqual(config.cluster_port, port + CLUSTER_PORTS)
 
     def test_the_secret_is_its_owners(self) -> None:
         keep(self.folder, plan(self.folder, 3, 0, 0))

@@ -125,12 +125,14 @@ class PeerStore:
         *,
         start_id: int = 0,
         keep: Callable[[int, str | None], None] = lambda store_id, address: None,
+        serves: Callable[[], str] = str,
         **changes: Any,
     ) -> None:
         """
         @param others: Addresses of other stores.
         @param folder: Where snapshots arrive.
         @param keep: Keeps other stores' addresses.
+        @param serves: Gives where clients of a Redis Cluster find it.
         @param changes: Of the identity and the limits.
         """
         self.network = network
@@ -153,16 +155,18 @@ class PeerStore:
         self.entropy = Random(store_id)
         #: What its clock says.
         self.now_ms = 1_000_000_000_000 * store_id
+        self.addresses = AddressBook(network.endpoint(f"host{store_id}"), others, keep)
         self.peering = Peering(
             clock=network.clock,
             identity=identity,
             limits=PeerLimits(**changes),
             folder_ids=self.folder_ids,
-            addresses=AddressBook(network.endpoint(f"host{store_id}"), others, keep),
+            addresses=self.addresses,
             files=SnapshotFolder(folder, execute),
             entropy=self.entropy.randbytes,
             random=Random(store_id),
             now_ms=lambda: self.now_ms,
+            serves=serves,
         )
         self.peering.handle(self.recorder)
         self.figures = self.peering.figures

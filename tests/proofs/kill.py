@@ -238,6 +238,7 @@ class Killing:
         settings = {
             "data_dir": str(self.data),
             "port": "0",
+            "cluster_port": "off",
             "http_port": "off",
             "memtable_bytes": self.random.choice(("64kb", "64kb", "1mb")),
             "ballast_bytes": "0",

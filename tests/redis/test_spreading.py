@@ -90,7 +90,7 @@ class SpreadTests(SynchronousTestCase):
         self.assertEqual(of("SORT a1 LIMIT 0 10 ALPHA"), 0)
         self.assertEqual(of("SORT b1 BY nosort GET #"), 1)
         for line, option in (("SORT a1 BY w_*", b"BY"), ("SORT a1 GET # GET x*", b"GET"), ("SORT_RO a1 BY w_*", b"BY")):
-            self.assertEqual(of(line), b"-ERR %b option of SORT denied in cluster mode.\r\n" % option)
+            self.assertEqual(of(line), b"-ERR %b option of SORT denied in Cluster mode.\r\n" % option)
         self.assertEqual(of("SORT a1 STORE b1"), CROSS_SLOT)
 
 

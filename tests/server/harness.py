@@ -212,15 +212,16 @@ class Store:
             seconds -= step
         self.clock.advance(0)
 
-    def connect(self, *, room: int | None = None) -> Client:
+    def connect(self, *, room: int | None = None, cluster: bool = False) -> Client:
         """
         Open a connection.
 
+        @param cluster: Whether it's to the port of a cluster's node.
         @param room: How many bytes the client's socket takes before it's read from; None for any number, through a
             transport that has no socket.
         """
         self._ports += 1
-        session = self.front.session(tls=False)
+        session = self.front.session(tls=False, cluster=cluster)
         transport: StringTransport = StringTransport() if room is None else SocketTransport(room)
         transport.peerAddr = IPv4Address("TCP", "127.0.0.1", self._ports)
         transport.hostAddr = IPv4Address("TCP", "127.0.0.1", 6379)

@@ -31,6 +31,7 @@ class Daemon:
         chosen = {
             "data_dir": str(folder / "data"),
             "port": str(self.port),
+            "cluster_port": "off",
             "http_port": "off",
             "ballast_bytes": "0",
             "disk_low_mark": "0",

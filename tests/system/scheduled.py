@@ -28,6 +28,7 @@ class ScheduledStore:
         self._chosen = {
             "data_dir": str(folder / f"store{number}"),
             "port": str(self._port),
+            "cluster_port": "off",
             "http_port": "off",
             "ballast_bytes": "0",
             "disk_low_mark": "0",

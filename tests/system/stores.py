@@ -152,6 +152,7 @@ class Stores:
 
     @ivar network: What is between them.
     @ivar ports: Where clients connect, by place.
+    @ivar cluster_ports: Where clients of a Redis Cluster connect, by place.
     @ivar http_ports: Where the HTTP pages are, by place.
     """
 
@@ -166,6 +167,7 @@ class Stores:
         self._folder = folder
         count = len(network.addresses)
         self.ports = [free_port() for _ in range(count)]
+        self.cluster_ports = [free_port() for _ in range(count)]
         self.http_ports = [free_port() for _ in range(count)]
         peer_ports = [free_port() for _ in range(count)]
         stores = [
@@ -177,6 +179,7 @@ class Stores:
                 "data_dir": str(folder / f"data-{place}"),
                 "bind": network.addresses[place],
                 "port": str(self.ports[place]),
+                "cluster_port": str(self.cluster_ports[place]),
                 "http_bind": network.addresses[place],
                 "http_port": str(self.http_ports[place]),
                 "protected_mode": "no",

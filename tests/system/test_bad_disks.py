@@ -199,6 +199,7 @@ class DaemonTests(SynchronousTestCase):
         settings = {
             "data_dir": str(disk / "data"),
             "port": str(port),
+            "cluster_port": "off",
             "http_port": "off",
             "ballast_bytes": "0",
             "disk_low_mark": "0",

@@ -65,6 +65,10 @@ def common_name(port: int) -> str:
     return str(names[0].value)
 
 
+#: Daemons of other tests couldn't have that port at the same time.
+_ALONE = ("--set", "cluster_port=off")
+
+
 class DaemonTests(SynchronousTestCase):
     """The daemon, started by its configuration."""
 
@@ -79,7 +83,7 @@ class DaemonTests(SynchronousTestCase):
 
     def start(self, *prefix: str, extra: dict[str, str] | None = None, pass_fds: tuple[int, ...] = ()) -> Process:
         """Start it, and wait until it says that it's ready."""
-        command = [*prefix, *TWISTD, "--config", str(self.ini)]
+        command = [*prefix, *TWISTD, *_ALONE, "--config", str(self.ini)]
         daemon = Process(command, self.base / "output", extra=extra or {}, pass_fds=pass_fds)
         self.addCleanup(daemon.destroy)
         daemon.wait_for(lambda: "is ready" in daemon.output, "the daemon to be ready")
@@ -87,7 +91,7 @@ class DaemonTests(SynchronousTestCase):
 
     def refused(self) -> str:
         """Start it in vain; give the one line that it says."""
-        done = run([*TWISTD, "--config", str(self.ini)])
+        done = run([*TWISTD, *_ALONE, "--config", str(self.ini)])
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
         self.assertNotIn("TinyKV stops", done.stdout + done.stderr)

@@ -24,6 +24,9 @@ from tinykv.storage.schema import fsync_folder
 
 HOST = "127.0.0.1"
 
+#: How far the ports of a store for clients of a Redis Cluster are above those for all others, if they're free.
+CLUSTER_PORTS: Final = 1000
+
 #: How many stores a playground may have.
 COUNTS: Final = (1, 3, 5)
 
@@ -140,11 +143,13 @@ def plan(
 
     @param ports: Those that are free.
     @param port: For Redis clients of the first store; the others have the next ones. 0 gives each a free one.
+        For clients of a Redis Cluster they have those L{CLUSTER_PORTS} higher, or any.
     @param http_port: Likewise for HTTP; None takes those of the last start, or of L{HTTP_PORT} on, if they're free.
     @raise Problem: A port is taken.
     """
     ports = ports if ports is not None else Ports()
     resp = [ports.claim("--port", port + number if port else 0) for number in range(count)]
+    cluster = [ports.first(*([one + CLUSTER_PORTS] if port else [])) for one in resp]
     kept = read_kept(folder)
     peers = _peer_ports(folder, ports, count, kept) if count > 1 else []
     configs: list[StoreConfig] = []
@@ -154,7 +159,13 @@ def plan(
         else:
             http = ports.first(*([kept[number].http] if kept else []), HTTP_PORT + number)
         name = f"store-{number + 1}"
-        config = StoreConfig(data_dir=folder / name, cluster_name="playground", port=resp[number], http_port=http)
+        config = StoreConfig(
+            data_dir=folder / name,
+            cluster_name="playground",
+            port=resp[number],
+            cluster_port=cluster[number],
+            http_port=http,
+        )
         configs.append(config if count == 1 else _joined(config, folder, number + 1, peers))
     return configs
 

@@ -46,8 +46,9 @@ class LocalStore(LocalProcess):
 
     def ports(self) -> dict[str, int | None]:
         """Give its ports."""
-        peer = self.config.peer_port if self.config.initial_stores else None
-        return {"resp": self.config.port, "http": self.config.http_port, "peer": peer}
+        config = self.config
+        peer = config.peer_port if config.initial_stores else None
+        return {"resp": config.port, "cluster": config.cluster_port, "http": config.http_port, "peer": peer}
 
 
 def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str]:
@@ -62,7 +63,7 @@ def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str
         return [
             f"TinyKV is running on {first.bind[0]}:{first.port} (process {stores[0].process.pid}).",
             "",
-            f"    redis-cli -p {first.port}",
+            f"    redis-cli -p {first.port}             (as a Redis Cluster: redis-cli -c -p {first.cluster_port})",
             ping,
             f"    curl http://{first.http_bind}:{first.http_port}/status     (also /healthz and /metrics)",
             "",
@@ -78,6 +79,7 @@ def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str
             for store in stores
         ),
         "",
+        f"    redis-cli -c -p {first.cluster_port}     (as a Redis Cluster, whose other nodes are found by themselves)",
         ping,
         f"    {_program()} ctl --url http://{first.http_bind}:{first.http_port} members",
         *([f"    {_program()} ctl schedule --url {schedulers[0]} status"] if schedulers else []),

@@ -1,5 +1,5 @@
 """
-Where the other stores are.
+Where the other stores are, and where their clients find them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class AddressBook:
         self._dial = dial
         self._keep = keep
         self._addresses = dict(addresses)
+        self._serving: dict[int, str] = {}
 
     def has_room(self, store_id: int) -> bool:
         """Tell whether a store's address can be noted."""
@@ -52,6 +53,17 @@ class AddressBook:
         """Give a store's address, or None when it isn't known."""
         return self._addresses.get(store_id)
 
+    def serves(self, store_id: int, address: str | None) -> None:
+        """Note where clients of the cluster find a store, as it has said itself; None while that isn't known."""
+        if address is None:
+            self._serving.pop(store_id, None)
+        else:
+            self._serving[store_id] = address
+
+    def serving(self, store_id: int) -> str | None:
+        """Give the address where clients of the cluster find a store, or None when it isn't known."""
+        return self._serving.get(store_id)
+
     def endpoint(self, store_id: int) -> IStreamClientEndpoint | None:
         """Make the endpoint to dial a store by, or None when its address isn't known."""
         address = self._addresses.get(store_id)
@@ -60,4 +72,5 @@ class AddressBook:
     def forget(self, store_id: int) -> None:
         """Forget a store that is no longer in the cluster."""
         self._addresses.pop(store_id, None)
+        self._serving.pop(store_id, None)
         self._keep(store_id, None)

@@ -56,6 +56,7 @@ class Common:
 
     @ivar entropy: Gives random bytes that nobody can foretell.
     @ivar now_ms: The time of day, in ms since 1970, to be compared with other stores'.
+    @ivar serves: Gives the address where clients of the cluster find this store; empty for none.
     @ivar handler: Who hears what comes in; None until it's registered.
     """
 
@@ -70,6 +71,7 @@ class Common:
     figures: PeerFigures
     notices: Notices
     turn: Turn
+    serves: Callable[[], str]
     handler: IPeerHandler | None = None
 
     @property

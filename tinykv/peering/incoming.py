@@ -15,6 +15,7 @@ from tinykv.peering.channel import Channel, Common
 from tinykv.peering.grammar import GrammarError, number
 from tinykv.peering.handshake import Hello
 from tinykv.peering.lanes import Assembly
+from tinykv.peering.settings import is_address
 from tinykv.peering.verbs import FORWARDS_MAX, LINK_TO_ACCEPTOR, read_heard, read_heartbeat, read_id
 from tinykv.raft.messages import Message
 from tinykv.raft.wire import Malformed, decode_message
@@ -108,8 +109,11 @@ class IncomingLink:
                 b"PART": self._part,
                 b"HEARTBEAT": self._heartbeats,
                 b"HEARD": self._heard,
+                b"SERVES": self._serves,
             },
         )
+        # It says anew where clients find it, if they do.
+        common.addresses.serves(hello.store_id, None)
 
     # What comes in
 
@@ -156,6 +160,12 @@ class IncomingLink:
             raise GrammarError(f"there are {FORWARDS_MAX} batches that aren't answered already")
         self._unanswered += 1
         self._listener.forwarded(self.store_id, payload, ForwardAnswer(self, count))
+
+    def _serves(self, fields: list[bytes], payload: bytes) -> None:
+        address = fields[0].decode()
+        if not is_address(address):
+            raise GrammarError("the address of a SERVES line is no host:port")
+        self._common.addresses.serves(self.store_id, address)
 
     def _begin(self, fields: list[bytes], payload: bytes) -> None:
         self._assembly.begin(fields, LINK_TO_ACCEPTOR)

@@ -18,10 +18,10 @@ from twisted.internet.defer import Deferred
 from tinykv.interfaces import Outcome
 from tinykv.peering.channel import Channel, Common
 from tinykv.peering.dialling import Dialling
-from tinykv.peering.grammar import GrammarError, framed, number
+from tinykv.peering.grammar import GrammarError, framed, line, number
 from tinykv.peering.handshake import LINK, Hello
 from tinykv.peering.lanes import Assembly, Lanes, Tracked
-from tinykv.peering.verbs import LINK_TO_DIALLER, heartbeat_field
+from tinykv.peering.verbs import LINK_TO_DIALLER, SERVES_FEATURE, heartbeat_field
 from tinykv.raft.messages import APPEND, BULKY, HEARTBEAT, HEARTBEAT_REPLY, Entry, Message
 from tinykv.raft.wire import encode_entries, encode_head
 
@@ -83,8 +83,11 @@ class Dialled(Channel):
         }
 
     def came_up(self, hello: Hello) -> None:
-        """Let the link know."""
+        """Let the link know, and tell the other store what it tells its clients of this one."""
         self.speak(LINK_TO_DIALLER, {**self._whole, b"BEGIN": self._begin, b"PART": self._part})
+        address = self.common.serves()
+        if address and SERVES_FEATURE in hello.features:
+            self.lanes.urgent(line(b"SERVES", address))
         self._link.came_up()
 
     def went_down(self) -> None:

@@ -48,6 +48,7 @@ class Peering:
         entropy: Callable[[int], bytes],
         random: Random,
         now_ms: Callable[[], int],
+        serves: Callable[[], str] = str,
     ) -> None:
         """
         @param clock: Time, and the end of the turn.
@@ -56,6 +57,7 @@ class Peering:
         @param entropy: Gives so many random bytes that nobody can foretell, for nonces.
         @param random: For the pauses between attempts to connect.
         @param now_ms: The time of day, in ms since 1970.
+        @param serves: Gives the address where clients of the cluster find this store; empty for none.
         """
         self.figures = PeerFigures()
         self._entry_bytes = EntryBytes()
@@ -74,6 +76,7 @@ class Peering:
             figures=self.figures,
             notices=Notices(clock, self.figures),
             turn=self._turn,
+            serves=serves,
         )
         self.acceptor = Acceptor(self._common, Arrivals(files), self._seen)
         self._links: dict[int, Link] = {}

@@ -17,6 +17,8 @@ from tinykv.raft.wire import MAX_NUMBER
 
 #: The most payload of one line: what is longer is cut, so that urgent lines can pass between the pieces.
 FRAME_BYTES: Final = 1024 * 1024
+#: A side that understands where clients of a cluster find the other one names this in its HELLO line.
+SERVES_FEATURE: Final = "serves"
 #: How many regions one line of heartbeats may tell of.
 HEARTBEATS_MAX: Final = 4096
 #: How many batches of commands may be unanswered on one link.
@@ -70,6 +72,7 @@ LINK_TO_ACCEPTOR: Final[Mapping[bytes, Verb]] = {
     b"HEARTBEAT": _HEARTBEATS,
     b"HEARD": _HEARTBEATS,
     b"PING": _TIMED_PING,
+    b"SERVES": Verb(_LINE_BYTES, 1, 1),
     b"ERROR": _ERROR,
 }
 #: On a link, to the one that dialled.

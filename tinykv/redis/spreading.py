@@ -135,7 +135,7 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
         if region_of(arguments[position]) != first:
             break
     else:
-        return _sorting_elsewhere(arguments) or first if spec.name in ("sort", "sort_ro") else first
+        return sorting_elsewhere(arguments) or first if spec.name in ("sort", "sort_ro") else first
     merge = _BY_KEY.get(spec.name)
     if merge is None:
         return CROSS_SLOT
@@ -148,12 +148,12 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
     return Spread([parts[region] for region in sorted(parts)], merge)
 
 
-def _sorting_elsewhere(arguments: Sequence[bytes]) -> bytes | None:
+def sorting_elsewhere(arguments: Sequence[bytes]) -> bytes | None:
     """Refuse a SORT that looks at keys which it makes up, wherever they lie; in the words of Redis Cluster."""
     for option, pattern in zip(arguments[2:], arguments[3:], strict=False):
         name = option.upper()
         if name == b"BY" and b"*" in pattern or name == b"GET" and pattern != b"#":
-            return replies.error(b"ERR %b option of SORT denied in cluster mode." % name)
+            return replies.error(b"ERR %b option of SORT denied in Cluster mode." % name)
     return None
 
 

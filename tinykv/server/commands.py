@@ -6,12 +6,21 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tinykv.server import clients, command_commands, config_commands, connections, server_commands, transactions
+from tinykv.server import (
+    clients,
+    cluster_commands,
+    command_commands,
+    config_commands,
+    connections,
+    server_commands,
+    transactions,
+)
 
 CONNECTION_MODULES: list[ModuleType] = [
     connections,
     transactions,
     clients,
+    cluster_commands,
     command_commands,
     config_commands,
     server_commands,

@@ -45,7 +45,9 @@ def select(session: Session, number: int, request: list[bytes]) -> bytes:
     index = parse_int64(request[1])
     if index is None:
         raise NotAnInteger
-    if not 0 <= index < session.front.databases:
+    if session.cluster and index:
+        return replies.error(b"ERR SELECT is not allowed in cluster mode")
+    if not 0 <= index < session.databases:
         return replies.error(b"ERR DB index is out of range")
     session.db = index
     return replies.OK
@@ -165,7 +167,7 @@ def hello(session: Session, number: int, request: list[bytes]) -> bytes:
             replies.bulk(b"id"),
             replies.integer(session.client_id),
             replies.bulk(b"mode"),
-            replies.bulk(b"standalone"),
+            replies.bulk(b"cluster" if session.cluster else b"standalone"),
             replies.bulk(b"role"),
             replies.bulk(b"master"),
             replies.bulk(b"modules"),

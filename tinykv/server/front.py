@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from tinykv.config import StoreConfig
 from tinykv.errors import CommandError
-from tinykv.interfaces import IRegionHost
+from tinykv.interfaces import IRegionHost, ISlots
 from tinykv.redis import catalogue
 from tinykv.redis.catalogue import keys_of
 from tinykv.redis.command_replies import CommandReplies, select
@@ -27,6 +27,7 @@ from tinykv.redis.settings import DEFAULTS
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 from tinykv.resp.limits import UNAUTHENTICATED, RequestLimits
+from tinykv.server.cluster_session import ClusterSession
 from tinykv.server.errorstats import ErrorCounts
 from tinykv.server.intake import Intake
 from tinykv.server.outbound import Outbound
@@ -153,6 +154,8 @@ class Front:
         self._tls: set[int] = set()
         self._timers: dict[int, IDelayedCall] = {}
         self._flush_due = False
+        #: Who leads which slots; None where no port is a cluster's node.
+        self.slots: ISlots | None = None
         #: Reads the plain TCP clients; None where their transports do.
         self.intake: Intake | None = None
         self._sampled = (self.turn_time, 0, 0, 0)
@@ -211,9 +214,9 @@ class Front:
 
     # Connections
 
-    def session(self, *, tls: bool) -> Session:
-        """Make the session of a new connection."""
-        session = Session(self, self._next_client)
+    def session(self, *, tls: bool, cluster: bool = False) -> Session:
+        """Make the session of a new connection; C{cluster}: of one to the port of a cluster's node."""
+        session = (ClusterSession if cluster else Session)(self, self._next_client)
         self._next_client += 1
         if tls:
             self._tls.add(session.client_id)
@@ -387,7 +390,7 @@ class Front:
         session.queue.append((session.queue_db, None, request, local))
         if route.name == "select":
             index = parse_int64(request[1])
-            if index is not None and 0 <= index < self.databases:
+            if index is not None and 0 <= index < session.databases:
                 session.queue_db = index
 
     # Figures
@@ -446,12 +449,13 @@ class RespFactory(Factory):
 
     noisy = False
 
-    def __init__(self, front: Front, *, tls: bool = False) -> None:
+    def __init__(self, front: Front, *, tls: bool = False, cluster: bool = False) -> None:
         self._front = front
         self._tls = tls
+        self._cluster = cluster
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make a session."""
-        session = self._front.session(tls=self._tls)
+        session = self._front.session(tls=self._tls, cluster=self._cluster)
         session.factory = self
         return session

@@ -21,12 +21,13 @@ from tinykv.server.front import Front
 Figures = Iterator[tuple[str, object]]
 
 
-def text(front: Front, sections: Iterable[bytes]) -> bytes:
+def text(front: Front, sections: Iterable[bytes], *, cluster: bool = False) -> bytes:
     """
     Give the text of some sections.
 
     @param sections: Their names; C{default}, C{all} and C{everything} stand for several, and none at all for the first
         of these. Unknown ones are left out.
+    @param cluster: Whether a client of the cluster port asks.
     """
     wanted: set[str] = set()
     names = [name.decode("latin-1").lower() for name in sections] or ["default"]
@@ -37,12 +38,18 @@ def text(front: Front, sections: Iterable[bytes]) -> bytes:
             wanted.update(name for name in SECTIONS if name not in ("commandstats", "latencystats"))
         else:
             wanted.add(name)
+    told = _told_in_cluster(front) if cluster else {}
     parts: list[str] = []
     for name, (title, figures) in SECTIONS.items():
         if name in wanted:
-            lines = [f"# {title}", *(f"{figure}:{value}" for figure, value in figures(front))]
+            lines = [f"# {title}", *(f"{figure}:{told.get(figure, value)}" for figure, value in figures(front))]
             parts.append("\r\n".join([*lines, ""]))
     return "\r\n".join(parts).encode()
+
+
+def _told_in_cluster(front: Front) -> dict[str, object]:
+    """Give what differs on the port of a cluster's node."""
+    return {"redis_mode": "cluster", "tcp_port": front.ports.get("cluster", 0), "cluster_enabled": 1}
 
 
 def resident_bytes() -> int:

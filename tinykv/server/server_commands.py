@@ -25,7 +25,7 @@ _MOST_CELLS = 100_000
 @connection("info", in_order=True)
 def info(session: Session, number: int, request: list[bytes]) -> bytes:
     """Give the figures of the server, by sections."""
-    return replies.verbatim(figures.text(session.front, request[1:]), b"txt", session.proto)
+    return replies.verbatim(figures.text(session.front, request[1:], cluster=session.cluster), b"txt", session.proto)
 
 
 @connection("time")

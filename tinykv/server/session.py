@@ -56,9 +56,12 @@ class Session(Outbound):
     @ivar spoiled: Whether a command since MULTI was refused, so that EXEC must be.
     @ivar watched: What WATCH saw: (db, key) -> version.
     @ivar stale: Whether it reads what is applied here, old as it may be, since it said READONLY.
+    @cvar cluster: Whether it's spoken to as a node of a Redis Cluster.
     @ivar since: When it connected, C{last_used} when it last sent something; seconds since 1970.
     @ivar last_route: Its last command; None if there was none.
     """
+
+    cluster = False
 
     def __init__(self, front: Front, client_id: int) -> None:
         super().__init__(front, client_id)
@@ -444,6 +447,11 @@ class Session(Outbound):
         self.front.disconnected(self)
 
     # Figures
+
+    @property
+    def databases(self) -> int:
+        """Count the databases that it may select."""
+        return self.front.databases
 
     @property
     def query_buffer(self) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,11 +48,18 @@ class Cluster:
     clock_watch: ClockWatch
 
     def __init__(
-        self, config: StoreConfig, reactor: Any, identity: Identity, start_id: int, told: Mapping[int, str]
+        self,
+        config: StoreConfig,
+        reactor: Any,
+        identity: Identity,
+        start_id: int,
+        told: Mapping[int, str],
+        serves: Callable[[], str],
     ) -> None:
         """
         @param identity: Whose folder it is.
         @param told: Where the scheduler says that stores are, by id; nothing where it wasn't asked.
+        @param serves: Gives the address where clients of the cluster find this store; empty for none.
         @raise tinykv.config.ConfigError: The secret or a certificate can't be read.
         @raise tinykv.storage.errors.StorageError: The lists of the other stores' folders and addresses can't be read,
             or the folder of snapshots can't be made.
@@ -78,6 +85,7 @@ class Cluster:
             entropy=os.urandom,
             random=Random(),
             now_ms=lambda: int(time.time() * 1000),
+            serves=serves,
         )
         self.peers = Peers(self.peering, reactor)
         self.forwarders: list[Forwarder] = []

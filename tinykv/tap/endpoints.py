@@ -3,7 +3,7 @@ Where a port listens: on a socket that systemd passed under the port's name, or 
 addresses.
 
 systemd names the sockets of a unit by C{FileDescriptorName=}; `systemd/tinykv@.socket` calls the port of
-Redis clients C{resp}. The names C{tls} and C{http} work alike.
+Redis clients C{resp}. The names C{cluster}, C{tls} and C{http} work alike.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def endpoints(
     Make the endpoints of one port; more than one only where several addresses are configured.
 
     @param reactor: Listens on TCP and on adopted sockets.
-    @param name: C{resp}, C{tls} or C{http}: the name of the socket that is looked for in C{passed}.
+    @param name: C{resp}, C{cluster}, C{tls} or C{http}: the name of the socket that is looked for in C{passed}.
     @param addresses: IP addresses, used if there's no such socket.
     @param passed: What L{passed_sockets} found.
     """
@@ -71,7 +71,7 @@ def check_passed(config: StoreConfig, passed: Mapping[str, int]) -> None:
     @raise ConfigError: If one can be reached by other hosts while there's no password and protected_mode is
     on.
     """
-    for name in ("resp", "tls"):
+    for name in ("resp", "cluster", "tls"):
         if name in passed and _family(passed[name]) != socket.AF_UNIX:
             with socket.socket(fileno=os.dup(passed[name])) as view:
                 check_exposure(config, view.getsockname()[0], f"socket {name!r} passed by systemd")

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import os
 import stat
+from ipaddress import ip_address
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from tinykv.config import ConfigError, StoreConfig, own_address
+from tinykv.config import ConfigError, StoreConfig, is_clustered, own_address
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
 from tinykv.peering.clocks import FEATURE
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.tls import PeerTls, TlsProblem
+from tinykv.peering.verbs import SERVES_FEATURE
 from tinykv.raft.config import RaftConfig
 from tinykv.schedule.config import ScheduleConfig
 
@@ -42,6 +44,23 @@ def peer_address(config: StoreConfig) -> str:
         return config.peer_advertise
     host = f"[{config.peer_bind}]" if ":" in config.peer_bind else config.peer_bind
     return own_address(config) or f"{host}:{config.peer_port}"
+
+
+def cluster_address(config: StoreConfig, port: int | None) -> tuple[str, int] | None:
+    """
+    Give the address that clients of a cluster are told of this store.
+
+    @param port: The port that is open for them; None if there's none, and neither is the address then.
+    """
+    if port is None:
+        return None
+    if config.cluster_advertise is not None:
+        return config.cluster_advertise
+    host = config.bind[0]
+    everywhere: bool = ip_address(host).is_unspecified
+    if everywhere and is_clustered(config):
+        host = peer_address(config).rpartition(":")[0].strip("[]")
+    return host, port
 
 
 def peer_addresses(config: StoreConfig) -> dict[int, str]:
@@ -72,7 +91,7 @@ def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id
         start_id=start_id,
         address=peer_address(config),
         secret=read_secret(config),
-        features=frozenset((FEATURE,)),
+        features=frozenset((FEATURE, SERVES_FEATURE)),
     )
 
 

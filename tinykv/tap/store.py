@@ -52,6 +52,7 @@ from tinykv.store.recovery import Recovered, recover
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
+from tinykv.store.slots import Slots
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
 from tinykv.tap import daemon
@@ -62,7 +63,7 @@ from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
 from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
 from tinykv.tap.figures import measure
 from tinykv.tap.logging import LoggedService, observer_for
-from tinykv.tap.peers import raft_config
+from tinykv.tap.peers import cluster_address, raft_config
 from tinykv.tap.scheduling import registration_of, scheduler_of, scheduling_of
 from tinykv.tap.tls import TlsPort
 
@@ -71,7 +72,7 @@ from tinykv.tap.tls import TlsPort
 DISK_SECONDS = 0.25
 
 #: The ports of clients, by name.
-_CLIENT_PORTS = ("resp", "tls")
+_CLIENT_PORTS = ("resp", "cluster", "tls")
 
 
 class Options(daemon.Options):
@@ -185,7 +186,7 @@ class StoreService(DaemonService):
         if is_clustered(config):
             if not folder.identity.cluster_id:
                 folder.set_cluster(beginning.cluster_id)
-            cluster = Cluster(config, self._reactor, folder.identity, start_id, self._store_addresses)
+            cluster = Cluster(config, self._reactor, folder.identity, start_id, self._store_addresses, self._serves)
             self._peer_tls = cluster.tls
         self.cluster = cluster
         self.log_reader = LogReader(folder.raft_path, REGION)
@@ -235,6 +236,13 @@ class StoreService(DaemonService):
             clock=self._reactor,
             now=time.time,
             shutdown=self._reactor.stop,
+        )
+        self.front.slots = Slots(
+            hosts,
+            store_id=config.store_id,
+            cluster_id=folder.identity.cluster_id or folder.identity.folder_id,
+            address=self._cluster_address,
+            is_up=_never_up if cluster is None else cluster.peering.is_up,
         )
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
@@ -316,6 +324,26 @@ class StoreService(DaemonService):
             assert maker is not None, "a store among others makes snapshots"
             cluster.serve(host, self.table, lambda: self.front.flush(), maker, log)
 
+    # Where clients of the cluster find stores
+
+    def _cluster_address(self, store_id: int) -> tuple[str, int] | None:
+        """Give host and port where they find a store; None if that isn't known."""
+        if store_id == self.config.store_id:
+            return cluster_address(self.config, self.front.ports.get("cluster"))
+        told = None if self.cluster is None else self.cluster.addresses.serving(store_id)
+        if told is None:
+            return None
+        host, _, port = told.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def _serves(self) -> str:
+        """Give the address where they find this store, for the others; empty if there's none."""
+        address = self._cluster_address(self.config.store_id)
+        if address is None:
+            return ""
+        host, port = address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     # Ports
 
     def _wanted(self) -> list[Wanted]:
@@ -325,6 +353,10 @@ class StoreService(DaemonService):
         wanted: list[Wanted] = []
         for endpoint in endpoints(self._reactor, "resp", config.bind, config.port, config.backlog, passed):
             wanted.append(("resp", endpoint, RespFactory(self.front)))
+        if config.cluster_port is not None or "cluster" in passed:
+            number = config.cluster_port or 0
+            for endpoint in endpoints(self._reactor, "cluster", config.bind, number, config.backlog, passed):
+                wanted.append(("cluster", endpoint, RespFactory(self.front, cluster=True)))
         if config.tls_port is not None or "tls" in passed:
             self._tls = TlsPort(config)
             for endpoint in endpoints(self._reactor, "tls", config.bind, config.tls_port or 0, config.backlog, passed):
@@ -476,6 +508,11 @@ class StoreService(DaemonService):
         if self.scheduling is not None:
             described["scheduler"] = self.scheduling.complaints.problem or "ok"
         return described
+
+
+def _never_up(store_id: int) -> bool:
+    """Reach no other store, on a store that is on its own."""
+    return False
 
 
 def _nobody(message: Message) -> None:

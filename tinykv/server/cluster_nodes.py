@@ -1,0 +1,92 @@
+"""
+The stores as nodes of a Redis Cluster: who has which slots, and who is whose replica.
+
+A store that clients are to go to with some slots is a master; one without any is shown as a replica of the store that
+has most, whose slots it can read for a client that said READONLY. A store that nobody knows how to reach as a node is
+none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha1
+from typing import NamedTuple
+
+from tinykv.interfaces import ISlots
+
+
+class Node(NamedTuple):
+    """
+    A store.
+
+    @ivar name: Its id as a node: 40 hexadecimal digits, always the same ones.
+    @ivar up: Whether it can be reached.
+    @ivar epoch: The greatest term in which it leads a region.
+    @ivar slots: Its ranges of slots, each the first and the last.
+    @ivar master: The store whose replica it is; None if it's a master.
+    """
+
+    store: int
+    name: bytes
+    host: bytes
+    port: int
+    up: bool
+    epoch: int
+    slots: tuple[tuple[int, int], ...]
+    master: int | None
+
+
+def node_name(cluster_id: str, store_id: int) -> bytes:
+    """Give the id of a store as a node of a cluster."""
+    return sha1(f"{cluster_id} {store_id}".encode(), usedforsecurity=False).hexdigest().encode()
+
+
+def nodes_of(slots: ISlots) -> list[Node]:
+    """List the nodes, by store id."""
+    ranges = slots.ranges()
+    stores = sorted({slots.store_id, *(store for one in ranges for store in one.stores)})
+    owned: dict[int, list[tuple[int, int]]] = {store: [] for store in stores}
+    epochs = dict.fromkeys(stores, 0)
+    for one in ranges:
+        if one.owner in owned:
+            _extend(owned[one.owner], one.first, one.last)
+            epochs[one.owner] = max(epochs[one.owner], one.term)
+    masters = [store for store in stores if owned[store]]
+    most = max(masters, key=lambda store: (_count(owned[store]), -store), default=None)
+    nodes: list[Node] = []
+    for store in stores:
+        address = slots.address(store)
+        if address is None:
+            continue
+        host, port = address
+        master = None if owned[store] else most
+        nodes.append(
+            Node(
+                store,
+                node_name(slots.cluster_id, store),
+                host.encode(),
+                port,
+                slots.is_up(store),
+                epochs[store if master is None else master],
+                tuple(owned[store]),
+                master,
+            )
+        )
+    return nodes
+
+
+def _extend(owned: list[tuple[int, int]], first: int, last: int) -> None:
+    """Add a range of slots that lies behind the others."""
+    if owned and owned[-1][1] + 1 == first:
+        owned[-1] = (owned[-1][0], last)
+    else:
+        owned.append((first, last))
+
+
+def _count(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def count_slots(nodes: Iterable[Node]) -> int:
+    """Count the slots that some node has."""
+    return sum(_count(node.slots) for node in nodes)
