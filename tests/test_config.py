@@ -165,6 +165,9 @@ class RefusalTests(SynchronousTestCase):
     def test_values_that_do_not_fit_together(self) -> None:
         for text, name in (
             ("[resp]\nport = 0\nbind = 127.0.0.1 ::1\n", "port"),
+            ("[resp]\ncluster_port = 0\nbind = 127.0.0.1 ::1\n", "cluster_port"),
+            ("[resp]\nport = 6380\n", "cluster_port"),
+            ("[http]\nhttp_port = 6380\n", "http_port"),
             ("[tls]\ntls_port = 7001\ntls_key = k\n", "tls_cert"),
             ("[tls]\ntls_port = 7001\ntls_cert = c\n", "tls_key"),
             ("[tls]\ntls_auth_clients = yes\n", "tls_ca"),

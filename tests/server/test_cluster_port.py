@@ -4,6 +4,8 @@ The port on which a store is a node of a Redis Cluster: what it answers, and whe
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -13,8 +15,10 @@ from tests.server.harness import Client, Store
 from tinykv.interfaces import ISlots, SlotRange
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.execution import Execution
+from tinykv.redis.scanning import cursor_at
 from tinykv.server.cluster_nodes import node_name, nodes_of
 from tinykv.server.connections import REDIS_VERSION
+from tinykv.server.router import NodeRouter
 
 A, B = b"a", b"b"
 CROSS = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
@@ -327,6 +331,73 @@ class AnswerTests(ClusterPortCase):
         assert isinstance(hello, list)
         self.assertEqual(hello[hello.index(b"mode") + 1], b"cluster")
         self.assertIn(REDIS_VERSION, hello)
+
+
+class AllKeysTests(SynchronousTestCase):
+    """What is about all keys is about those of the regions that a store leads, of three."""
+
+    def setUp(self) -> None:
+        self.store = Store(regions=3)
+        regions = [(host.descriptor.slots, host) for host in self.store.regions.hosts.values()]
+        self.slots = ToldSlots(self.store)
+        self.store.front.slots = self.slots
+        self.store.front.node_host = NodeRouter(regions, Random(1).randrange, lambda slot: self.slots.owner(slot) == 1)
+        self.client = self.store.connect(cluster=True)
+        self.plain = self.store.connect()
+        self.keys = [b"key:%d" % number for number in range(60)]
+        self.plain.says(*(b"SET %b x" % key for key in self.keys))
+        self.borders = [first for (first, _), _ in regions]
+
+    def leads(self, *places: int) -> list[bytes]:
+        """Let this store lead some regions; give the keys there."""
+        ends = [*self.borders[1:], SLOTS]
+        self.slots.owners = [
+            (end - first, 1 if place in places else 2)
+            for place, (first, end) in enumerate(zip(self.borders, ends, strict=True))
+        ]
+        return sorted(key for key in self.keys if self.slots.owner(slot_of(key)) == 1)
+
+    def scanned(self, client: Client, count: bytes) -> list[bytes]:
+        """Give all keys that SCAN gives."""
+        cursor, found = b"0", []
+        while True:
+            reply = client.call([b"SCAN", cursor, b"COUNT", count])
+            assert isinstance(reply, list)
+            cursor = reply[0]
+            found += reply[1]
+            if cursor == b"0":
+                return sorted(found)
+
+    def test_the_regions_that_it_leads(self) -> None:
+        for places in ((0,), (1,), (2,), (0, 2), (0, 1, 2)):
+            keys = self.leads(*places)
+            self.assertGreater(len(keys), 10)
+            self.assertEqual(self.client.says(b"DBSIZE"), b":%d\r\n" % len(keys))
+            found = self.client.call([b"KEYS", b"*"])
+            assert isinstance(found, list)
+            self.assertEqual(sorted(found), keys)
+            for count in (b"1", b"7", b"1000"):
+                self.assertEqual(self.scanned(self.client, count), keys)
+            # Behind its own writes, too.
+            self.assertEqual(self.client.says(b"FLUSHDB", b"DBSIZE"), b"+OK\r\n:0\r\n")
+            self.plain.says(*(b"SET %b x" % key for key in self.keys))
+
+    def test_a_cursor_behind_them(self) -> None:
+        self.leads(0)
+        self.assertEqual(self.client.call([b"SCAN", b"%d" % cursor_at(16000)]), [b"0", []])
+        self.leads(2)
+        self.assertEqual(self.client.says(b"SCAN x"), b"-ERR invalid cursor\r\n")
+
+    def test_none(self) -> None:
+        """It's a replica then, and has all keys."""
+        self.leads()
+        self.assertEqual(self.client.says(b"DBSIZE"), b":60\r\n")
+        self.assertEqual(self.scanned(self.client, b"7"), sorted(self.keys))
+
+    def test_other_ports(self) -> None:
+        self.leads(1)
+        self.assertEqual(self.plain.says(b"DBSIZE"), b":60\r\n")
+        self.assertEqual(self.scanned(self.plain, b"7"), sorted(self.keys))
 
 
 class OtherPortTests(ClusterPortCase):

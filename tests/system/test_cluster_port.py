@@ -97,6 +97,8 @@ class ClusterPortTests(SynchronousTestCase):
         for key in KEYS:
             self.assertTrue(client.set(key, key))
             self.assertEqual(client.get(key), key.encode())
+        self.assertEqual(client.dbsize(), len(KEYS))
+        self.assertEqual(sorted(key.decode() for key in client.scan_iter()), sorted(KEYS))
         self.assertEqual(client.delete(*KEYS[:10]), 10)
         pipe = client.pipeline()
         for key in KEYS:

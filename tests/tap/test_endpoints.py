@@ -54,6 +54,7 @@ class PassedTests(SynchronousTestCase):
             given = {"resp": passed.fileno()}
             error = self.assertRaises(ConfigError, check_passed, StoreConfig(), given)
             self.assertIn("requirepass", str(error))
+            self.assertRaises(ConfigError, check_passed, StoreConfig(), {"cluster": passed.fileno()})
             check_passed(StoreConfig(requirepass="x"), given)
             check_passed(StoreConfig(protected_mode=False), given)
             check_passed(StoreConfig(), {"http": passed.fileno()})

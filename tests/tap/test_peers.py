@@ -18,6 +18,7 @@ from tinykv.peering.settings import PeerLimits
 from tinykv.peering.tls import PeerTls
 from tinykv.raft.config import RaftConfig
 from tinykv.tap.peers import (
+    cluster_address,
     known_hosts,
     peer_address,
     peer_addresses,
@@ -75,6 +76,19 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(peer_address(joins), "127.0.0.1:20160")
         self.assertEqual(peer_address(replace(joins, peer_bind="::1")), "[::1]:20160")
         self.assertEqual(peer_addresses(joins), {1: "a:20160", 2: "b:20160", 3: "c:20160"})
+
+    def test_addresses_for_clients_of_a_redis_cluster(self) -> None:
+        config = parse(THREE, "x.ini")
+        self.assertEqual(cluster_address(config, 6380), ("127.0.0.1", 6380))
+        self.assertIsNone(cluster_address(config, None))
+        everywhere = replace(config, bind=("0.0.0.0",))
+        self.assertEqual(cluster_address(everywhere, 6380), ("b", 6380))
+        self.assertEqual(cluster_address(replace(everywhere, peer_advertise="[::2]:1"), 6380), ("::2", 6380))
+        alone = StoreConfig(bind=("::",), protected_mode=False)
+        self.assertEqual(cluster_address(alone, 6380), ("::", 6380))
+        said = replace(everywhere, cluster_advertise=("x", 7))
+        self.assertEqual(cluster_address(said, 6380), ("x", 7))
+        self.assertIsNone(cluster_address(replace(said, cluster_port=None), None))
 
     def test_names_for_operators(self) -> None:
         self.assertEqual(known_hosts(StoreConfig()), set())

@@ -10,7 +10,7 @@ there. What passes is run as for any other client, so what has changed on its wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tinykv.keys import slot_of
 from tinykv.redis.catalogue import keys_of
@@ -21,6 +21,9 @@ from tinykv.server.routes import WRITES, Route
 from tinykv.server.session import Session
 from tinykv.server.transactions import end_transaction
 
+if TYPE_CHECKING:
+    from tinykv.server.front import Front
+
 _NOT_SERVED: Final = replies.error(b"CLUSTERDOWN Hash slot not served")
 _NO_COPY: Final = replies.error(b"ERR Copying to another database is not allowed in cluster mode")
 
@@ -29,6 +32,10 @@ class ClusterSession(Session):
     """A connection to the port of a cluster's node."""
 
     cluster = True
+
+    def __init__(self, front: Front, client_id: int) -> None:
+        super().__init__(front, client_id)
+        self.host = front.node_host
 
     @property
     def databases(self) -> int:

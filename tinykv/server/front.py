@@ -156,6 +156,8 @@ class Front:
         self._flush_due = False
         #: Who leads which slots; None where no port is a cluster's node.
         self.slots: ISlots | None = None
+        #: Runs commands on data for the clients of such a port.
+        self.node_host = host
         #: Reads the plain TCP clients; None where their transports do.
         self.intake: Intake | None = None
         self._sampled = (self.turn_time, 0, 0, 0)

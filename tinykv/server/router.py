@@ -154,6 +154,14 @@ class Router:
         """Give the operations of which certainly nothing was done."""
         return [operation for host in self._hosts for operation in host.undone()]
 
+    def _spread(self, spec: CommandSpec, arguments: list[bytes]) -> int | Spread | bytes:
+        """Say where a command goes."""
+        return spread(spec, arguments, self.region_of, len(self._hosts))
+
+    def _shown(self) -> Sequence[int]:
+        """Say in which regions SCAN looks for keys; there's at least one."""
+        return range(len(self._hosts))
+
     # What comes
 
     def submit(self, operation: Operation) -> None:
@@ -162,7 +170,7 @@ class Router:
         if kind in (COMMANDS, READ):
             self._take(kind, client, number, db, spec, arguments, extra)
         elif kind == WAITING:
-            self._submit_whole(operation, spread(spec, arguments, self.region_of, len(self._hosts)))
+            self._submit_whole(operation, self._spread(spec, arguments))
         elif kind in (EXEC, READ_EXEC):
             region = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
             self._submit_whole(operation, region)
@@ -192,7 +200,7 @@ class Router:
     def _read(
         self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes], local: bool
     ) -> bytes | None:
-        to = spread(spec, arguments, self.region_of, len(self._hosts))
+        to = self._spread(spec, arguments)
         if isinstance(to, bytes):
             return to
         if isinstance(to, int) and spec.name not in IN_STEPS:
@@ -205,7 +213,7 @@ class Router:
     def _take(
         self, kind: int, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes], extra: Any
     ) -> None:
-        to = spread(spec, arguments, self.region_of, len(self._hosts))
+        to = self._spread(spec, arguments)
         if isinstance(to, bytes):
             client.answer(number, to)
         elif isinstance(to, int) and spec.name not in IN_STEPS:
@@ -273,7 +281,10 @@ class Router:
         """Run a read in all regions that it's about, and answer when all have."""
         if spec.name == "scan":
             region = self._region_of_slot[slot_at(arguments[1])]
-            following = cursor_at(self._firsts[region + 1]) if region + 1 < len(self._hosts) else 0
+            shown = self._shown()
+            # For a region behind the cursor that's before its beginning, and for one before the cursor behind its end.
+            region, *later = [place for place in shown if place >= region] or shown[-1:]
+            following = cursor_at(self._firsts[later[0]]) if later else 0
             how.read(region, client, number, db, spec, arguments, lambda reply: answered(_scanned(reply, following)))
         elif spec.name == "randomkey":
             self._pick(how, client, number, db, spec, arguments, self._by_chance(db), answered)
@@ -325,6 +336,38 @@ class Router:
         return self._hosts[region]
 
 
+class NodeRouter(Router):
+    """
+    All regions of a store as one, for clients that take it for a node of a cluster.
+
+    They ask all masters for what is about all keys, and put it together themselves: so a store that leads some regions
+    counts and shows the keys of these alone. One that leads none is a replica, and shows all.
+    """
+
+    def __init__(
+        self,
+        regions: Sequence[tuple[tuple[int, int], IRegionHost]],
+        chance: Callable[[int], int],
+        owns: Callable[[int], bool],
+    ) -> None:
+        """
+        @param owns: Says whether clients are to come to this store with a slot.
+        """
+        super().__init__(regions, chance)
+        self._owns = owns
+
+    def _shown(self) -> Sequence[int]:
+        places = range(len(self._hosts))
+        return [place for place in places if self._owns(self._firsts[place])] or places
+
+    def _spread(self, spec: CommandSpec, arguments: list[bytes]) -> int | Spread | bytes:
+        to = super()._spread(spec, arguments)
+        if isinstance(to, Spread) and spec.name in _SHOWN:
+            shown = self._shown()
+            return Spread([part for part in to.parts if part.region in shown], to.merge)
+        return to
+
+
 def _submit(host: IRegionHost, operation: Operation) -> None:
     """Give a region an operation, unless it can't take it now: then nothing of it is done."""
     kind, client, number, _, spec, arguments, _ = operation
@@ -341,6 +384,8 @@ def _submit(host: IRegionHost, operation: Operation) -> None:
     host.submit(operation)
 
 
+#: Reads of all keys that there are.
+_SHOWN = frozenset(("dbsize", "keys"))
 #: What a region without keys answers to RANDOMKEY.
 _NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
 

@@ -46,6 +46,7 @@ class Session(Outbound):
     """
     A client's connection.
 
+    @ivar host: Runs its commands on data.
     @ivar proto: 2 or 3.
     @ivar db: The database it has selected.
     @ivar authenticated: Whether it has shown the password, where one is set.
@@ -65,6 +66,7 @@ class Session(Outbound):
 
     def __init__(self, front: Front, client_id: int) -> None:
         super().__init__(front, client_id)
+        self.host = front.host
         self.proto = 2
         self.db = 0
         self.authenticated = front.open
@@ -272,30 +274,30 @@ class Session(Outbound):
             return
         spec = route.timed if calls % TIMED_OF == 1 else route.spec
         if kind == WRITES:
-            refusal = front.host.refusal(spec)
+            refusal = self.host.refusal(spec)
             if refusal is not None:
                 route.rejected += 1
                 self.answer(number, front.errors.counted(refusal))
             elif spec.blocks:
                 self.hold(number)
                 self.waiting = number
-                front.host.submit((WAITING, self, number, self.db, spec, request, None))
+                self.host.submit((WAITING, self, number, self.db, spec, request, None))
                 if self._ended:
                     front.wake(self, b"gone")
             else:
-                front.host.submit(
+                self.host.submit(
                     (COMMANDS, self, number, self.db, spec, request, encode_command(request) if raw is None else raw)
                 )
             return
         if kind == READS_MANY:
             front.look_up(route, request)
         if self.answered == number:
-            read = front.host.read_local if self.stale else front.host.read
+            read = self.host.read_local if self.stale else self.host.read
             reply = read(self, number, self.db, spec, request)
             if reply is not None:
                 self.answer(number, reply)
         else:
-            front.host.submit((READ, self, number, self.db, spec, request, None))
+            self.host.submit((READ, self, number, self.db, spec, request, None))
 
     def _serve_in_order(self, number: int, route: Route, request: list[bytes]) -> None:
         """Run a command on the server when what the client sent before it has been applied, and nothing behind it."""
@@ -306,7 +308,7 @@ class Session(Outbound):
             if reply is not None:
                 self.answer(number, reply)
 
-        self.front.host.submit((LOCAL, self, number, 0, None, serve, None))
+        self.host.submit((LOCAL, self, number, 0, None, serve, None))
 
     def _wrong_arity(self, route: Route) -> bytes:
         """Word the refusal of a wrong number of arguments; an EXEC that is refused ends its transaction."""

@@ -58,7 +58,7 @@ def exec_(session: Session, number: int, request: list[bytes]) -> bytes | None:
     end_transaction(session)
     if spoiled:
         return _ABORTED
-    host = session.front.host
+    host = session.host
     writes = False
     for _, spec, _, _ in queue:
         if spec is None:
@@ -91,7 +91,7 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
                 session.watched[session.db, key] = _version(front, session.db, key)
         session.answer(number, replies.OK)
 
-    session.front.host.submit((LOCAL, session, number, 0, None, look, True))
+    session.host.submit((LOCAL, session, number, 0, None, look, True))
     return None
 
 

@@ -36,7 +36,7 @@ from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
 from tinykv.server.intake import Intake
 from tinykv.server.metrics import Metrics
-from tinykv.server.router import Router
+from tinykv.server.router import NodeRouter, Router
 from tinykv.server.status import describe
 from tinykv.storage.beginning import Beginning
 from tinykv.storage.errors import StorageError
@@ -237,13 +237,19 @@ class StoreService(DaemonService):
             now=time.time,
             shutdown=self._reactor.stop,
         )
-        self.front.slots = Slots(
+        self.front.slots = slots = Slots(
             hosts,
             store_id=config.store_id,
             cluster_id=folder.identity.cluster_id or folder.identity.folder_id,
             address=self._cluster_address,
             is_up=_never_up if cluster is None else cluster.peering.is_up,
         )
+        if not one:
+            self.front.node_host = NodeRouter(
+                [(host.descriptor.slots, host) for host in hosts],
+                random.randrange,
+                lambda slot: slots.owner(slot) == config.store_id,
+            )
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
         if cluster is not None:
