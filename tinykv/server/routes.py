@@ -134,10 +134,6 @@ class Route:
         self.calls = self.rejected = self.failed = self.timed_calls = 0
         self.timed_seconds = 0.0
 
-    def takes(self, count: int) -> bool:
-        """Say whether a request may have so many arguments, its name among them."""
-        return count == self.arity if self.arity > 0 else count >= -self.arity
-
     @property
     def bare(self) -> bool:
         """Whether it's a container without code of its own."""
