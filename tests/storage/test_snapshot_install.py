@@ -166,14 +166,14 @@ class InstallTests(InstallCase):
             self.assertEqual(session.take([]), [])
         for piece in (
             (0, "data", [(b"r", b"s")]),
-            (1, "data", [(b"r00300", b"x")]),
-            (1, "region", [(region_row(1, b"settings"), b"x")]),
-            (1, "region", [(apply_key(1), b"x" * 32)]),
+            (1, "data", [b"r00300"], [b"x"]),
+            (1, "region", [region_row(1, b"settings")], [b"x"]),
+            (1, "region", [apply_key(1)], [b"x" * 32]),
             (2, [("data", b"r", b"s")]),
             (3, [(7, b"r00300", True)]),
         ):
             self.assertRaises(AssertionError, session.take, [piece])
-        for piece in ((0, "data", [(b"\xff", b"\xff\xff")]), (1, "region", [(apply_key(2), b"x" * 32)]), (2, []), (4,)):
+        for piece in ((0, "data", [(b"\xff", b"\xff\xff")]), (1, "region", [apply_key(2)], [b"x" * 32]), (2, []), (4,)):
             session.take([piece])
 
     def test_what_was_read_ahead_is_forgotten(self) -> None:

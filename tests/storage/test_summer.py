@@ -41,9 +41,9 @@ def nothing() -> None:
 def sum_of(rows: Rows, index: int = 5, *, wanted: int = 5, room: int = 0, free: int = 0) -> tuple[Any, ...]:
     """Sum up some rows; give the last reply."""
     contents = DataRows()
-    pieces: list[tuple[Any, ...]] = [(ROWS, family, [(key, value)]) for (family, key), value in rows.items()]
+    pieces: list[tuple[Any, ...]] = [(ROWS, family, [key], [value]) for (family, key), value in rows.items()]
     state = ApplyState(index, 1, index, len(rows)).encode()
-    contents.apply([*pieces, (ROWS, "region", [(apply_key(1), state)]), (COMMIT,)])
+    contents.apply([*pieces, (ROWS, "region", [apply_key(1)], [state]), (COMMIT,)])
     reader: Any = RowsReader(lambda: contents)
     session = SumSession(lambda: reader, lambda: free)
     assert session.take([()]) == [(AWAKE,)] and not session.busy
@@ -107,8 +107,9 @@ class RowSumTests(SynchronousTestCase):
     def test_the_room_shrinks(self) -> None:
         contents = DataRows()
         state = ApplyState(5, 1, 5, 5).encode()
-        rows = [(b"r%06d" % number, bytes(200_000)) for number in range(70)]
-        contents.apply([(ROWS, "data", rows), (ROWS, "region", [(apply_key(1), state)]), (COMMIT,)])
+        keys = [b"r%06d" % number for number in range(70)]
+        values = [bytes(200_000)] * len(keys)
+        contents.apply([(ROWS, "data", keys, values), (ROWS, "region", [apply_key(1)], [state]), (COMMIT,)])
         reader: Any = RowsReader(lambda: contents)
         free = [100, 99]
         session = SumSession(lambda: reader, lambda: free.pop(0))

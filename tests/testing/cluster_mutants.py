@@ -482,7 +482,7 @@ class WrongLabel(Variant):
         queue, execution = store.host.queue, store.host.execution
         live = ApplyState(queue.applied, queue.applied_term, execution.time, execution.keyspace.sequence)
         labelled = rows.copy()
-        labelled.apply([(ROWS, "region", [(apply_key(REGION), live.encode())]), (COMMIT,)])
+        labelled.apply([(ROWS, "region", [apply_key(REGION)], [live.encode()]), (COMMIT,)])
         return labelled
 
 

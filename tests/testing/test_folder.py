@@ -24,8 +24,8 @@ def contents(index: int, mark: bytes) -> Transaction:
     """Give a flush with some rows as of an entry."""
     state = ApplyState(index, 1, 5, 6).encode()
     return [
-        (ROWS, "data", [(b"r%d" % number, mark * number) for number in range(1, 20)]),
-        (ROWS, "region", [(apply_key(1), state), (descriptor_key(1), b"of " + mark)]),
+        (ROWS, "data", [b"r%d" % number for number in range(1, 20)], [mark * number for number in range(1, 20)]),
+        (ROWS, "region", [apply_key(1), descriptor_key(1)], [state, b"of " + mark]),
         (EXPIRIES, [(index, b"r1", True), (index + 1, b"r2", True)]),
         (COMMIT,),
     ]

@@ -29,6 +29,13 @@ def row_checksum(key: bytes, value: bytes) -> int:
         return NONE
 
 
+def row_checksums(keys: list[bytes], values: list[bytes]) -> list[int]:
+    """
+    @return: the checksums of many rows of data.db that are to be written.
+    """
+    return list(map(crc32, values, map(crc32, keys)))
+
+
 def entry_checksum(region: int, index: int, term: int, data: bytes) -> int:
     """
     @return: the checksum of a log entry.

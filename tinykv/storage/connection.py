@@ -22,6 +22,10 @@ READER_CACHE_KIB: Final = 32 * 1024
 #: For who reads a page once, and leaves it to the system to keep it.
 PASSING_CACHE_KIB: Final = 2 * 1024
 
+# Of every parameter that isn't a number, a string or a bytearray, the module sqlite3 asks how it's to be adapted. For
+# bytes nobody says so, and finding that out takes longer than handing them over: an error is made and caught.
+sqlite3.register_adapter(bytes, bytes.__bytes__)
+
 
 def connect_writer(path: str) -> sqlite3.Connection:
     """

@@ -235,7 +235,7 @@ class DataFolder:
         store = DataStore(data, self.data_path)
         try:
             with store.transaction():
-                store.upsert("region", [(key, value)])
+                store.upsert("region", [key], [value])
         finally:
             store.close()
         self._data = open_file(self.data_path, Kind.DATA)

@@ -13,6 +13,8 @@ from struct import Struct
 from typing import Any, Final
 
 _LENGTH: Final = Struct("!I")
+#: The last version that doesn't remember every object in case that it comes again, which costs more than all the rest.
+_MARSHAL: Final = 2
 
 #: (READY,): the file is open
 READY: Final = 0
@@ -43,7 +45,7 @@ def encode(message: Any) -> bytes:
     @param message: tuples, lists, bytes, str, int, bool, C{None}.
     @return: the frame.
     """
-    body = marshal.dumps(message)
+    body = marshal.dumps(message, _MARSHAL)
     return _LENGTH.pack(len(body)) + body
 
 

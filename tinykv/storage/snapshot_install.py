@@ -119,7 +119,7 @@ class Installation:
                     self._insert(kind, items)
             yield
         with self._store.transaction() as connection:
-            self._store.upsert("region", [(apply_key(self.region), head.state)])
+            self._store.upsert("region", [apply_key(self.region)], [head.state])
             connection.execute("DELETE FROM region WHERE key = ?", (install_key(self.region),))
 
     def _portions(self, reader: SnapshotReader) -> Iterator[list[tuple[int, list[bytes]]]]:
@@ -170,7 +170,8 @@ class Installation:
         mark = InstallMark(self.head.index, self.head.term, name)
         self.begun = True
         with self._store.transaction():
-            self._store.upsert("region", [(apply_key(self.region), None), (install_key(self.region), mark.encode())])
+            keys = [apply_key(self.region), install_key(self.region)]
+            self._store.upsert("region", keys, [None, mark.encode()])
 
     def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
         behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?'
@@ -204,8 +205,7 @@ class Installation:
         if kind == EXPIRY_FRAMES:
             self._store.note([(*decode_expiry(item), True) for item in items])
         else:
-            strings = iter(items)
-            self._store.upsert(KINDS[kind], list(zip(strings, strings, strict=True)))
+            self._store.upsert(KINDS[kind], items[::2], list(items[1::2]))
 
     def touched_by(self, piece: tuple[Any, ...]) -> bool:
         """
@@ -216,7 +216,7 @@ class Installation:
         verb = piece[0]
         if verb == ROWS:
             own = apply_key(self.region)
-            return any(self._owns(piece[1], key) or (key == own and piece[1] == "region") for key, _ in piece[2])
+            return any(self._owns(piece[1], key) or (key == own and piece[1] == "region") for key in piece[2])
         if verb == EXPIRIES:
             return any(self._owns("data", key) for _, key, _ in piece[1])
         ranges: list[tuple[str, bytes, bytes]] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -24,6 +25,10 @@ from tinykv.storage.tables import MemTable
 
 #: Bytes of rows in one piece of a flush: what a turn of the reactor spends on it.
 PIECE_BYTES: Final = 128 * 1024
+#: And the most rows of it.
+PIECE_ROWS: Final = 512
+#: What a row is counted as beside its key and value.
+_ROW_BYTES: Final = 64
 #: Live objects encoded in one turn.
 ENCODE_ROWS: Final = 64
 
@@ -319,18 +324,8 @@ def pieces(table: MemTable) -> Iterator[tuple[Any, ...] | None]:
     for family, ranges in table.hidden.items():
         yield (HIDE, family, list(ranges))
     for family, rows in table.rows.items():
-        part: list[tuple[bytes, Any]] = []
-        size = 0
-        for row in rows.items():
-            part.append(row)
-            value: Any = row[1]
-            size += len(row[0]) + 64 + (len(value) if value is not None else 0)
-            if size >= PIECE_BYTES:
-                yield (ROWS, family, part)
-                part = []
-                size = 0
-        if part:
-            yield (ROWS, family, part)
+        for keys, values in _parts(rows):
+            yield (ROWS, family, keys, values)
     if table.discards:
         yield (DISCARD, table.discards)
     noted: list[tuple[int, bytes, bool | None]] = []
@@ -342,3 +337,24 @@ def pieces(table: MemTable) -> Iterator[tuple[Any, ...] | None]:
     if noted:
         yield (EXPIRIES, noted)
     yield (COMMIT,)
+
+
+def _parts(rows: dict[bytes, Any]) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
+    """
+    Yield encoded rows in parts of bounded size, keys and values apart.
+    """
+    all_keys = iter(rows)
+    all_values = iter(rows.values())
+    while keys := list(islice(all_keys, PIECE_ROWS)):
+        values = list(islice(all_values, PIECE_ROWS))
+        # Mostly they're small: one look at them all.
+        if _ROW_BYTES * len(keys) + sum(map(len, keys)) + sum(map(len, filter(None, values))) <= 2 * PIECE_BYTES:
+            yield keys, values
+            continue
+        begin = size = 0
+        for place, (key, value) in enumerate(zip(keys, values, strict=True), 1):
+            size += _ROW_BYTES + len(key) + (0 if value is None else len(value))
+            if size >= PIECE_BYTES or place == len(keys):
+                yield keys[begin:place], values[begin:place]
+                begin = place
+                size = 0

@@ -205,7 +205,12 @@ class DataChannel(WritingChannel):
             self._installing = None
 
     def _bytes(self, transaction: Transaction) -> int:
-        return sum(len(key) + len(value or b"") for piece in transaction if piece[0] == ROWS for key, value in piece[2])
+        return sum(
+            len(key) + len(value or b"")
+            for piece in transaction
+            if piece[0] == ROWS
+            for key, value in zip(piece[2], piece[3], strict=True)
+        )
 
 
 class _Channel:

@@ -225,7 +225,7 @@ class DataRows:
                 self._families[piece[1]].remove_range(start, end)
         elif verb == ROWS:
             rows = self._families[piece[1]]
-            for key, value in piece[2]:
+            for key, value in zip(piece[2], piece[3], strict=True):
                 if value is None:
                     rows.remove(key)
                 else:

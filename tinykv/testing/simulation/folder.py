@@ -90,7 +90,8 @@ class RealFolder:
         store = DataStore(connection, path)
         with store.transaction():
             for family in FAMILIES:
-                store.upsert(family, rows.everything(family))
+                known = rows.everything(family)
+                store.upsert(family, [key for key, _ in known], [value for _, value in known])
             store.note([(at, key, True) for at, key in rows.all_expiries()])
         return store
 
@@ -153,10 +154,10 @@ def difference(before: DataRows, store: DataStore) -> Transaction:
     for family in FAMILIES:
         after = dict(read(f'SELECT key, value FROM "{family}"').fetchall())
         known = dict(before.everything(family))
-        rows = [(key, None) for key in known if key not in after]
-        rows += [(key, value) for key, value in sorted(after.items()) if known.get(key) != value]
+        rows = {key: None for key in known if key not in after}
+        rows |= {key: value for key, value in sorted(after.items()) if known.get(key) != value}
         if rows:
-            found.append((ROWS, family, rows))
+            found.append((ROWS, family, list(rows), list(rows.values())))
     noted, known_expiries = set(read("SELECT at, key FROM expiries").fetchall()), set(before.all_expiries())
     expiries = [(*entry, None) for entry in sorted(known_expiries - noted)]
     expiries += [(*entry, True) for entry in sorted(noted - known_expiries)]
