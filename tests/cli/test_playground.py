@@ -18,7 +18,7 @@ from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
 from tinykv.cli.playground_cluster import CLUSTER_PORTS, PEER_PORTS, Ports, choose_count, keep, plan
-from tinykv.cli.playground_process import TAIL_LINES, last_words, tail
+from tinykv.cli.playground_process import TAIL_LINES, last_error, last_words, tail
 from tinykv.cli.playground_schedulers import (
     LocalScheduler,
     choose_schedulers,
@@ -301,6 +301,15 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(last_words(log), "another")
         log.write_text("nothing\n")
         self.assertEqual(last_words(log), f"see {log}")
+
+    def test_last_error(self) -> None:
+        log = Path(self.mktemp())
+        log.write_text("T info a.B: an error\nT warn a.B: x\nerror\n")
+        self.assertIsNone(last_error(log))
+        said = ["T error a.B: first", "T error a.B: second", *["T info a.B: on it goes"] * TAIL_LINES]
+        log.write_text("\n".join(said) + "\n")
+        self.assertEqual(last_error(log), "T error a.B: second")
+        self.assertIsNone(last_error(Path(self.mktemp())))
 
     def test_tail(self) -> None:
         log = Path(self.mktemp())

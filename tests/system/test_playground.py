@@ -166,6 +166,34 @@ class PlaygroundTests(SynchronousTestCase):
             self.assertEqual(other.returncode, 1)
             self.assertIn(part, other.stderr)
 
+    def test_a_store_without_its_folder(self) -> None:
+        for run_ in ("first", "second"):
+            playground = Process(self.command(), self.base / f"output of the {run_}")
+            self.addCleanup(playground.destroy)
+            playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "it was ready")  # noqa: B023
+            for process in json.loads(self.record.read_text())["processes"]:
+                self.addCleanup(end_group, process["pid"])
+            self.assertEqual(playground.stop(), 0, playground.output)
+            if run_ == "first":
+                shutil.rmtree(self.folder / "store-2")
+        self.assertIn("the scheduler doesn't know all of them. Its log: ", playground.output)
+        self.assertIn("store 2 has lost its folder", playground.output)
+
+    def test_a_scheduler_that_ends_at_its_start(self) -> None:
+        self.folder.mkdir()
+        (self.folder / "scheduler-1").write_text("in the way")
+        playground = Process(self.command(), self.base / "output")
+        self.addCleanup(playground.destroy)
+        playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "it was ready")
+        stores = json.loads(self.record.read_text())["processes"]
+        for process in stores:
+            self.addCleanup(end_group, process["pid"])
+        self.assertEqual([store["name"] for store in stores], ["store-1", "store-2", "store-3"])
+        self.assertIn("scheduler-1 has ended by itself", playground.output)
+        client = self.client(stores[0])
+        wait_until(lambda: writes(client), "a leader")
+        self.assertEqual(playground.stop(), 0, playground.output)
+
     def test_an_import_from_a_live_redis(self) -> None:
         if REDIS_SERVER is None:
             raise SkipTest("redis-server isn't installed")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import click
 
 from tinykv.cli.ctl_schedule import store_table
 from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, Ports, choose_count, keep, plan
-from tinykv.cli.playground_process import LocalProcess, last_words
+from tinykv.cli.playground_process import LocalProcess, last_error, last_words
 from tinykv.cli.playground_schedulers import (
     SCHEDULERS,
     LocalScheduler,
@@ -42,6 +43,9 @@ STOP_SECONDS = 30.0
 
 #: How often a starting store is asked if it's there, in seconds.
 _ASK_SECONDS = 0.05
+
+#: How long the scheduler may take to know all stores once they answer, in seconds, before it's no longer waited for.
+SCHEDULER_SECONDS = 15.0
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WAITED = (*_STOPPING, signal.SIGCHLD)
@@ -114,7 +118,8 @@ def _run(stores: list[LocalStore], schedulers: list[LocalScheduler], record: Pat
             for process in (*stores, *schedulers):
                 process.start(unblock=_WAITED)
                 started.append(process)
-            if _wait_until_ready(stores, schedulers):
+            if _wait_until_ready(stores) and (known := _wait_for_scheduler(stores, schedulers)) is not None:
+                schedulers = known
                 write_record(record, [*stores, *schedulers])
                 _greet(stores, schedulers)
                 stores, ended = _serve(stores, schedulers, record)
@@ -126,44 +131,79 @@ def _run(stores: list[LocalStore], schedulers: list[LocalScheduler], record: Pat
 
 
 def _greet(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> None:
-    """Say what there is."""
+    """Say what there is, and what seems to be wrong where the scheduler doesn't know all stores."""
     out = printer()
-    known = stores_known(schedulers, len(stores)) if schedulers else None
-    if known is not None:
-        out.print(store_table(known))
+    if schedulers:
+        known = stores_known(schedulers, len(stores))
+        if known is not None:
+            out.print(store_table(known))
+        else:
+            logs = ", ".join(str(scheduler.log) for scheduler in schedulers)
+            out.print(f"The stores answer, but the scheduler doesn't know all of them. Its log: {logs}")
+            for store in stores:
+                error = last_error(store.log)
+                if error is not None:
+                    out.print(f"The last error in {store.log}:")
+                    out.print(f"  {error}")
     for line in welcome(stores, [scheduler.url for scheduler in schedulers]):
         out.print(line)
 
 
-def _wait_until_ready(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> bool:
+def _wait_until_ready(stores: list[LocalStore]) -> bool:
     """
-    Wait until all stores answer, and the scheduler knows them.
+    Wait until all stores answer.
 
     @return: False if a signal says to stop before.
     @raise Problem: One has ended instead.
     """
-    out = printer()
     told = False
     asked = 0
-    processes: list[LocalProcess] = [*stores, *schedulers]
-
-    def ready() -> bool:
-        return all(process.answers() for process in processes) and (
-            not schedulers or stores_known(schedulers, len(stores)) is not None
-        )
-
-    while not ready():
-        received = signal.sigtimedwait(_WAITED, _ASK_SECONDS)
-        if received is not None and received.si_signo in _STOPPING:
+    while not all(store.answers() for store in stores):
+        if _told_to_stop(stores):
             return False
-        for process in processes:
-            if process.ended() is not None:
-                raise Problem(f"{process.name} didn't start: {last_words(process.log)}")
         asked += 1
         if not told and asked > 5 / _ASK_SECONDS:
             told = True
-            out.print("Still starting; a long log takes its time ...")
+            printer().print("Still starting; a long log takes its time ...")
     return True
+
+
+def _wait_for_scheduler(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> list[LocalScheduler] | None:
+    """
+    Wait until the scheduler knows all stores, but no longer than L{SCHEDULER_SECONDS}: they serve without it.
+
+    @return: The members that run; None if a signal says to stop before.
+    @raise Problem: A store has ended.
+    """
+    began = time.monotonic()
+    told = False
+    while True:
+        for scheduler in [scheduler for scheduler in schedulers if scheduler.ended() is not None]:
+            schedulers = [other for other in schedulers if other is not scheduler]
+            _tell_scheduler_end(scheduler)
+        waited = time.monotonic() - began
+        if not schedulers or stores_known(schedulers, len(stores)) is not None or waited > SCHEDULER_SECONDS:
+            return schedulers
+        if not told and waited > 5:
+            told = True
+            printer().print("The stores answer; waiting for the scheduler to know them ...")
+        if _told_to_stop(stores):
+            return None
+
+
+def _told_to_stop(stores: list[LocalStore]) -> bool:
+    """
+    Wait a little before asking again, and say if a signal says to stop.
+
+    @raise Problem: A store has ended.
+    """
+    received = signal.sigtimedwait(_WAITED, _ASK_SECONDS)
+    if received is not None and received.si_signo in _STOPPING:
+        return True
+    for store in stores:
+        if store.ended() is not None:
+            raise Problem(f"{store.name} didn't start: {last_words(store.log)}")
+    return False
 
 
 def _serve(
@@ -184,10 +224,8 @@ def _serve(
             break
         for scheduler in [scheduler for scheduler in schedulers if scheduler.ended() is not None]:
             schedulers = [other for other in schedulers if other is not scheduler]
-            _tell_end(scheduler)
+            _tell_scheduler_end(scheduler)
             write_record(record, [*stores, *schedulers])
-            out.print("The stores serve on. It comes back when the playground is started again, or by hand, with")
-            out.print(f"    {scheduler.by_hand}")
         for store in [store for store in stores if store.ended() is not None]:
             ended = True
             stores = [other for other in stores if other is not store]
@@ -207,6 +245,14 @@ def _tell_end(process: LocalProcess) -> None:
     out.print(f"{process.name} has ended by itself ({process.ended()}). The end of its log, {process.log}:")
     for line in process.tail():
         out.print(f"  {line}")
+
+
+def _tell_scheduler_end(scheduler: LocalScheduler) -> None:
+    """Say that a member of the scheduler has ended, and how it's started again."""
+    _tell_end(scheduler)
+    out = printer()
+    out.print("The stores serve on. It comes back when the playground is started again, or by hand, with")
+    out.print(f"    {scheduler.by_hand}")
 
 
 def _stop(processes: Iterable[LocalProcess]) -> None:

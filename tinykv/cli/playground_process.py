@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 #: Bytes at the end of a log that are looked at.
-_TAIL_BYTES = 8192
+_TAIL_BYTES = 1 << 16
 #: Lines of a log that are shown.
 TAIL_LINES = 15
 
@@ -135,16 +135,27 @@ class LocalProcess(ABC):
 
 def tail(log: Path) -> list[str]:
     """Give the last lines of a log."""
+    return _end(log)[-TAIL_LINES:]
+
+
+def _end(log: Path) -> list[str]:
+    """Give the lines in the last bytes of a log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
             text = file.read().decode("utf-8", "backslashreplace")
     except OSError as problem:
         return [f"({log} can't be read: {problem.strerror})"]
-    return text.splitlines()[-TAIL_LINES:]
+    return text.splitlines()
 
 
 def last_words(log: Path) -> str:
     """Say in one line why a store didn't start: its own word for it, or where to look."""
     said = [why for _, mark, why in (line.partition("tinykv: ") for line in tail(log)) if mark]
     return said[-1] if said else f"see {log}"
+
+
+def last_error(log: Path) -> str | None:
+    """Give the last line near the end of a log that tells of an error; None if there's none."""
+    errors = [line for line in _end(log) if line.split(" ", 2)[1:2] == ["error"]]
+    return errors[-1] if errors else None
