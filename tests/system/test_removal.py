@@ -92,7 +92,8 @@ class RemovalTests(SynchronousTestCase):
             self.stores.kill(place)
         (self.folder / f"data-{self.gone}" / NAME).unlink()
         self.stores.start(self.gone)
-        self.stores.wait_for(self.gone)
+        # Who answers runs, and takes signals; the port alone is open a moment earlier.
+        wait_until(lambda: "removed from the cluster" in self.health(), "what it says of itself")
         self.stores.signal(self.gone, signal.SIGTERM)
         wait_until(lambda: self.gone in self.stores.ended(), "its end")
         self.assertIn("TinyKV has stopped", self.stores.ended()[self.gone])
