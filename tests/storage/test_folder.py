@@ -490,13 +490,17 @@ class RegionsTests(SynchronousTestCase):
         finally:
             folder.close()
         if promise:
-            store = LocalStore(self.path)
-            batch = LogBatch()
-            batch.hard_state(1, 1, 1, 1, 0)
-            store.log.write(batch, lambda: None)
-            store.log_channel.run()
-            store.close()
+            self.promise()
         return found
+
+    def promise(self) -> None:
+        """Let the first region's peer promise something."""
+        store = LocalStore(self.path)
+        batch = LogBatch()
+        batch.hard_state(1, 1, 1, 1, 0)
+        store.log.write(batch, lambda: None)
+        store.log_channel.run()
+        store.close()
 
     def test_it_stays(self) -> None:
         self.assertEqual(self.begun_with(6), 6)
@@ -505,10 +509,5 @@ class RegionsTests(SynchronousTestCase):
 
     def test_a_folder_of_before(self) -> None:
         """There was one region before anyone asked."""
-        store = LocalStore(self.path)
-        batch = LogBatch()
-        batch.hard_state(1, 1, 1, 1, 0)
-        store.log.write(batch, lambda: None)
-        store.log_channel.run()
-        store.close()
+        self.promise()
         self.assertEqual([self.begun_with(wanted) for wanted in (3, 1)], [1, 1])

@@ -82,8 +82,17 @@ class ComparisonTests(SynchronousTestCase):
         wrong = next(place for place in range(3) if place not in (self.stores.leader, 0))
         self.change(wrong, b"key:7")
         wait_until(lambda: self.client.attempt("SET", "first", "1") == b"OK", "a leader")
-        region, said = self.ask(0, 1)
-        told = {told["store"]: told["checksum"] for told in region["replicas"]}
-        self.assertNotEqual(told.pop(wrong + 1), None)
+        told: dict[int, str | None] = {}
+        said = ""
+
+        def all_told() -> bool:
+            nonlocal said
+            region, said = self.ask(0, 1)
+            told.update((replica["store"], replica["checksum"]) for replica in region["replicas"])
+            return None not in told.values()
+
+        # A store that has just started may not be linked to the others yet, and then can't say its sum.
+        wait_until(all_told, "a sum of each store")
+        self.assertNotEqual(told.pop(wrong + 1), told[1])
         self.assertEqual(len(set(told.values())), 1)
         self.assertIn("the stores differ in region 1", said)

@@ -42,6 +42,17 @@ class RemovalTests(SynchronousTestCase):
         done = run([*TINYKV, "ctl", "--url", url, "remove-store", str(self.gone + 1)])
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    def start_unconfirmed(self) -> None:
+        """Remove a store, and start it alone as if nobody had confirmed that yet."""
+        self.remove()
+        wait_until(lambda: self.gone in self.stores.ended(), "its end")
+        for place in range(3):
+            self.stores.kill(place)
+        (self.folder / f"data-{self.gone}" / NAME).unlink()
+        self.stores.start(self.gone)
+        # Who answers runs, and takes signals; the port alone is open a moment earlier.
+        wait_until(lambda: "removed from the cluster: it stops when" in self.health(), "what it says of itself")
+
     def health(self) -> str:
         """Ask the one that is removed how it is."""
         try:
@@ -67,14 +78,7 @@ class RemovalTests(SynchronousTestCase):
 
     def test_it_starts_without_the_others(self) -> None:
         """It serves no clients, says what it waits for, and ends when they're back."""
-        self.remove()
-        wait_until(lambda: self.gone in self.stores.ended(), "its end")
-        for place in range(3):
-            self.stores.kill(place)
-        (self.folder / f"data-{self.gone}" / NAME).unlink()
-        self.stores.start(self.gone)
-        self.stores.wait_for(self.gone)
-        wait_until(lambda: "removed from the cluster: it stops when" in self.health(), "what it says of itself")
+        self.start_unconfirmed()
         self.assertRaises(ConnectionRefusedError, self.stores.connect, self.gone)
         url = f"http://127.0.0.1:{self.stores.http_ports[self.gone]}"
         done = run([*TINYKV, "ctl", "--url", url, "transfer-leader"])
@@ -86,14 +90,7 @@ class RemovalTests(SynchronousTestCase):
 
     def test_it_is_stopped(self) -> None:
         """In order, while it waits for the others."""
-        self.remove()
-        wait_until(lambda: self.gone in self.stores.ended(), "its end")
-        for place in range(3):
-            self.stores.kill(place)
-        (self.folder / f"data-{self.gone}" / NAME).unlink()
-        self.stores.start(self.gone)
-        # Who answers runs, and takes signals; the port alone is open a moment earlier.
-        wait_until(lambda: "removed from the cluster" in self.health(), "what it says of itself")
+        self.start_unconfirmed()
         self.stores.signal(self.gone, signal.SIGTERM)
         wait_until(lambda: self.gone in self.stores.ended(), "its end")
         self.assertIn("TinyKV has stopped", self.stores.ended()[self.gone])

@@ -49,7 +49,7 @@ from tinykv.server.front import Front
 from tinykv.storage.folder_ids import FolderIds
 from tinykv.storage.log import APPEND, RESET
 from tinykv.storage.rowstore import RowStore
-from tinykv.storage.writers import LogBatch
+from tinykv.storage.writers import DataWriter, LogBatch
 from tinykv.store.composition import join_stores, replica_of
 from tinykv.store.control import Control
 from tinykv.store.forwarding import Forwarder
@@ -218,29 +218,32 @@ class WatchedReplica(Replica):
 
 @implementer(ILogWriter)
 class WatchedWriter:
-    """Tells what is written."""
+    """Tells what is written, for each region."""
 
     def __init__(self, writer: ILogWriter, store: Store) -> None:
         self._writer = writer
         self._store = store
         self.failed = writer.failed
         self.close = writer.close
-        #: The term of each entry as of all writes so far, also of those that were cut off.
-        base, term = store.disk.log.visible.base(REGION)
-        self._terms = {base: term}
-        self._terms.update((entry.index, entry.term) for entry in store.disk.entries(REGION, base))
+        #: By region, the term of each entry as of all writes so far, also of those that were cut off.
+        self._terms: dict[int, dict[int, int]] = {}
+        for region in store.world.checkers:
+            base, term = store.disk.log.visible.base(region)
+            terms = self._terms[region] = {base: term}
+            terms.update((entry.index, entry.term) for entry in store.disk.entries(region, base))
 
     def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
         """Write."""
-        terms = self._terms
+        world = self._store.world
         for operation in batch.operations:
+            terms = self._terms[operation[1]]
             if operation[0] == APPEND:
-                _, _, first, entries = operation
+                _, region, first, entries = operation
                 before = terms[first - 1] if first > 1 else 0
-                self._store.world.checker.writes(self._store.name, before, first, entries)
+                world.checkers[region].writes(self._store.name, before, first, entries)
                 terms.update((index, entry[0]) for index, entry in enumerate(entries, first))
             elif operation[0] == RESET:
-                self._store.world.installed += 1
+                world.installed += 1
                 terms[operation[2]] = operation[3]
         self._writer.write(batch, done)
 
@@ -399,43 +402,10 @@ class Store:
         self.group.watch(self)
         variant.group(self.group)
         book = AddressBook(dialling(world.streams, process), world.known)
-        self.peering = peering = SimulatedPeering(
-            store_id=self.id,
-            process=process,
-            network=world.network,
-            streams=world.streams,
-            addresses=world.addresses,
-            random=Random(random.getrandbits(64)),
-            snapshots=real_peering(
-                store_id=self.id,
-                start_id=execution.start_id,
-                process=process,
-                streams=world.streams,
-                addresses=book,
-                folder_ids=FolderIds(self.folder.path),
-                files=disk.snapshot_folder(process),
-                limits=world.limits,
-                random=Random(random.getrandbits(64)),
-            ),
-        )
+        self.peering = peering = self._link(process, execution.start_id, book, random)
         self.peers = peers = Peers(peering, process)
         peering.handle(peers)
-        self.regions = regions = Regions(
-            rows=rows,
-            log_writer=watched,
-            data_writer=data_writer,
-            installer=data_writer,
-            reader=disk.start_reader(process, rows),
-            clock=process,
-            now=Labour(random),
-            now_ms=self.clock.calendar_ms,
-            flushed=lambda: None,
-            answered=lambda: front.flush(),
-            stopped=lambda problem: self._stopped(process, problem),
-            durations=durations,
-            memtable_bytes=self._memtable_bytes,
-            durability_os=False,
-        )
+        self.regions = regions = self._share(process, rows, watched, data_writer, durations, random)
         self.host = host = variant.host(
             regions,
             replica=self.replica,
@@ -494,12 +464,67 @@ class Store:
 
         world.streams.listen(self.name, process, accept)
 
+    def _link(self, process: Process, start_id: int, book: AddressBook, random: Random) -> SimulatedPeering:
+        """Make the links to the others."""
+        world = self.world
+        return SimulatedPeering(
+            store_id=self.id,
+            process=process,
+            network=world.network,
+            streams=world.streams,
+            addresses=world.addresses,
+            random=Random(random.getrandbits(64)),
+            snapshots=real_peering(
+                store_id=self.id,
+                start_id=start_id,
+                process=process,
+                streams=world.streams,
+                addresses=book,
+                folder_ids=FolderIds(self.folder.path),
+                files=self.disk.snapshot_folder(process),
+                limits=world.limits,
+                random=Random(random.getrandbits(64)),
+            ),
+        )
+
+    def _share(
+        self,
+        process: Process,
+        rows: RowStore,
+        log_writer: ILogWriter,
+        data_writer: DataWriter,
+        durations: Durations,
+        random: Random,
+    ) -> Regions:
+        """Make what regions share; the front comes later."""
+        return Regions(
+            rows=rows,
+            log_writer=log_writer,
+            data_writer=data_writer,
+            installer=data_writer,
+            reader=self.disk.start_reader(process, rows),
+            clock=process,
+            now=Labour(random),
+            now_ms=self.clock.calendar_ms,
+            flushed=lambda: None,
+            answered=lambda: self.front.flush(),
+            stopped=lambda problem: self._stopped(process, problem),
+            durations=durations,
+            memtable_bytes=self._memtable_bytes,
+            durability_os=False,
+        )
+
     def _send(self, message: Message) -> None:
+        self.send_in(REGION, self.group, message)
+
+    def send_in(self, region: int, group: Group, message: Message) -> None:
+        """Send a message of a region's peer."""
+        checker = self.world.checkers[region]
         if message.kind == VOTE:
-            self.world.checker.votes(self.name, message.term, self.group.peer)
+            checker.votes(self.name, message.term, group.peer)
         elif message.kind == VOTE_REPLY and not message.reject:
-            self.world.checker.votes(self.name, message.term, message.to)
-        self.peers.of(REGION).send(message)
+            checker.votes(self.name, message.term, message.to)
+        self.peers.of(region).send(message)
 
     def _defect(self, name: str, problem: BaseException) -> None:
         self.world.checker.problem(f"The command {name} failed unexpectedly at {self.name}: {problem!r}")
@@ -533,14 +558,18 @@ class Store:
 
     def applies(self, entry: Entry) -> None:
         """Note an entry that is about to be applied."""
-        world = self.world
+        if self.applies_in(REGION, entry):
+            self.world.decided(self.name, entry)
+            self.world.times(entry)
+
+    def applies_in(self, region: int, entry: Entry) -> bool:
+        """Note that a region is about to apply an entry; say if nobody has before."""
+        checker = self.world.checkers[region]
         index, term = entry.index, entry.term
-        first = world.checker.applies(self.name, index, term, stored_data(entry))
-        if self.disk.log.durable.term(REGION, index) != term:
-            world.checker.problem(f"{self.name} applies entry {index} of term {term}, which isn't on its disk")
-        if first:
-            world.decided(self.name, entry)
-            world.times(entry)
+        first = checker.applies(self.name, index, term, stored_data(entry))
+        if self.disk.log.durable.term(region, index) != term:
+            checker.problem(f"{self.name} applies entry {index} of term {term}, which isn't on its disk")
+        return first
 
     def compare_rows(self, index: int) -> None:
         """Sum up the rows, and tell."""
@@ -623,6 +652,11 @@ class World(faults.Target):
             self.stores[number] = self.store_type(self, number)
         for store in self.stores.values():
             store.start()
+
+    @property
+    def checkers(self) -> dict[int, ReplicationChecker]:
+        """Give a checker for each region."""
+        return {REGION: self.checker}
 
     def close(self) -> None:
         """Leave nothing."""

@@ -6,25 +6,33 @@ The faults are the same. Those that are about a leader pick a region by chance; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
-from zope.interface import implementer
 
 from tests.testing import cluster_changes
-from tests.testing.cluster import MIX, REQUEST_TIMEOUT, ROWS_EVERY, Cluster, DiskLog, Store, Variant, World
-from tests.testing.one_store import Durations, Labour
+from tests.testing.cluster import (
+    MIX,
+    REQUEST_TIMEOUT,
+    ROWS_EVERY,
+    Cluster,
+    DiskLog,
+    Store,
+    Variant,
+    WatchedWriter,
+    World,
+)
+from tests.testing.one_store import Durations
 from tinykv.config import StoreConfig
-from tinykv.interfaces import ILogWriter
 from tinykv.keys import region_row, slots_range
 from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
-from tinykv.raft.messages import VOTE, VOTE_REPLY, Entry, Message
-from tinykv.raft.stored import entry_of, stored_data
+from tinykv.raft.messages import Entry, Message
+from tinykv.raft.stored import entry_of
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
@@ -33,25 +41,20 @@ from tinykv.region.entry import decode_header
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.server.router import Router
-from tinykv.storage.folder_ids import FolderIds
-from tinykv.storage.log import APPEND, RESET
 from tinykv.storage.rowstore import RowStore
-from tinykv.storage.writers import LogBatch
 from tinykv.store.composition import join_stores, replica_of
 from tinykv.store.control import Control
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import Recovered, recover
-from tinykv.store.regions import Regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import Process
-from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
+from tinykv.testing.simulation.endpoints import address_of, dialling
 from tinykv.testing.simulation.events import SECOND
-from tinykv.testing.simulation.peering import SimulatedPeering
 from tinykv.testing.simulation.replication import ReplicationChecker
 
 REGIONS: Final = 3
@@ -87,38 +90,6 @@ class PartReplica(Replica):
             self.part.compare_rows(index)
 
 
-@implementer(ILogWriter)
-class PartsWriter:
-    """Tells what is written, for each region."""
-
-    def __init__(self, writer: ILogWriter, store: RegionStore) -> None:
-        self._writer = writer
-        self._store = store
-        self.failed = writer.failed
-        self.close = writer.close
-        #: By region, the term of each entry as of all writes so far, also of those that were cut off.
-        self._terms: dict[int, dict[int, int]] = {}
-        for region in store.world.firsts:
-            base, term = store.disk.log.visible.base(region)
-            terms = self._terms[region] = {base: term}
-            terms.update((entry.index, entry.term) for entry in store.disk.entries(region, base))
-
-    def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
-        """Write."""
-        world = self._store.world
-        for operation in batch.operations:
-            terms = self._terms[operation[1]]
-            if operation[0] == APPEND:
-                _, region, first, entries = operation
-                before = terms[first - 1] if first > 1 else 0
-                world.checkers[region].writes(self._store.name, before, first, entries)
-                terms.update((index, entry[0]) for index, entry in enumerate(entries, first))
-            elif operation[0] == RESET:
-                world.installed += 1
-                terms[operation[2]] = operation[3]
-        self._writer.write(batch, done)
-
-
 class Part:
     """
     One region on one store.
@@ -136,21 +107,12 @@ class Part:
 
     def send(self, message: Message) -> None:
         """Send a message."""
-        name = self.store.name
-        if message.kind == VOTE:
-            self.checker.votes(name, message.term, self.group.peer)
-        elif message.kind == VOTE_REPLY and not message.reject:
-            self.checker.votes(name, message.term, message.to)
-        self.store.peers.of(self.region).send(message)
+        self.store.send_in(self.region, self.group, message)
 
     def applies(self, entry: Entry) -> None:
         """Note an entry that is about to be applied."""
         store = self.store
-        index, term = entry.index, entry.term
-        first = self.checker.applies(store.name, index, term, stored_data(entry))
-        if store.disk.log.durable.term(self.region, index) != term:
-            self.checker.problem(f"{store.name} applies entry {index} of term {term}, which isn't on its disk")
-        if first:
+        if store.applies_in(self.region, entry):
             store.world.decided_in(self.region, store.name, entry)
             store.world.times_in(self.region, entry)
 
@@ -217,46 +179,13 @@ class RegionStore(Store):
                 if entry.index <= recovered.applied.index:
                     self.parts[region].applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
-        watched = TurnWriter(PartsWriter(log_writer, self), process)
+        watched = TurnWriter(WatchedWriter(log_writer, self), process)
         durations = Durations()
         book = AddressBook(dialling(world.streams, process), world.known)
-        self.peering = peering = SimulatedPeering(
-            store_id=self.id,
-            process=process,
-            network=world.network,
-            streams=world.streams,
-            addresses=world.addresses,
-            random=Random(random.getrandbits(64)),
-            snapshots=real_peering(
-                store_id=self.id,
-                start_id=start_id,
-                process=process,
-                streams=world.streams,
-                addresses=book,
-                folder_ids=FolderIds(self.folder.path),
-                files=disk.snapshot_folder(process),
-                limits=world.limits,
-                random=Random(random.getrandbits(64)),
-            ),
-        )
+        self.peering = peering = self._link(process, start_id, book, random)
         self.peers = peers = Peers(peering, process)
         peering.handle(peers)
-        self.regions = regions = Regions(
-            rows=rows,
-            log_writer=watched,
-            data_writer=data_writer,
-            installer=data_writer,
-            reader=disk.start_reader(process, rows),
-            clock=process,
-            now=Labour(random),
-            now_ms=self.clock.calendar_ms,
-            flushed=lambda: None,
-            answered=lambda: front.flush(),
-            stopped=lambda problem: self._stopped(process, problem),
-            durations=durations,
-            memtable_bytes=self._memtable_bytes,
-            durability_os=False,
-        )
+        self.regions = regions = self._share(process, rows, watched, data_writer, durations, random)
         ticks = Ticks(process, world.raft.tick)
         maker = disk.snapshot_maker(process, lambda rows: rows)
         for execution, recovered in found:

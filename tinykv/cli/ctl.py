@@ -4,7 +4,6 @@ C{tinykv ctl}: what operators see of a cluster that runs, and change, through an
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tinykv.cli.ctl_http import Asks, HttpControl, UnknownOutcome
 from tinykv.cli.ctl_schedule import Connect, schedule
 from tinykv.cli.ctl_schedule_http import HttpScheduler
 from tinykv.cli.problems import Problem
-from tinykv.cli.screen import printer, progress
+from tinykv.cli.screen import print_answer, printer, progress
 from tinykv.config_values import STORE_ID_MAX, parse_duration
 from tinykv.interfaces import CHECKSUM_SECONDS_MAX, CHECKSUM_SECONDS_USUAL
 
@@ -62,12 +61,7 @@ class Asked:
 
     def tell(self, answer: dict[str, Any], *shown: Table | str) -> None:
         """Print an answer: as JSON, or what is shown of it."""
-        if self.as_json:
-            click.echo(json.dumps(answer, indent=2))
-            return
-        out = printer()
-        for item in shown:
-            out.print(item, soft_wrap=isinstance(item, str))
+        print_answer(answer, shown, as_json=self.as_json)
 
 
 def _duration(ctx: click.Context, param: click.Parameter, text: str) -> float:

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from tinykv.cli.ctl_schedule_http import AsksScheduler, Proof
 from tinykv.cli.problems import Problem
-from tinykv.cli.screen import printer
+from tinykv.cli.screen import print_answer
 from tinykv.config_values import SECRET_BYTES_MOST, STORE_ID_MAX, parse_duration
 
 _STORE: Final = click.IntRange(1, STORE_ID_MAX)
@@ -48,12 +48,7 @@ class Scheduler:
 
     def tell(self, answer: object, *shown: Table | str) -> None:
         """Print an answer: as JSON, or what is shown of it."""
-        if self.as_json:
-            click.echo(json.dumps(answer, indent=2))
-            return
-        out = printer()
-        for item in shown:
-            out.print(item, soft_wrap=isinstance(item, str))
+        print_answer(answer, shown, as_json=self.as_json)
 
     def regions(self, start: str = "") -> list[dict[str, Any]]:
         """List all regions from a key on, some at a time."""

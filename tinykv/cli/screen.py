@@ -4,15 +4,28 @@ What a person sees while a command works: progress bars on standard error, and o
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 
 def printer() -> Console:
     """Make the console for results: long lines aren't broken, and nothing in them is taken for markup."""
     return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def print_answer(answer: object, shown: Sequence[Table | str], *, as_json: bool) -> None:
+    """Print what a daemon has answered: as JSON, or what is shown of it."""
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    out = printer()
+    for item in shown:
+        out.print(item, soft_wrap=isinstance(item, str))
 
 
 def progress(*, quiet: bool = False) -> Progress:

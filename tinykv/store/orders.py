@@ -250,7 +250,7 @@ class Orders:
         if store == self._store_id:
             raise _Undone("this store leads; leadership has to go elsewhere first")
         if self._is_up(store) and self._stays(store):
-            # TODO(regions): a store hosts one region, and ends when it's taken from it.
+            # A store takes it for its own removal when the region it has is taken from it.
             raise _Undone(f"store {store} would end with its only replica, and it's to stay")
 
     def _check_majorities(self, region: OrderedRegion, change: Change) -> None:
