@@ -544,7 +544,7 @@ class FlushTests(HostCase):
             hosted.flush()
             hosted.settle()
         self.assertGreater(hosted.host.flushes, 4)
-        self.assertEqual(len(hosted.host._flushes._log_cut.marks), 0)
+        self.assertEqual(len(hosted.host.flushing._log_cut.marks), 0)
 
     def test_durability_os(self) -> None:
         """Without an fsync for each entry, the log is still on disk before the rows that it leads to."""

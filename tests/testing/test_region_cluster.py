@@ -87,7 +87,7 @@ class _ForgetfulStore(RegionStore):
         """Start it."""
         super().start()
         for part in self.parts.values():
-            part.host._flushes.__class__ = _OwnFlushes
+            part.host.flushing.__class__ = _OwnFlushes
 
 
 class _ForgetfulWorld(RegionWorld):

@@ -163,6 +163,20 @@ class Front:
         self._sampled = (self.turn_time, 0, 0, 0)
         self._ticking: IDelayedCall | None = None
 
+    def reroute(self, host: IRegionHost, node_host: IRegionHost) -> None:
+        """
+        Take commands to somebody else from now on, who knows where each belongs by now; and answer as before.
+
+        @param node_host: The same for clients of a port that is a cluster's node.
+        """
+        before = self.host
+        host.execution.refused = before.execution.refused
+        host.execution.waiting_client = before.execution.waiting_client
+        host.replaced = before.replaced
+        self.host, self.node_host = host, node_host
+        for session in self.sessions.values():
+            session.host = node_host if session.cluster else host
+
     # Start and end
 
     def start(self) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tinykv.keys import DATABASES
 from tinykv.redis.operations import Client
 
 if TYPE_CHECKING:
     from tinykv.redis.execution import Execution
+    from tinykv.redis.keyspace import Keyspace
     from tinykv.redis.settings import Settings
     from tinykv.redis.waiters import Origin, Waiter
 
@@ -19,6 +21,9 @@ class AllDatabases:
     """A database in all regions."""
 
     def __init__(self, executions: Sequence[Execution], index: int) -> None:
+        """
+        @param executions: Those of all regions; it may change.
+        """
         self._executions = executions
         self._index = index
 
@@ -37,8 +42,12 @@ class AllKeyspaces:
     """The data of all regions."""
 
     def __init__(self, executions: Sequence[Execution]) -> None:
-        self._all = [execution.keyspace for execution in executions]
-        self.databases = [AllDatabases(executions, index) for index in range(len(self._all[0].databases))]
+        self._executions = executions
+        self.databases = [AllDatabases(executions, index) for index in range(DATABASES)]
+
+    @property
+    def _all(self) -> list[Keyspace]:
+        return [execution.keyspace for execution in self._executions]
 
     @property
     def settings(self) -> Settings:
@@ -67,9 +76,8 @@ class AllKeyspaces:
 
     @misses.setter
     def misses(self, count: int) -> None:
-        for keyspace in self._all:
-            keyspace.misses = 0
-        self._all[0].misses = count
+        for place, keyspace in enumerate(self._all):
+            keyspace.misses = 0 if place else count
 
     @property
     def expired_keys(self) -> int:
@@ -78,9 +86,8 @@ class AllKeyspaces:
 
     @expired_keys.setter
     def expired_keys(self, count: int) -> None:
-        for keyspace in self._all:
-            keyspace.expired_keys = 0
-        self._all[0].expired_keys = count
+        for place, keyspace in enumerate(self._all):
+            keyspace.expired_keys = 0 if place else count
 
 
 class AllWaiters:
@@ -102,7 +109,10 @@ class AllExecutions:
     """The commands of all regions."""
 
     def __init__(self, executions: Sequence[Execution]) -> None:
-        self._all = list(executions)
+        """
+        @param executions: Those of all regions, at least one; it may change.
+        """
+        self._all = executions
         self.keyspace = AllKeyspaces(self._all)
         self.waiters = AllWaiters(self._all)
 

@@ -114,14 +114,31 @@ class Router:
         @param regions: Of each the first of its slots and the one behind the last, in their order; none is missing.
         @param chance: Gives a number by chance, from 0 to before another one.
         """
+        self._chance = chance
+        self._hosts: list[IRegionHost] = []
+        self._executions: list[Any] = []
+        self.route(regions)
+        self.start_id = self._hosts[0].start_id
+        self.execution: Any = AllExecutions(self._executions)
+
+    def route(self, regions: Sequence[tuple[tuple[int, int], IRegionHost]]) -> None:
+        """
+        Learn that there are other regions, or that their ranges are others.
+
+        @param regions: As at the beginning. One that is new tells the same of its clients as the others do.
+        """
         assert [first for (first, _), _ in regions] == [0, *(end for (_, end), _ in regions[:-1])], regions
         assert regions[-1][0][1] == SLOTS, regions
+        known = self._hosts
         self._hosts = [host for _, host in regions]
+        for host in self._hosts:
+            if known and host not in known:
+                host.replaced = known[0].replaced
+                host.execution.refused = known[0].execution.refused
+                host.execution.waiting_client = known[0].execution.waiting_client
+        self._executions[:] = [host.execution for host in self._hosts]
         self._firsts = [first for (first, _), _ in regions]
         self._region_of_slot = [place for place, ((first, end), _) in enumerate(regions) for _ in range(first, end)]
-        self._chance = chance
-        self.start_id = self._hosts[0].start_id
-        self.execution: Any = AllExecutions([host.execution for host in self._hosts])
 
     def region_of(self, key: bytes) -> int:
         """Give the place of the region in which a key lies."""
@@ -207,7 +224,7 @@ class Router:
             host = self._hosts[to]
             return (host.read_local if local else host.read)(client, number, db, spec, arguments)
         outcome = _Outcome(client, number)
-        self._read_parts(_Fresh(self, local), client, number, db, spec, arguments, to, outcome.take)
+        self._read_parts(_Fresh(local), client, number, db, spec, arguments, to, outcome.take)
         return outcome.now()
 
     def _take(
@@ -220,7 +237,7 @@ class Router:
             _submit(self._hosts[to], (kind, client, number, db, spec, arguments, extra))
         elif kind == READ:
             answered = partial(client.answer, number)
-            self._read_parts(_InPlace(self), client, number, db, spec, arguments, to, answered)
+            self._read_parts(_InPlace(), client, number, db, spec, arguments, to, answered)
         else:
             assert isinstance(to, Spread)
             gathering = _Gathering(to, partial(client.answer, number))
@@ -285,18 +302,21 @@ class Router:
             # For a region behind the cursor that's before its beginning, and for one before the cursor behind its end.
             region, *later = [place for place in shown if place >= region] or shown[-1:]
             following = cursor_at(self._firsts[later[0]]) if later else 0
-            how.read(region, client, number, db, spec, arguments, lambda reply: answered(_scanned(reply, following)))
+            host = self._hosts[region]
+            how.read(host, client, number, db, spec, arguments, lambda reply: answered(_scanned(reply, following)))
         elif spec.name == "randomkey":
             self._pick(how, client, number, db, spec, arguments, self._by_chance(db), answered)
         else:
             assert isinstance(to, Spread)
             gathering = _Gathering(to, answered)
             for place, part in enumerate(to.parts):
-                how.read(part.region, client, number, db, spec, part.arguments, partial(gathering.take, place))
+                host = self._hosts[part.region]
+                how.read(host, client, number, db, spec, part.arguments, partial(gathering.take, place))
 
-    def _by_chance(self, db: int) -> Iterator[int]:
+    def _by_chance(self, db: int) -> Iterator[IRegionHost]:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
-        left = {place: host.execution.keyspace.databases[db].keys for place, host in enumerate(self._hosts)}
+        hosts = self._hosts
+        left = {place: host.execution.keyspace.databases[db].keys for place, host in enumerate(hosts)}
         while left:
             rank = self._chance(max(sum(left.values()), 1))
             place = -1
@@ -305,7 +325,7 @@ class Router:
                 if rank < 0:
                     break
             del left[place]
-            yield place
+            yield hosts[place]
 
     def _pick(
         self,
@@ -315,7 +335,7 @@ class Router:
         db: int,
         spec: CommandSpec,
         arguments: list[bytes],
-        regions: Iterator[int],
+        regions: Iterator[IRegionHost],
         answered: Callable[[bytes], None],
     ) -> None:
         """Ask one region after another until one has a key."""
@@ -330,10 +350,6 @@ class Router:
             answered(reply)
 
         how.read(region, client, number, db, spec, arguments, told)
-
-    def host_at(self, region: int) -> IRegionHost:
-        """Give a region by its place."""
-        return self._hosts[region]
 
 
 class NodeRouter(Router):
@@ -393,18 +409,17 @@ _NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
 class _Fresh:
     """Reads of clients that have nothing else under way: at once, where that can be."""
 
-    __slots__ = ("_local", "_router")
+    __slots__ = ("_local",)
 
-    def __init__(self, router: Router, local: bool) -> None:
+    def __init__(self, local: bool) -> None:
         """
         @param local: Whether what is applied here is enough, old as it may be.
         """
-        self._router = router
         self._local = local
 
     def read(
         self,
-        region: int,
+        host: IRegionHost,
         client: Client,
         number: int,
         db: int,
@@ -413,7 +428,6 @@ class _Fresh:
         answered: Callable[[bytes], None],
     ) -> None:
         """Read in one region."""
-        host = self._router.host_at(region)
         read = host.read_local if self._local else host.read
         reply = read(_Part(client, answered), number, db, spec, arguments)
         if reply is not None:
@@ -423,14 +437,11 @@ class _Fresh:
 class _InPlace:
     """Reads that keep their places behind their clients' writes."""
 
-    __slots__ = ("_router",)
-
-    def __init__(self, router: Router) -> None:
-        self._router = router
+    __slots__ = ()
 
     def read(
         self,
-        region: int,
+        host: IRegionHost,
         client: Client,
         number: int,
         db: int,
@@ -439,7 +450,7 @@ class _InPlace:
         answered: Callable[[bytes], None],
     ) -> None:
         """Read in one region."""
-        self._router.host_at(region).submit((READ, _Part(client, answered), number, db, spec, arguments, None))
+        host.submit((READ, _Part(client, answered), number, db, spec, arguments, None))
 
 
 def _scanned(reply: bytes, following: int) -> bytes:

@@ -209,6 +209,10 @@ class Flushes:
         """Take a region in."""
         self._regions.append(region)
 
+    def remove(self, region: RegionFlushes) -> None:
+        """Say nothing of a region any more."""
+        self._regions.remove(region)
+
     def flush_all(self, done: Callable[[], None]) -> None:
         """Write all that is applied into data.db, and call back then."""
         self._asking.append(done)
@@ -271,7 +275,7 @@ class Flushes:
 
     def _flush_old(self) -> None:
         self._due = None
-        if not self.rows.active or self._regions[0].queue.failed:
+        if not self.rows.active or any(region.queue.failed for region in self._regions):
             return
         stopped = any(region.queue.held for region in self._regions)
         if self.rows.full or self._stacks.resting or stopped:

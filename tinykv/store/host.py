@@ -71,6 +71,7 @@ class RegionHost:
 
     @ivar regions: What it shares with the other regions of the store.
     @ivar pacer: Its work, in slices.
+    @ivar flushing: Its part in the flushes of its store.
     @ivar queue: What is applied, and what comes next.
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
@@ -220,7 +221,7 @@ class RegionHost:
             expire=self._expiry.noticed,
             fail=self.fail,
         )
-        self._flushes = flushes = RegionFlushes(
+        self.flushing = flushes = RegionFlushes(
             regions.flushes,
             region=region,
             queue=queue,
@@ -344,7 +345,7 @@ class RegionHost:
     def _maybe_closed(self) -> None:
         if self._closing is None or self.unresolved or self.proposals.pending or self.pacer.running:
             return
-        if not self._flushes.finish():
+        if not self.flushing.finish():
             return
         self.proposals.close()
         if self._giving_up is not None and self._giving_up.active():
@@ -420,7 +421,7 @@ class RegionHost:
     @property
     def flushes(self) -> int:
         """Count the tables that were written to data.db."""
-        return self._flushes.count
+        return self.flushing.count
 
     @property
     def table_bytes(self) -> int:
@@ -512,7 +513,7 @@ class RegionHost:
         if queue.held:
             self._installation.begin()
             return
-        self._flushes.look_after()
+        self.flushing.look_after()
         self._maybe_closed()
 
     def _room(self) -> None:
@@ -532,7 +533,7 @@ class RegionHost:
     def _installed(self) -> None:
         """After that, go on with what comes behind the snapshot."""
         self.queue.go_on()
-        self._flushes.look_after()
+        self.flushing.look_after()
         self._maybe_closed()
 
     def tick(self) -> None:

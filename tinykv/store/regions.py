@@ -37,6 +37,8 @@ class Regions:
     What the regions of a store share, and which there are.
 
     @ivar hosts: The regions, by id, in the order of their ranges.
+    @ivar ordered: The same without ids: always this list, which changes when they do.
+    @ivar watchers: Called when there are other regions than before, or their ranges are others.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
     """
@@ -79,6 +81,8 @@ class Regions:
         self.answered = answered
         self.durations = durations
         self.hosts: dict[int, RegionHost] = {}
+        self.ordered: list[RegionHost] = []
+        self.watchers: list[Callable[[], None]] = []
         self.failed = False
         self.stacks = Stacks()
         self.flushes = Flushes(
@@ -105,19 +109,56 @@ class Regions:
             worker.failed(self.fail)
 
     def add(self, host: RegionHost) -> None:
-        """Take a region in, which lies behind all that are there."""
+        """Take a region in, at any time; whoever makes it starts it."""
         region = host.descriptor.region
         assert region not in self.hosts, "a store has a region once"
         self.hosts[region] = host
         if self.failed:
             host.halt()
+        self.ranges_changed()
+
+    def remove(self, region: int) -> None:
+        """
+        Let go of a region that has ended: it was halted, and applies nothing any more.
+
+        What flushes say of it ends here; what the files have of it is whoever's business ended it.
+        """
+        host = self.hosts.pop(region)
+        self.flushes.remove(host.flushing)
+        self._still.pop(region, None)
+        self.ranges_changed()
+
+    def ranges_changed(self) -> None:
+        """Learn that there are other regions, or that the ranges are others; keep them in their order."""
+        ordered = self.ordered
+        ordered[:] = sorted(self.hosts.values(), key=lambda host: host.descriptor.start)
+        self.hosts.clear()
+        self.hosts.update((host.descriptor.region, host) for host in ordered)
         # With one there's nothing to be found out.
-        self.rows.pausing = host.pacer.pause if len(self.hosts) == 1 else self.stacks.pause
+        self.rows.pausing = ordered[0].pacer.pause if len(ordered) == 1 else self.stacks.pause
+        for watcher in self.watchers:
+            watcher()
+
+    def routes(self) -> list[tuple[tuple[int, int], RegionHost]]:
+        """Give each region with the first of its slots and the one behind the last, in their order."""
+        return [(host.descriptor.slots, host) for host in self.ordered]
+
+    def overlapping(self, start: bytes, end: bytes) -> list[RegionHost]:
+        """
+        Give the regions here that have keys of a range, by what is applied here.
+
+        @param end: The first key behind it; empty if nothing is.
+        """
+        return [
+            host
+            for host in self.ordered
+            if (not end or host.descriptor.start < end) and (not host.descriptor.end or start < host.descriptor.end)
+        ]
 
     def of_slot(self, slot: int) -> RegionHost:
         """Give the region in which a slot lies."""
-        hosts = list(self.hosts.values())
-        return hosts[bisect_right([host.descriptor.slots[0] for host in hosts], slot) - 1]
+        ordered = self.ordered
+        return ordered[bisect_right([host.descriptor.slots[0] for host in ordered], slot) - 1]
 
     def _expected(self, keys: list[bytes]) -> None:
         """Rest until rows have been read that are needed next, and by a process that may wait for the disk."""

@@ -27,7 +27,7 @@ class Slots:
         is_up: Callable[[int], bool],
     ) -> None:
         """
-        @param hosts: The regions, in the order of their slots; none is missing.
+        @param hosts: The regions, in the order of their slots; none is missing. It may change.
         @param address: Gives host and port where clients of the cluster find a store, this one among them.
         @param is_up: Tells whether another store can be reached.
         """
@@ -35,9 +35,13 @@ class Slots:
         self.cluster_id = cluster_id
         self.address = address
         self._is_up = is_up
-        self._hosts = list(hosts)
-        ranges = [host.descriptor.slots for host in self._hosts]
-        self._host_of_slot = [host for host, (first, end) in zip(hosts, ranges, strict=True) for _ in range(first, end)]
+        self._hosts = hosts
+        self.ranges_changed()
+
+    def ranges_changed(self) -> None:
+        """Learn that there are other regions, or that their ranges are others."""
+        ranges = [(host, host.descriptor.slots) for host in self._hosts]
+        self._host_of_slot = [host for host, (first, end) in ranges for _ in range(first, end)]
 
     def owner(self, slot: int) -> int | None:
         """Say who is to be asked about a slot."""

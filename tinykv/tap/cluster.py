@@ -117,7 +117,7 @@ class Cluster:
 
     def start(self, regions: Regions) -> None:
         """Begin, with all regions that there are."""
-        hosts = list(regions.hosts.values())
+        hosts = regions.ordered
         self.clock_watch = ClockWatch(
             hosts=hosts,
             store_id=self._config.store_id,

@@ -20,7 +20,7 @@ def measure(store: StoreService) -> None:
     front, rows, control = store.front, store.rows, store.control
     execution = front.host.execution
     keyspace = execution.keyspace
-    hosts = list(store.regions.hosts.values())
+    hosts = store.regions.ordered
     counter, gauge = metrics.counter, metrics.gauge
     metrics.info(tinykv.__version__, store.config.cluster_name)
 

@@ -8,7 +8,7 @@ other daemons is in L{tinykv.tap.daemon}.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -114,6 +114,7 @@ class StoreService(DaemonService):
     log = Logger()
     front: Front
     folder: DataFolder
+    _slots: Slots
     _registration: Registration
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
@@ -226,10 +227,10 @@ class StoreService(DaemonService):
         self.control = make_control(
             config, self._reactor, self.regions, cluster, self.summer, self._serve_stores_only, self._removed
         )
-        hosts = list(self.regions.hosts.values())
+        hosts = self.regions.ordered
         one = len(hosts) == 1
         self.front = Front(
-            hosts[0] if one else Router([(host.descriptor.slots, host) for host in hosts], random.randrange),
+            hosts[0] if one else Router(self.regions.routes(), random.randrange),
             self.table,
             CONNECTION_MODULES,
             config=config,
@@ -237,19 +238,17 @@ class StoreService(DaemonService):
             now=time.time,
             shutdown=self._reactor.stop,
         )
-        self.front.slots = slots = Slots(
+        self._slots = Slots(
             hosts,
             store_id=config.store_id,
             cluster_id=folder.identity.cluster_id or folder.identity.folder_id,
             address=self._cluster_address,
             is_up=_never_up if cluster is None else cluster.peering.is_up,
         )
+        self.front.slots = self._slots
         if not one:
-            self.front.node_host = NodeRouter(
-                [(host.descriptor.slots, host) for host in hosts],
-                random.randrange,
-                lambda slot: slots.owner(slot) == config.store_id,
-            )
+            self.front.node_host = self._node_router(random.randrange)
+        self.regions.watchers.append(lambda: self._ranges_changed(random.randrange))
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
         if cluster is not None:
@@ -258,10 +257,25 @@ class StoreService(DaemonService):
         if self.scheduler is not None and cluster is not None:
             self.scheduling = scheduling_of(self, self._reactor, cluster, self.scheduler, self._registration, beginning)
         measure(self)
-        for host in hosts:
+        for host in list(hosts):
             host.start()
         self.control.start()
         self.front.start()
+
+    def _node_router(self, chance: Callable[[int], int]) -> NodeRouter:
+        """Make the way of commands that come to the cluster's port, where there are several regions."""
+        slots, own = self._slots, self.config.store_id
+        return NodeRouter(self.regions.routes(), chance, lambda slot: slots.owner(slot) == own)
+
+    def _ranges_changed(self, chance: Callable[[int], int]) -> None:
+        """Learn that there are other regions, or that their ranges are others: clients' commands go there."""
+        front, routes = self.front, self.regions.routes()
+        self._slots.ranges_changed()
+        if isinstance(front.host, Router) and isinstance(front.node_host, Router):
+            front.host.route(routes)
+            front.node_host.route(routes)
+        elif len(routes) > 1:
+            front.reroute(Router(routes, chance), self._node_router(chance))
 
     def _check_begun_with(self, wanted: int) -> None:
         """See that the slots are cut as they were when the store began."""
