@@ -515,6 +515,23 @@ class MemberView(TypedDict):
     up: bool
 
 
+#: What is worse than what, of a store's parts in several regions.
+_ROLES: Final = ("voter", "outgoing", "learner")
+
+
+def merged_member(one: MemberView, other: MemberView) -> MemberView:
+    """
+    Put together what a store is in several regions: a voter where it votes in all of them.
+    """
+    return MemberView(
+        store=one["store"],
+        address=one["address"] or other["address"],
+        role=max(one["role"], other["role"], key=_ROLES.index),
+        leads=one["leads"] or other["leads"],
+        up=one["up"] or other["up"],
+    )
+
+
 class ReplicaView(TypedDict):
     """
     How far a member has one region's log: C{match} is the last entry that it's known to have, C{lag} by how many
@@ -582,6 +599,11 @@ class IClusterControl(Interface):
         @return: The store that leads the first region, None while none is known.
         """
 
+    def leaders() -> dict[int, int | None]:
+        """
+        @return: The stores that lead, by region; None where none is known.
+        """
+
     def members() -> list[MemberView]:
         """
         @return: All members, by store id, as this store sees them. One that has learned of its own removal isn't
@@ -593,26 +615,27 @@ class IClusterControl(Interface):
         @return: All regions that this store has a replica of, by id, as it sees them.
         """
 
-    def add_store(store_id: int, address: str) -> Deferred[None]:
+    def add_store(store_id: int, address: str, region: int | None = None) -> Deferred[None]:
         """
-        Begin to add a store: it becomes a learner of each region, and a voter when it has caught up, without being
+        Begin to add a store: it becomes a learner of a region, and a voter when it has caught up, without being
         asked again. For a store that is a member at that address already nothing is done.
 
         @param address: Where other stores reach it, C{host:port}.
+        @param region: Which region; None for the only one. Likewise for the others.
         @return: fires when it's a learner durably. Fails with L{tinykv.errors.ControlRefused}, such as while another
             change is under way, or for a store that was removed before; with L{tinykv.errors.ControlUnknown}.
         """
 
-    def remove_store(store_id: int) -> Deferred[None]:
+    def remove_store(store_id: int, region: int | None = None) -> Deferred[None]:
         """
-        Begin to remove a store, up or not. One that leads hands leadership over first. A store that was removed never
-        comes back; its host may join under a new id with an empty folder.
+        Begin to remove a store from a region, up or not. One that leads hands leadership over first. A store that was
+        removed from all regions never comes back; its host may join under a new id with an empty folder.
 
         @return: fires when the removal is decided durably. Fails with L{tinykv.errors.ControlRefused}, such as when
             those that would be left and can be reached are no majority; with L{tinykv.errors.ControlUnknown}.
         """
 
-    def transfer_leader(store_id: int | None) -> Deferred[int]:
+    def transfer_leader(store_id: int | None, region: int | None = None) -> Deferred[int]:
         """
         Hand leadership to a store, or with None to whichever other voter has most of the log.
 
@@ -620,7 +643,7 @@ class IClusterControl(Interface):
             store isn't a voter or doesn't take over in time; with L{tinykv.errors.ControlUnknown}.
         """
 
-    def checksum(seconds: float) -> Deferred[list[RegionChecksums]]:
+    def checksum(seconds: float, region: int | None = None) -> Deferred[list[RegionChecksums]]:
         """
         Have all replicas sum up their rows, all behind the same entry, while reads and writes go on.
 

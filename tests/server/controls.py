@@ -43,6 +43,10 @@ class FakeControl:
         """Name the leader."""
         return self.leads
 
+    def leaders(self) -> dict[int, int | None]:
+        """Name the leader of the only region."""
+        return {1: self.leads}
+
     def members(self) -> list[MemberView]:
         """List the members."""
         return [
@@ -73,7 +77,7 @@ class FakeControl:
             return fail(NotLeading(self.leads))
         return succeed(None) if self.pending is None else self.pending
 
-    def add_store(self, store_id: int, address: str) -> Deferred[None]:
+    def add_store(self, store_id: int, address: str, region: int | None = None) -> Deferred[None]:
         """Make it a learner."""
 
         def added(result: None) -> None:
@@ -81,7 +85,7 @@ class FakeControl:
 
         return self._change("add-store", store_id, address).addCallback(added)
 
-    def remove_store(self, store_id: int) -> Deferred[None]:
+    def remove_store(self, store_id: int, region: int | None = None) -> Deferred[None]:
         """Make it leave."""
 
         def removed(result: None) -> None:
@@ -94,7 +98,7 @@ class FakeControl:
 
         return self._change("remove-store", store_id).addCallback(removed)
 
-    def transfer_leader(self, store_id: int | None) -> Deferred[int]:
+    def transfer_leader(self, store_id: int | None, region: int | None = None) -> Deferred[int]:
         """Make it, or the first other one, the leader."""
 
         def transferred(result: None) -> int:
@@ -103,7 +107,7 @@ class FakeControl:
 
         return self._change("transfer-leader", store_id).addCallback(transferred)
 
-    def checksum(self, seconds: float) -> Deferred[list[RegionChecksums]]:
+    def checksum(self, seconds: float, region: int | None = None) -> Deferred[list[RegionChecksums]]:
         """Give what was set."""
 
         def summed(result: None) -> list[RegionChecksums]:

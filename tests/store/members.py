@@ -177,7 +177,9 @@ class Member:
             removed=self._removed,
             scheduled=cluster.scheduled,
         )
-        self.control.removing_elsewhere = lambda leader, store: cluster.members[leader].control.remove_store(store)
+        self.control.removing_elsewhere = lambda leader, store, region: cluster.members[
+            leader
+        ].control.remove_store(store, region)
         self.host.start()
         self.control.start()
         cluster.streams.listen(self.name, process, peering.accept)

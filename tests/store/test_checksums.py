@@ -72,11 +72,12 @@ class ChecksumsCase(SynchronousTestCase):
     def attach(self) -> None:
         """Have its sums made, in this run of it."""
         self.summer = Summer()
-        self.checksums = Checksums(self.hosted.host, self.summer, self.hosted.clock)
+        self.checksums = Checksums(self.summer, self.hosted.clock)
+        self.checksums.serve(self.hosted.host)
 
     def prepare(self, name: bytes = NAME, seconds: float = 60) -> Summing:
         """Have it make ready."""
-        ready = self.checksums.prepare(name, seconds)
+        ready = self.checksums.prepare(self.hosted.host, name, seconds)
         self.assertNoResult(ready)
         summing = self.summer.started[-1]
         summing.awake.callback(None)
@@ -226,7 +227,7 @@ class ExactTests(ChecksumsCase):
         self.successResultOf(closing)
         self.assertEqual(self.on_disk()[0], hosted.host.applied)
         self.refused(NAME, "this store stops")
-        self.failureResultOf(self.checksums.prepare(b"7-2", 60), ControlRefused)
+        self.failureResultOf(self.checksums.prepare(self.hosted.host, b"7-2", 60), ControlRefused)
 
 
 class RefusalTests(ChecksumsCase):
@@ -324,19 +325,19 @@ class RefusalTests(ChecksumsCase):
     def test_no_process(self) -> None:
         self.make()
         self.summer.problem = DiskFailure("no more processes")
-        failure = self.failureResultOf(self.checksums.prepare(NAME, 60), ControlRefused)
+        failure = self.failureResultOf(self.checksums.prepare(self.hosted.host, NAME, 60), ControlRefused)
         self.assertIn("no more processes", failure.getErrorMessage())
 
     def test_its_process_dies_at_once(self) -> None:
         self.make()
-        ready = self.checksums.prepare(NAME, 60)
+        ready = self.checksums.prepare(self.hosted.host, NAME, 60)
         self.summer.started[-1].answer.errback(WriterLost("it's gone"))
         self.assertIn("it's gone", self.failureResultOf(ready, ControlRefused).getErrorMessage())
         self.refused(NAME, "it's gone")
 
     def test_another_one_before_it_is_ready(self) -> None:
         self.make()
-        ready = self.checksums.prepare(NAME, 60)
+        ready = self.checksums.prepare(self.hosted.host, NAME, 60)
         self.prepare(b"7-2")
         self.failureResultOf(ready, ControlRefused)
 

@@ -14,7 +14,8 @@ from tests.store.members import Cluster, Member
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
 from tinykv.interfaces import IClusterControl, IForwardAnswer
 from tinykv.raft.membership import REMOVE, Change, Step
-from tinykv.store.control import MARK, QUESTION
+from tinykv.store.control import QUESTION
+from tinykv.store.surroundings import MARK
 from tinykv.testing.simulation.disk import DiskQuality
 
 

@@ -17,8 +17,8 @@ from tinykv.errors import ControlRefused
 from tinykv.interfaces import Outcome
 from tinykv.raft.membership import REMOVE, Change, Step
 from tinykv.region.descriptor import Descriptor
-from tinykv.store.control import FAREWELL_SECONDS, MARK
 from tinykv.store.departure import ASK_SECONDS, FIRST_WORD_SECONDS, WORD_SECONDS, Departure
+from tinykv.store.surroundings import FAREWELL_SECONDS, MARK
 
 
 class LingeringTests(ClusterCase):
@@ -140,7 +140,7 @@ class LingeringTests(ClusterCase):
         gone.kill()
         self.cluster.run(3)
         self.cluster.done(leader.control.remove_store(gone.id))
-        leader.control.stray(gone.id)
+        leader.control.regions[1].stray(gone.id, gone.group.peer)
         self.cluster.run(10)
         self.assertEqual(gone.lingers, 0)
         gone.start()
@@ -171,7 +171,7 @@ class LingeringTests(ClusterCase):
     def test_who_is_told_again(self) -> None:
         """Once is enough."""
         gone, other = self.removed()
-        gone.peers.forwarded(other.id, MARK + b"R%d" % gone.id, Answer())
+        gone.peers.forwarded(other.id, MARK + b"R1 %d" % gone.group.peer, Answer())
         self.cluster.run(1)
         self.assertEqual(gone.lingers, 1)
 
@@ -184,7 +184,15 @@ class AnswerTests(SynchronousTestCase):
         self.asked: list[int] = []
         self.met: list[Descriptor] = []
         self.over = 0
-        self.departure = Departure(store_id=1, clock=self.clock, ask=self.ask, met=self.met.append, over=self.end)
+        self.departure = Departure(
+            store_id=1,
+            region=7,
+            gone=lambda descriptor: 1 in descriptor.removed,
+            clock=self.clock,
+            ask=self.ask,
+            met=self.met.append,
+            over=self.end,
+        )
         self.answers: dict[int, Deferred[tuple[Outcome, bytes]]] = {}
 
     def ask(self, store: int) -> Deferred[tuple[Outcome, bytes]]:

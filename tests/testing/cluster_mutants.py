@@ -71,7 +71,7 @@ class LeavesAtOnce(Variant):
 
     def control(self, control: Control) -> None:
         """Let it not wait for the others."""
-        control._departure.__class__ = _HastyDeparture
+        control.regions[REGION].departure.__class__ = _HastyDeparture
 
 
 class _HastyDeparture(Departure):

@@ -86,6 +86,15 @@ def waits(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_in_region = click.option("--region", type=click.IntRange(1), default=None, metavar="ID",
+                          help="Only in this region; `status` lists them.")  # fmt: skip
+
+
+def _about(region: int | None, **fields: Any) -> dict[str, Any]:
+    """Give the fields of a question, with the region if one is meant."""
+    return fields if region is None else {**fields, "region": region}
+
+
 @click.group()
 @click.option("--url", default="http://127.0.0.1:20180", show_default=True,
               help="HTTP port of any store of the cluster (its options http_bind and http_port).")
@@ -159,9 +168,10 @@ def _known(number: int | None) -> str:
 @ctl.command("add-store")
 @click.argument("store", metavar="ID", type=_STORE)
 @click.argument("address")
+@_in_region
 @waits
 @click.pass_obj
-def add_store(asked: Asked, store: int, address: str, wait: bool, timeout: float) -> None:
+def add_store(asked: Asked, store: int, address: str, region: int | None, wait: bool, timeout: float) -> None:
     """
     Add a store to the cluster.
 
@@ -169,31 +179,35 @@ def add_store(asked: Asked, store: int, address: str, wait: bool, timeout: float
     and an empty folder. It first gets a copy of the data and gives no vote; when it has caught up it's a voter like
     the others.
     """
-    answer = asked.store.ask("add-store", {"store": store, "address": address})
+    answer = asked.store.ask("add-store", _about(region, store=store, address=address))
     if not wait:
         asked.tell(answer, f"Store {store} is a learner, and will be a voter when it has caught up.")
         return
 
-    _wait(asked, store, f"store {store} catches up", "voter", timeout)
+    _wait(asked, store, f"store {store} catches up", "voter", timeout, region)
     asked.tell(answer, f"Store {store} is a voter.")
 
 
 @ctl.command("remove-store")
 @click.argument("store", metavar="ID", type=_STORE)
+@_in_region
 @waits
 @click.pass_obj
-def remove_store(asked: Asked, store: int, wait: bool, timeout: float) -> None:
+def remove_store(asked: Asked, store: int, region: int | None, wait: bool, timeout: float) -> None:
     """
     Remove a store from the cluster, whether it runs or not.
 
     It's refused if those that would be left and can be reached are no majority. Its number isn't used again: the same
     host may come back with an empty folder and a new store_id.
     """
-    answer = asked.store.ask("remove-store", {"store": store})
+    answer = asked.store.ask("remove-store", _about(region, store=store))
     if not wait:
         asked.tell(answer, f"Store {store} is being removed.")
         return
-    _wait(asked, store, f"store {store} leaves", None, timeout)
+    _wait(asked, store, f"store {store} leaves", None, timeout, region)
+    if region is not None:
+        asked.tell(answer, f"Store {store} has no replica of region {region} any more.")
+        return
     asked.tell(
         answer,
         f"Store {store} is no member any more. If it runs it stops by itself as soon as the others know: let it, and "
@@ -203,18 +217,21 @@ def remove_store(asked: Asked, store: int, wait: bool, timeout: float) -> None:
 
 @ctl.command("transfer-leader")
 @click.argument("store", metavar="[ID]", type=_STORE, required=False)
+@click.option("--region", type=click.IntRange(1), default=None, metavar="ID",
+              help="The region, where there are several; `status` lists them.")
 @click.pass_obj
-def transfer_leader(asked: Asked, store: int | None) -> None:
+def transfer_leader(asked: Asked, store: int | None, region: int | None) -> None:
     """Hand leadership to a store; without ID, to the one of the others that has most of the log."""
-    answer = asked.store.ask("transfer-leader", {"store": store})
+    answer = asked.store.ask("transfer-leader", _about(region, store=store))
     asked.tell(answer, f"Store {answer['leader']} leads.")
 
 
 @ctl.command()
 @click.option("--timeout", callback=_duration, default=f"{CHECKSUM_SECONDS_USUAL}s", show_default=True,
-              help="How long a store may take for it; at most an hour.")
+              help="How long a store may take for it, in each region; at most an hour.")
+@_in_region
 @click.pass_obj
-def checksum(asked: Asked, timeout: float) -> None:
+def checksum(asked: Asked, region: int | None, timeout: float) -> None:
     """
     Compare what the stores hold, row by row, as of the same entry.
 
@@ -225,7 +242,7 @@ def checksum(asked: Asked, timeout: float) -> None:
         raise click.BadParameter("it must be from a second to an hour", param_hint="--timeout")
     with progress() as bars:
         bars.add_task("the stores sum up their rows", total=None)
-        answer = asked.store.ask("checksum", {"timeout": ceil(timeout)}, longer=timeout)
+        answer = _checksums(asked, region, timeout)
     table = Table("region", "entry", "store", "checksum")
     problems: list[str] = []
     for region in answer["regions"]:
@@ -247,7 +264,32 @@ def checksum(asked: Asked, timeout: float) -> None:
         printer().print("All stores hold the same.")
 
 
-def _wait(asked: Asked, store: int, what: str, wanted: str | None, seconds: float) -> None:
+def _checksums(asked: Asked, region: int | None, timeout: float) -> dict[str, Any]:
+    """Have the stores compared, region by region: each has its time."""
+    fields: dict[str, Any] = {"timeout": ceil(timeout)}
+    regions = [view["region"] for view in asked.store.ask("status")["regions"]] if region is None else [region]
+    if region is None and len(regions) == 1:
+        whole: dict[str, Any] = asked.store.ask("checksum", fields, longer=timeout)
+        return whole
+    answers = [asked.store.ask("checksum", _about(one, **fields), longer=timeout) for one in regions]
+    found = [told for answer in answers for told in answer["regions"]]
+    return {"store": answers[0]["store"] if answers else None, "regions": found}
+
+
+def _roles(asked: Asked, region: int | None) -> tuple[dict[str, Any], dict[int, str]]:
+    """Ask who the members are, of a region or of all of them; give the answer, and the role of each store."""
+    view = asked.store.ask("members")
+    if region is None:
+        return view, {member["store"]: member["role"] for member in view["members"]}
+    found = [one for one in asked.store.ask("status")["regions"] if one["region"] == region]
+    if not found:
+        raise Problem(f"there is no region {region}")
+    return view, {member["store"]: member["role"] for member in found[0]["members"]}
+
+
+def _wait(
+    asked: Asked, store: int, what: str, wanted: str | None, seconds: float, region: int | None = None
+) -> None:
     """
     Look until a store has the role that it's to have.
 
@@ -264,12 +306,12 @@ def _wait(asked: Asked, store: int, what: str, wanted: str | None, seconds: floa
         most = 0
         while True:
             try:
-                view = asked.store.ask("members")
+                view, roles = _roles(asked, region)
                 lag = _lag(asked.store.ask("status"), store)
             except Problem as problem:
                 last = str(problem)
             else:
-                role = {member["store"]: member["role"] for member in view["members"]}.get(store)
+                role = roles.get(store)
                 if role is not None or view["store"] in (view["leader"], store):
                     if role == wanted:
                         return

@@ -11,7 +11,7 @@ Question and answer are JSON on those links as they are on the HTTP port.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -19,25 +19,39 @@ from twisted.logger import Logger
 
 from tinykv.config_values import STORE_ID_MAX
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
-from tinykv.interfaces import CHECKSUM_SECONDS_MAX, CHECKSUM_SECONDS_USUAL, IClusterControl, IPeering, Outcome
+from tinykv.interfaces import (
+    CHECKSUM_SECONDS_MAX,
+    CHECKSUM_SECONDS_USUAL,
+    IClusterControl,
+    IPeering,
+    MemberView,
+    Outcome,
+    RegionView,
+    merged_member,
+)
 from tinykv.peering.settings import is_address
 
 #: Longest question, in bytes.
 QUESTION_BYTES_MAX: Final = 4096
 
+#: Greatest number of a region.
+REGION_ID_MAX: Final = 2**63 - 1
+
 #: What can be seen; each store knows something of it.
 VIEWS: Final = ("members", "status")
 #: What can be done.
 ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum")
+#: What is done in all regions if it isn't said in which.
+_IN_ALL: Final = ("add-store", "remove-store", "checksum")
 
 #: What each question says beside its name.
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "members": (),
     "status": (),
-    "add-store": ("store", "address"),
-    "remove-store": ("store",),
-    "transfer-leader": ("store",),
-    "checksum": ("timeout",),
+    "add-store": ("store", "address", "region"),
+    "remove-store": ("store", "region"),
+    "transfer-leader": ("store", "region"),
+    "checksum": ("timeout", "region"),
 }
 
 #: Codes of answers, HTTP's.
@@ -68,12 +82,14 @@ class Question(NamedTuple):
     @ivar store: The store that it's about, or None.
     @ivar address: Where the others are to find that store, or empty.
     @ivar timeout: How long it may take, in seconds, for what takes as long as there is data.
+    @ivar region: The region that it's about; None for all of them, or for the only one.
     """
 
     name: str
     store: int | None = None
     address: str = ""
     timeout: int = CHECKSUM_SECONDS_USUAL
+    region: int | None = None
 
 
 class Answer(NamedTuple):
@@ -115,7 +131,10 @@ def question_of(name: str, fields: object) -> Question:
     timeout = fields.get("timeout", CHECKSUM_SECONDS_USUAL)
     if type(timeout) is not int or not 1 <= timeout <= CHECKSUM_SECONDS_MAX:
         raise BadQuestion(f"'timeout' must be a whole number of seconds from 1 to {CHECKSUM_SECONDS_MAX}")
-    return Question(name, store, address, timeout)
+    region = fields.get("region")
+    if region is not None and (type(region) is not int or not 1 <= region <= REGION_ID_MAX):
+        raise BadQuestion(f"'region' must be a whole number from 1 to {REGION_ID_MAX}")
+    return Question(name, store, address, timeout, region)
 
 
 def encode_question(question: Question) -> bytes:
@@ -154,20 +173,81 @@ async def ask(control: IClusterControl, relay: Relay, question: Question) -> Ans
     """
     Answer a question from here, or have the leader answer it.
 
-    Views are the leader's if it can be reached, since it knows more, and this store's own if not.
+    Views are the leader's if it can be reached, since it knows more, and this store's own if not; of several regions
+    they're put together from what their leaders say. What is done in all regions is asked for region by region.
     """
+    leaders = control.leaders()
     if question.name in VIEWS:
-        leader = control.leader()
-        if leader not in (None, control.store_id):
-            answer = await ask_there(relay, leader, question)
-            if answer.code == DONE:
-                return answer
-        return await answer_here(control, question)
+        return await _view(control, relay, question, leaders)
+    if question.region is None and len(leaders) > 1 and question.name in _IN_ALL:
+        regions = sorted(leaders)
+        if question.name == "remove-store":
+            seen = await _view(control, relay, Question("status"), leaders)
+            stores = {view["region"]: [member["store"] for member in view["members"]] for view in seen.body["regions"]}
+            # Where it isn't any more it was removed before.
+            regions = [region for region in regions if question.store in stores.get(region, ())] or regions[:1]
+        return await _ask_all(control, relay, question, regions)
     answer = await answer_here(control, question)
     leader = answer.body.get("leader")
     if answer.code == NO_LEADER and leader not in (None, control.store_id):
         return await ask_there(relay, leader, question)
     return answer
+
+
+async def _view(
+    control: IClusterControl, relay: Relay, question: Question, leaders: Mapping[int, int | None]
+) -> Answer:
+    """See what leaders see."""
+    others = sorted({leader for leader in leaders.values() if leader is not None} - {control.store_id})
+    alone = len(others) == 1 and control.store_id not in leaders.values()
+    answers: list[Answer] = []
+    for leader in others:
+        answer = await ask_there(relay, leader, question)
+        if answer.code == DONE:
+            if alone:
+                return answer
+            answers.append(answer)
+    own = await answer_here(control, question)
+    if own.code != DONE:
+        return own
+    if question.name == "members":
+        return Answer(DONE, {**own.body, "members": _merged_members([own, *answers])})
+    return Answer(DONE, {**own.body, "regions": _merged_regions([own, *answers])})
+
+
+def _merged_members(answers: Sequence[Answer]) -> list[MemberView]:
+    """Put together what stores say of the members: whether they're reached is the first one's word."""
+    found: dict[int, MemberView] = {}
+    for answer in answers:
+        for view in answer.body["members"]:
+            before = found.get(view["store"])
+            found[view["store"]] = view if before is None else merged_member(before, view)
+    return [found[store] for store in sorted(found)]
+
+
+def _merged_regions(answers: Sequence[Answer]) -> list[RegionView]:
+    """Put together what stores say of regions: of each, its leader's word if there is one."""
+    found: dict[int, RegionView] = {}
+    for answer in answers:
+        for view in answer.body["regions"]:
+            if view["region"] not in found or view["leader"] == answer.body["store"]:
+                found[view["region"]] = view
+    return [found[region] for region in sorted(found)]
+
+
+async def _ask_all(control: IClusterControl, relay: Relay, question: Question, regions: Sequence[int]) -> Answer:
+    """Ask for something in all regions, one after another; the first that doesn't do it ends that."""
+    done: list[dict[str, Any]] = []
+    for place, region in enumerate(regions):
+        answer = await ask(control, relay, question._replace(region=region))
+        if answer.code not in (DONE, BEGUN):
+            told = f"region {region}: {answer.body.get('error', '')}"
+            if place:
+                told += f" (done in {place} of {len(regions)} regions; asked again it goes on)"
+            return Answer(answer.code, {**answer.body, "error": told})
+        done += answer.body.get("regions", [])
+        last = answer
+    return Answer(last.code, {**last.body, "regions": done} if done else last.body)
 
 
 async def ask_there(relay: Relay, leader: int, question: Question) -> Answer:
@@ -245,19 +325,19 @@ async def answer_here(control: IClusterControl, question: Question) -> Answer:
 
 
 async def _answer(control: IClusterControl, question: Question) -> Answer:
-    name, store, address, timeout = question
+    name, store, address, timeout, region = question
     here = {"store": control.store_id}
     if name == "members":
         return Answer(DONE, {**here, "leader": control.leader(), "members": control.members()})
     if name == "status":
         return Answer(DONE, {**here, "regions": control.status()})
     if name == "checksum":
-        return Answer(DONE, {**here, "regions": await control.checksum(timeout)})
+        return Answer(DONE, {**here, "regions": await control.checksum(timeout, region)})
     if name == "transfer-leader":
-        return Answer(DONE, {"leader": await control.transfer_leader(store)})
+        return Answer(DONE, {"leader": await control.transfer_leader(store, region)})
     assert store is not None, "the question was checked"
     if name == "add-store":
-        await control.add_store(store, address)
+        await control.add_store(store, address, region)
     else:
-        await control.remove_store(store)
+        await control.remove_store(store, region)
     return Answer(BEGUN, {"store": store})

@@ -49,6 +49,7 @@ class _Task:
     """
     One sum that was asked for.
 
+    @ivar host: The region.
     @ivar seconds: How long it may take, behind the entry.
     @ivar late: When it's given up.
     @ivar waiting: The same while flushes wait for it.
@@ -56,7 +57,10 @@ class _Task:
     @ivar problem: Why there will be no sum.
     """
 
-    def __init__(self, name: bytes, summing: ISum, seconds: float, began: float, late: IDelayedCall) -> None:
+    def __init__(
+        self, host: RegionHost, name: bytes, summing: ISum, seconds: float, began: float, late: IDelayedCall
+    ) -> None:
+        self.host = host
         self.name = name
         self.summing = summing
         self.seconds = seconds
@@ -74,24 +78,26 @@ class _Task:
 
 class Checksums:
     """
-    The sums of this store's replica: one at a time, of which the last is remembered.
+    The sums of this store's replicas: one at a time, of which the last is remembered.
 
-    Only who leads asks for sums, and for one at a time; so when another one is asked for, nobody waits for the one
-    before any more.
+    Only who leads a region asks for sums of it, and for one at a time; so when another one is asked for, nobody waits
+    for the one before any more. While a region is summed up no other one is: flushes wait for one of them only.
     """
 
     log = Logger()
 
-    def __init__(self, host: RegionHost, summer: ISummer, clock: IReactorTime) -> None:
-        self._host = host
+    def __init__(self, summer: ISummer, clock: IReactorTime) -> None:
         self._summer = summer
         self._clock = clock
         self._task: _Task | None = None
         self._stopped = False
-        host.execution.summing = self._applied
-        host.skipped = self._skipped
 
-    def prepare(self, name: bytes, seconds: float) -> Deferred[None]:
+    def serve(self, host: RegionHost) -> None:
+        """Take a region in."""
+        host.execution.summing = lambda name: self._applied(host, name)
+        host.skipped = lambda: self._skipped(host)
+
+    def prepare(self, host: RegionHost, name: bytes, seconds: float) -> Deferred[None]:
         """
         Make ready to sum up behind the entry of a name.
 
@@ -99,8 +105,13 @@ class Checksums:
         @return: fires when the entry may come. Fails with L{ControlRefused}.
         """
         ready: Deferred[None] = Deferred()
-        if self._task is not None:
-            self._give_up(self._task, "another comparison has begun meanwhile")
+        before = self._task
+        if before is not None and before.host is not host and not before.over:
+            region = before.host.descriptor.region
+            ready.errback(ControlRefused(f"region {region} is being summed up; ask again when that's done"))
+            return ready
+        if before is not None:
+            self._give_up(before, "another comparison has begun meanwhile")
         try:
             if self._stopped:
                 raise ControlRefused("this store stops")
@@ -120,7 +131,7 @@ class Checksums:
             if not ready.called:
                 ready.errback(ControlRefused(why))
 
-        task = _Task(name, summing, seconds, self._clock.seconds(), self._clock.callLater(READY_SECONDS, late))
+        task = _Task(host, name, summing, seconds, self._clock.seconds(), self._clock.callLater(READY_SECONDS, late))
         self._task = task
         summing.awake.addCallback(ready.callback)
         summing.answer.addCallback(lambda found: self._summed(task, *found))
@@ -153,20 +164,20 @@ class Checksums:
 
     # From the entry to the sum
 
-    def _applied(self, name: bytes) -> None:
+    def _applied(self, host: RegionHost, name: bytes) -> None:
         """In the midst of an entry: have the table frozen behind it."""
         task = self._task
-        if task is None or task.name != name or task.index or task.over:
+        if task is None or task.host is not host or task.name != name or task.index or task.over:
             return
         # The entry counts as applied when all of it is.
-        task.index = self._host.applied + 1
+        task.index = host.applied + 1
         task.late.reset(task.seconds)
-        self._host.flush_exactly(lambda: self._committed(task))
+        host.flush_exactly(lambda: self._committed(task))
 
-    def _skipped(self) -> None:
+    def _skipped(self, host: RegionHost) -> None:
         """A snapshot took the place of all entries up to some."""
         task = self._task
-        if task is not None and not task.index:
+        if task is not None and task.host is host and not task.index:
             self._give_up(task, "it got a copy of the data in place of entries; ask again")
 
     def _committed(self, task: _Task) -> None:
@@ -176,11 +187,11 @@ class Checksums:
         def opened() -> None:
             if not task.over:
                 task.waiting.cancel()
-                self._host.let_flush()
+                task.host.let_flush()
 
         why = f"reading didn't begin within {OPEN_SECONDS:g} s: the host is busy; ask again"
         task.waiting = self._clock.callLater(OPEN_SECONDS, self._give_up, task, why)
-        about = self._host.descriptor
+        about = task.host.descriptor
         task.summing.begin(about.region, about.start, about.end, task.index, opened)
 
     def _summed(self, task: _Task, digest: str, rows: int) -> None:
@@ -207,7 +218,7 @@ class Checksums:
             if call.active():
                 call.cancel()
         if task.index:
-            self._host.let_flush()
+            task.host.let_flush()
         task.summing.answer.cancel()
 
 

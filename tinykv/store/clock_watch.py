@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from tinykv.peering.clocks import ClockOffset
 from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import Refused
-from tinykv.store.control import LAG_MAX
 from tinykv.store.host import RegionHost
+from tinykv.store.region_control import LAG_MAX
 from tinykv.store.successor import successor_of
 
 #: How often the clocks are looked at, in seconds.

@@ -24,7 +24,7 @@ from tinykv.store.host import RegionHost
 #: Asks a store over its link, and is answered within some seconds.
 Ask = Callable[[int, bytes], Deferred[tuple[Outcome, bytes]]]
 
-#: Make ready for a sum; how long it may take, in whole seconds, and its name follow.
+#: Make ready for a sum; its region, how long it may take, in whole seconds, and its name follow.
 PREPARE: Final = b"S"
 #: Tell the sum; its name follows.
 TELL: Final = b"C"
@@ -37,7 +37,7 @@ ENTRY_SECONDS: Final = 15.0
 AWAY_SECONDS: Final = 10.0
 #: How much longer than a store itself whoever asks waits for it, in seconds: it knows why.
 GRACE_SECONDS: Final = 3.0
-#: Longest name of a sum that a store takes, in bytes; it's two numbers.
+#: Longest name of a sum that a store takes, in bytes; it's three numbers.
 NAME_BYTES_MAX: Final = 64
 
 
@@ -98,7 +98,7 @@ class Comparisons:
     async def _compare(self, seconds: float) -> RegionChecksums:
         host = self._host
         self._asked += 1
-        name = b"%d-%d" % (host.start_id, self._asked)
+        name = b"%d-%d-%d" % (host.start_id, host.descriptor.region, self._asked)
         stores = sorted(host.descriptor.stores.values())
         asked = [Deferred.fromCoroutine(self._prepare(store, name, seconds)) for store in stores]
         problems = dict(zip(stores, [problem for _, problem in await DeferredList(asked)], strict=True))
@@ -117,11 +117,11 @@ class Comparisons:
         """Have a store make ready; give why it can't, empty if it is."""
         if store == self._store_id:
             try:
-                await self._checksums.prepare(name, seconds)
+                await self._checksums.prepare(self._host, name, seconds)
             except ControlRefused as problem:
                 return str(problem)
             return ""
-        outcome, reply = await self._ask(store, PREPARE + b"%d %b" % (seconds, name))
+        outcome, reply = await self._ask(store, PREPARE + b"%d %d %b" % (self._host.descriptor.region, seconds, name))
         if outcome is Outcome.ANSWERED:
             return ""
         return _text(reply) if outcome is Outcome.REFUSED and reply else "it can't be reached, or doesn't answer"
@@ -213,7 +213,7 @@ class Comparisons:
         if not seconds.isdigit() or len(seconds) > 9 or not 0 < len(name) <= NAME_BYTES_MAX:
             answer.refuse(b"this version doesn't know that question")
             return
-        ready = self._checksums.prepare(name, int(seconds))
+        ready = self._checksums.prepare(self._host, name, int(seconds))
         ready.addCallbacks(
             lambda _: answer.answer(b""), lambda failure: answer.refuse(failure.getErrorMessage().encode())
         )

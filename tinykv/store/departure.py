@@ -43,18 +43,23 @@ class Departure:
         self,
         *,
         store_id: int,
+        region: int,
+        gone: Callable[[Descriptor], bool],
         clock: IReactorTime,
         ask: Callable[[int], Deferred[tuple[Outcome, bytes]]],
         met: Callable[[Descriptor], None],
         over: Callable[[], None],
     ) -> None:
         """
+        @param gone: Tells whether a descriptor of the region is as of after the removal.
         @param ask: Asks a store for its descriptor, as of what it has applied.
         @param met: Called with a newer descriptor than was known: it says where the stores are.
         @param over: Called when the store may go.
         """
         self.begun = False
         self._store_id = store_id
+        self._region = region
+        self._gone = gone
         self._clock = clock
         self._ask_store = ask
         self._met = met
@@ -67,6 +72,8 @@ class Departure:
         self._asking: IDelayedCall | None = None
         self._word_at = 0.0
         self._ended = False
+        #: Whether it may go: a majority has confirmed it.
+        self.over = False
 
     def begin(self, descriptor: Descriptor, teller: int | None = None) -> None:
         """
@@ -105,7 +112,7 @@ class Departure:
     @property
     def _knows(self) -> bool:
         """Whether it's known who the members are without this store."""
-        return self._descriptor is not None and self._store_id in self._descriptor.removed
+        return self._descriptor is not None and self._gone(self._descriptor)
 
     def _left(self) -> list[int]:
         """List the stores that could confirm it and haven't."""
@@ -147,7 +154,7 @@ class Departure:
         except Damaged as problem:
             self.log.warn("store {store} says nothing that makes sense: {problem}", store=store, problem=str(problem))
             return
-        if self._store_id in theirs.removed:
+        if self._gone(theirs):
             self._confirmed.add(store)
         self._learn(theirs)
         self._look()
@@ -164,6 +171,7 @@ class Departure:
         confirmed = {peer for peer, store in descriptor.stores.items() if store in self._confirmed}
         if self._knows and present(descriptor.membership, confirmed):
             self.stop()
+            self.over = True
             self.log.critical(
                 "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder "
                 "and a new store_id",

@@ -16,10 +16,11 @@ from tinykv.raft.membership import MAX_MEMBERS
 from tinykv.raft.messages import APPEND, HEARTBEAT, SNAPSHOT, Message, SnapshotMeta
 from tinykv.raft.wire import Malformed, decode_message
 from tinykv.redis.forwarded import region_of
-from tinykv.store.control import MARK, Control
+from tinykv.store.control import Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.snapshots import Snapshots
+from tinykv.store.surroundings import MARK
 
 #: Messages that only the leader of a group sends.
 _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
@@ -116,7 +117,7 @@ class RegionPeers:
         self._heard[message.sender] = store_id
         if len(self._heard) > MAX_MEMBERS:
             del self._heard[next(iter(self._heard))]
-        self._peers.control.stray(store_id)
+        self._peers.control.regions[self.region].stray(store_id, message.sender)
 
     def unreachable(self, store_id: int) -> None:
         """Learn that messages were lost."""

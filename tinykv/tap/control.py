@@ -17,8 +17,9 @@ from tinykv.interfaces import ISummer
 from tinykv.peering.address_book import AddressBook
 from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, answer_relayed, ask_there, relay_over
 from tinykv.server.http_control import control_resource
-from tinykv.store.control import MARK, QUESTION, Control
+from tinykv.store.control import QUESTION, Control
 from tinykv.store.regions import Regions
+from tinykv.store.surroundings import MARK
 from tinykv.tap.cluster import Cluster
 from tinykv.tap.peers import peer_address
 
@@ -55,7 +56,9 @@ def make_control(
     )
     relay = _relay(cluster)
     control.relayed = lambda payload: answer_relayed(control, payload)
-    control.removing_elsewhere = lambda leader, store: Deferred.fromCoroutine(_remove_there(relay, leader, store))
+    control.removing_elsewhere = lambda leader, store, region: Deferred.fromCoroutine(
+        _remove_there(relay, leader, store, region)
+    )
     if cluster is not None:
         cluster.peers.control = control
     return control
@@ -78,14 +81,14 @@ def _relay(cluster: Cluster | None) -> Relay:
     return lambda store, payload: fail(ControlRefused("this store has no links to others"))
 
 
-async def _remove_there(relay: Relay, leader: int, store: int) -> None:
+async def _remove_there(relay: Relay, leader: int, store: int, region: int) -> None:
     """
-    Have the store that leads remove a store.
+    Have the store that leads a region remove a store from it.
 
     @raise ControlRefused: It doesn't; NotLeading, if it doesn't lead (yet).
     @raise ControlUnknown: Nobody can tell whether it does.
     """
-    answer = await ask_there(relay, leader, Question("remove-store", store))
+    answer = await ask_there(relay, leader, Question("remove-store", store, region=region))
     error = str(answer.body.get("error", ""))
     if answer.code == NO_LEADER:
         raise NotLeading(answer.body.get("leader"))
