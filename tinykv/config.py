@@ -186,7 +186,7 @@ class StoreConfig:
         """Into how many regions the 16384 slots are cut when the cluster begins, each with a leader and a log of
         its own, so that several stores lead at once. It must be the same on all of them, and stays. With more than one,
         commands on keys of several regions are refused unless they may be cut by key; docs/compatibility.md says
-        which. Members can't be changed then yet.""",
+        which. With schedulers and no initial_stores it's the scheduler's option of this name that counts.""",
     )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,
@@ -460,9 +460,6 @@ def _check_cluster(config: StoreConfig, source: str) -> None:
     if config.cluster_secret and config.cluster_secret_file is not None:
         raise ConfigError(source, "cluster", "cluster_secret_file", "is given beside cluster_secret; give one")
     _check_schedule(config, source)
-    if config.initial_regions > 1 and (config.schedulers or config.join):
-        why = "must be 1 for a store that has a scheduler, or joins: its cluster begins with one region as yet"
-        raise ConfigError(source, "cluster", "initial_regions", why)
     if not config.initial_stores and config.join:
         why = "is needed for join = yes: the stores with which the cluster began"
         if config.schedulers:

@@ -139,3 +139,23 @@ class RecoverTests(SynchronousTestCase):
         result = self.recover("--survivor", "1")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("a store is running", result.output)
+
+    def test_several_regions(self) -> None:
+        """Those whose majority survives stay as they are."""
+        second = Descriptor.initial_regions(2, [1, 2, 3])[1]
+        third = Descriptor.initial(3, [1, 4, 5])
+        folder = open_small(self.path)
+        for descriptor in (second, third):
+            region = descriptor.region
+            folder.rewrite(region, (0, 0), descriptor_key(region), descriptor.encode())
+        folder.close()
+        result = self.recover("--survivor", "1", "--survivor", "4", "--survivor", "5", "--i-may-lose-writes")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertIn("Regions that go on by themselves, and stay as they are: 3", result.output)
+        path = str(Path(self.path) / Kind.DATA.value)
+        connection = open_file(path, Kind.DATA)
+        self.addCleanup(connection.close)
+        for region, stores in ((1, {1: 1}), (2, {1: 1}), (3, {1: 1, 2: 4, 3: 5})):
+            row = Reader(path, connection).get("region", descriptor_key(region))
+            assert row is not None
+            self.assertEqual(Descriptor.decode(region, row).stores, stores)

@@ -157,9 +157,9 @@ class AskedTests(Case):
         self.assertEqual(addresses, {4: "store4:1"})
         self.assertEqual(read_beginning(self.path), beginning)
 
-    def test_more_regions_than_a_store_can_hold(self) -> None:
-        half = RegionInfo.of(Descriptor.initial(1, [1]), None)
-        self.scheduler.regions_at_first = [half, RegionInfo.of(Descriptor.initial(2, [1]), None)]
-        problem = self.failureResultOf(self.ask(), ConfigError).value
-        self.assertIn("initial_regions", str(problem))
-        self.assertIsNone(read_beginning(self.path))
+    def test_several_regions(self) -> None:
+        regions = [RegionInfo.of(descriptor, None) for descriptor in Descriptor.initial_regions(3, [1, 2, 3])]
+        self.scheduler.regions_at_first = regions
+        beginning, _ = self.successResultOf(self.ask())
+        self.assertEqual(beginning.regions, tuple(regions))
+        self.assertEqual(read_beginning(self.path), beginning)

@@ -267,7 +267,9 @@ def checksum(asked: Asked, region: int | None, timeout: float) -> None:
 def _checksums(asked: Asked, region: int | None, timeout: float) -> dict[str, Any]:
     """Have the stores compared, region by region: each has its time."""
     fields: dict[str, Any] = {"timeout": ceil(timeout)}
-    regions = [view["region"] for view in asked.store.ask("status")["regions"]] if region is None else [region]
+    regions: list[int] = [] if region is None else [region]
+    if region is None:
+        regions += [view["region"] for view in asked.store.ask("status")["regions"]]
     if region is None and len(regions) == 1:
         whole: dict[str, Any] = asked.store.ask("checksum", fields, longer=timeout)
         return whole

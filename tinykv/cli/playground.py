@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from tinykv.cli.ctl_schedule import store_table
-from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, Ports, choose_count, keep, plan
+from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, Ports, choose_count, choose_regions, keep, plan
 from tinykv.cli.playground_process import LocalProcess, last_error, last_words
 from tinykv.cli.playground_schedulers import (
     SCHEDULERS,
@@ -62,11 +62,14 @@ _WAITED = (*_STOPPING, signal.SIGCHLD)
 @click.option("--schedulers", type=click.Choice(SCHEDULERS), default=None,
               help="How many members the scheduler has, 0 for none.  [default: as many as the folder holds; 1 in a new "
                    "one, and none for one store]")
+@click.option("--regions", type=click.IntRange(1, 1024), default=None,
+              help="Into how many regions the slots are cut, each with a leader of its own.  [default: as many as the "
+                   "folder holds; 1 in a new one]")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=None,
               help="Port for status and metrics, likewise.  "
                    f"[default: {HTTP_PORT} and the next ones, or others if they aren't free]")
 def playground(
-    folder: Path, port: int, stores: int | None, schedulers: int | None, http_port: int | None
+    folder: Path, port: int, stores: int | None, schedulers: int | None, regions: int | None, http_port: int | None
 ) -> None:
     """
     Start stores on this machine and keep them running until Ctrl-C or SIGTERM.
@@ -87,11 +90,12 @@ def playground(
     if told is not None:
         printer().print(told)
     members = choose_schedulers(folder, schedulers, count)
+    cut = choose_regions(folder, regions, count)
     ports = Ports()
     configs = plan(folder, count, port, http_port, ports)
     planned = plan_schedulers(folder, members, ports)
     addresses = tuple(f"{config.http_bind}:{config.http_port}" for config in planned)
-    configs = [replace(config, schedulers=addresses) for config in configs]
+    configs = [replace(config, schedulers=addresses, initial_regions=cut) for config in configs]
     try:
         for config in configs:
             checked(config, "command line")

@@ -131,6 +131,42 @@ def choose_count(folder: Path, asked: int | None, default: int) -> tuple[int, st
     return held, None
 
 
+def choose_regions(folder: Path, asked: int | None, stores: int) -> int:
+    """
+    Choose into how many regions the slots are cut: what the folder holds, or what was asked for.
+
+    @raise Problem: Another number was asked for than the folder holds, or one store is to have several.
+    """
+    if stores == 1:
+        if asked not in (None, 1):
+            raise Problem("one store on its own leads everything, so it has one region; say --stores 3 for more")
+        return 1
+    held = _regions_held(folder)
+    if held is None:
+        return asked or 1
+    if asked not in (None, held):
+        raise Problem(
+            f"the slots of {folder} are cut into {held} regions and stay so: say --regions {held} (make run"
+            f" REGIONS={held}), or choose another --dir (DIR=)"
+        )
+    return held
+
+
+def _regions_held(folder: Path) -> int | None:
+    """
+    Tell into how many regions a folder's slots are cut; None if it's new.
+
+    @raise Problem: Its file isn't what was written.
+    """
+    if read_kept(folder) is None:
+        return None
+    path = folder / "cluster.json"
+    try:
+        return int(json.loads(path.read_text("utf-8")).get("regions", 1))
+    except (OSError, ValueError, TypeError) as problem:
+        raise Problem(f"{path} can't be read: {problem}") from problem
+
+
 def _stores(count: int) -> str:
     return "one store" if count == 1 else f"{count} stores"
 
@@ -201,7 +237,8 @@ def keep(folder: Path, configs: Sequence[StoreConfig]) -> None:
     if not secret.exists():
         _write(secret, secrets.token_hex(32) + "\n", 0o600)
     stores = [{"id": config.store_id, "peer": config.peer_port, "http": config.http_port} for config in configs]
-    _write(folder / "cluster.json", json.dumps({"format": _FORMAT, "stores": stores}, indent=2) + "\n", 0o644)
+    kept = {"format": _FORMAT, "regions": configs[0].initial_regions, "stores": stores}
+    _write(folder / "cluster.json", json.dumps(kept, indent=2) + "\n", 0o644)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -12,7 +12,9 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.state import apply_key
 from tinykv.storage.errors import CorruptFile, FolderInUse, WrongFolder
 from tinykv.storage.folder import Recovery
@@ -20,6 +22,9 @@ from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, 
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import Identity, Kind, connect_to_look, errors_of, inspect
 from tinykv.storage.snapshot_install import half_installed
+
+#: Regions of a store that are looked at, at most.
+_REGIONS_MOST: Final = 1_000_000
 
 
 class HeldFolder:
@@ -106,6 +111,20 @@ class StoppedStore:
     def reader(self) -> Reader:
         """Give the rows as of the last flush."""
         return Reader(self.data_path, self.data)
+
+    def descriptors(self) -> list[Descriptor]:
+        """
+        Give the regions that there are rows of, by id.
+
+        @raise tinykv.errors.Damaged: One isn't what was written.
+        """
+        prefix = descriptor_key(0)[:-8]
+        rows = self.reader().rising("region")(prefix, prefix + b"\xff", _REGIONS_MOST)
+        return [Descriptor.decode(int.from_bytes(key[len(prefix) :], "big"), row) for key, row in rows]
+
+    def regions_promised(self) -> int:
+        """Count the regions in which its peers have promised something."""
+        return int(self.raft.execute("SELECT COUNT(*) FROM hard_state").fetchone()[0])
 
     @property
     def regions(self) -> int:

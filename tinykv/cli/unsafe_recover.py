@@ -24,7 +24,6 @@ from tinykv.raft.stored import entry_of
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.storage.folder import open_folder
 from tinykv.storage.schema import Identity
-from tinykv.tap.beginning import REGION
 
 _WARNING = """\
 THIS CAN LOSE ACKNOWLEDGED WRITES. It's for the case that a majority of the stores is lost for good: their disks are
@@ -41,18 +40,29 @@ numbers.
 """
 
 
-class Plan(NamedTuple):
+class Part(NamedTuple):
     """
-    What would be done to a folder.
+    What would be done to a region.
 
     @ivar last: Index and term of the last entry of its log; C{applied} of the last one that its rows contain.
     """
 
-    identity: Identity
     last: tuple[int, int]
     applied: tuple[int, int]
     before: Descriptor
     after: Descriptor
+
+
+class Plan(NamedTuple):
+    """
+    What would be done to a folder.
+
+    @ivar parts: Its regions; C{untouched} those whose majority is among the survivors, or that this store only knows.
+    """
+
+    identity: Identity
+    parts: tuple[Part, ...]
+    untouched: tuple[int, ...]
 
 
 @click.command("unsafe-recover")
@@ -69,22 +79,28 @@ def unsafe_recover(folder: Path, survivors: tuple[int, ...], apply: bool) -> Non
     out = printer()
     with problems_of(str(folder)):
         plan = look(folder, frozenset(survivors))
-        before, after = plan.before, plan.after
         out.print(_WARNING, markup=False, highlight=False)
-        out.print(
-            f"Store {plan.identity.store_id} in {folder}: its log ends with entry {plan.last[0]} of term"
-            f" {plan.last[1]}; entries up to {plan.applied[0]} are in its rows.\n"
-            f"Members now: stores {_listed(before.stores.values())}, of which {_listed(_voters(before))} vote.\n"
-            f"Members then: stores {_listed(after.stores.values())}; all of them vote.",
-            markup=False,
-            highlight=False,
-        )
+        for part in plan.parts:
+            before, after = part.before, part.after
+            which = f", region {before.region}" if len(plan.parts) + len(plan.untouched) > 1 else ""
+            out.print(
+                f"Store {plan.identity.store_id} in {folder}{which}: its log ends with entry {part.last[0]} of term"
+                f" {part.last[1]}; entries up to {part.applied[0]} are in its rows.\n"
+                f"Members now: stores {_listed(before.stores.values())}, of which {_listed(_voters(before))} vote.\n"
+                f"Members then: stores {_listed(after.stores.values())}; all of them vote.",
+                markup=False,
+                highlight=False,
+            )
+        if plan.untouched:
+            out.print(f"Regions that go on by themselves, and stay as they are: {_listed(plan.untouched)}.")
         if not apply:
             out.print("Nothing was changed. Add --i-may-lose-writes to do it.")
             return
         opened = open_folder(str(folder), plan.identity.store_id, plan.identity.cluster_id, ballast_bytes=0)
         try:
-            opened.rewrite(REGION, plan.applied, descriptor_key(REGION), after.encode())
+            for part in plan.parts:
+                region = part.after.region
+                opened.rewrite(region, part.applied, descriptor_key(region), part.after.encode())
         finally:
             opened.close()
         out.print(f"Done. Start store {plan.identity.store_id} when all survivors have been done.")
@@ -101,33 +117,60 @@ def look(folder: Path, survivors: frozenset[int]) -> Plan:
         own = store.identity.store_id
         if own not in survivors:
             raise Problem(f"{folder}: this is store {own}, and it's not among the survivors")
-        if store.regions > 1:
-            raise Problem(f"{folder}: this store has {store.regions} regions, and only one can be recovered as yet")
-        found = store.recover(REGION)
-        row = store.reader().get("region", descriptor_key(REGION))
-        if row is None:
-            raise Problem(
-                f"{folder}: who belongs to the cluster isn't in the rows yet; start this store, stop it in order "
-                "(SIGTERM), and try again"
-            )
-        for stored in store.entries(REGION, found.applied[0]):
-            if entry_of(stored.index, stored.term, stored.data).kind == CHANGE:
-                raise Problem(
-                    f"{folder}: entry {stored.index} changes the members and isn't applied; start this store, stop it "
-                    "in order (SIGTERM), and try again. If it isn't decided, take another survivor"
-                )
-    before = Descriptor.decode(REGION, row)
-    members = set(before.stores.values())
+        parts = [_part(store, before, f"{folder}") for before in _regions(store, f"{folder}")]
+    several = len(parts) > 1
+    members = {member for part in parts for member in part.before.stores.values()}
     if not survivors <= members:
         wrong = _listed(survivors - members)
         raise Problem(f"{folder}: of the survivors, {wrong} isn't a member; members are {_listed(members)}")
-    voters = _voters(before)
-    if 2 * len(survivors & voters) > len(voters):
+    lost: list[Part] = []
+    untouched: list[int] = []
+    for part in parts:
+        before, voters = part.before, _voters(part.before)
+        left = survivors & set(before.stores.values())
+        if 2 * len(survivors & voters) > len(voters) or own not in left:
+            untouched.append(before.region)
+        else:
+            lost.append(part._replace(after=before.surviving(left)))
+    if not lost:
+        voters = _voters(parts[0].before)
+        which = "everywhere " if several else ""
         raise Problem(
-            f"{folder}: of stores {_listed(voters)}, which vote, {_listed(survivors)} are a majority: they go on by "
-            "themselves. Start them, and use `tinykv ctl remove-store`"
+            f"{folder}: of stores {_listed(voters)}, which vote, {_listed(survivors)} are {which}a majority: they go on"
+            " by themselves. Start them, and use `tinykv ctl remove-store`"
         )
-    return Plan(store.identity, found.last, found.applied, before, before.surviving(survivors))
+    return Plan(store.identity, tuple(lost), tuple(untouched))
+
+
+def _regions(store: StoppedStore, folder: str) -> list[Descriptor]:
+    """
+    Give the regions of which a store has a replica, as of what its rows contain.
+
+    @raise Problem: That isn't in the rows yet.
+    """
+    found = store.descriptors()
+    if not found or len(found) < store.regions_promised():
+        raise Problem(
+            f"{folder}: who belongs to the cluster isn't in the rows yet; start this store, stop it in order "
+            "(SIGTERM), and try again"
+        )
+    return found
+
+
+def _part(store: StoppedStore, before: Descriptor, folder: str) -> Part:
+    """
+    See where a region stands.
+
+    @raise Problem: It has a change of the members that isn't applied.
+    """
+    found = store.recover(before.region)
+    for stored in store.entries(before.region, found.applied[0]):
+        if entry_of(stored.index, stored.term, stored.data).kind == CHANGE:
+            raise Problem(
+                f"{folder}: entry {stored.index} changes the members and isn't applied; start this store, stop it "
+                "in order (SIGTERM), and try again. If it isn't decided, take another survivor"
+            )
+    return Part(found.last, found.applied, before, before)
 
 
 def _voters(descriptor: Descriptor) -> set[int]:

@@ -192,8 +192,8 @@ class ScheduleConfig:
     )
     initial_regions: int = option(
         "bootstrap", kinds.integer(1, INITIAL_REGIONS_MAX), 1,
-        """Into how many regions the keys are cut at the beginning, at borders of slots. More than 1 only once commands
-        can span regions.""",
+        """Into how many regions the keys are cut at the beginning, at borders of slots, each with a leader and a log of
+        its own, so that several stores lead at once.""",
     )
 
 

@@ -105,16 +105,9 @@ async def asked_beginning(
     Ask the scheduler how the cluster began, or begins; it's kept in the folder before it's given.
 
     @return: That, and where the stores are.
-    @raise ConfigError: It's a cluster that this version can't be part of.
     @raise tinykv.storage.errors.StorageError: It can't be written.
     """
     said, records = await wait_for_cluster(scheduler, registration, clock)
-    if [region.region for region in said["regions"]] != [REGION]:
-        why = (
-            f"has a cluster that began with {len(said['regions'])} regions, and a store of this version holds one:"
-            " begin anew, with the scheduler's option initial_regions = 1"
-        )
-        raise ConfigError(_SOURCE, "schedule", "schedulers", why)
     beginning = Beginning(said["cluster_id"], tuple(said["regions"]))
     write_beginning(config.data_dir, beginning)
     living = {store: record.address for store, record in records.items() if record.life is not Life.TOMBSTONE}
