@@ -19,10 +19,21 @@ from zope.interface import implementer
 from tests.redis_server import encode_command
 from tinykv.config import StoreConfig
 from tinykv.interfaces import IRegionHost
+from tinykv.redis import looks
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
-from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, Client, Operation, decode_records, encode_records
+from tinykv.redis.operations import (
+    INTERNAL,
+    LOCAL,
+    LOOK,
+    NOBODY,
+    READ,
+    Client,
+    Operation,
+    decode_records,
+    encode_records,
+)
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.table import commands_of
 from tinykv.region.entry import HEADER_BYTES, decode_header, encode_header
@@ -162,10 +173,6 @@ class InstantHost:
     def expect_local_reads(self) -> None:
         """Do nothing: there is no other store."""
 
-    def execution_of(self, key: bytes) -> Execution:
-        """Give the commands, which are at work on all keys."""
-        return self.execution
-
     def refusal(self, spec: CommandSpec) -> bytes | None:
         """Refuse nothing."""
         return None
@@ -189,6 +196,8 @@ class InstantHost:
                 self.execution.run(operation)
             elif kind == LOCAL:
                 arguments()
+            elif kind == LOOK:
+                client.answer(number, looks.answer(self.execution, db, arguments, self.now_ms()))
             else:
                 reply = self.execution.read(client, db, spec if kind == READ else None, arguments, self.now_ms())
                 if isinstance(reply, bytes):

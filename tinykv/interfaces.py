@@ -149,12 +149,9 @@ class IRegionHost(Interface):
     start_id: int = Attribute("Names this run of the store.")
     execution: Execution = Attribute("The commands at work on the data.")
     table_bytes: int = Attribute("Memory of changes that aren't in data.db yet.")
-    replaced: Callable[[], None] = Attribute("Called when a snapshot has taken the place of all data.")
-
-    def execution_of(key: bytes) -> Execution:
-        """
-        @return: The commands at work on the data where a key lies.
-        """
+    replaced: Callable[[Callable[[Operation], bool]], None] = Attribute(
+        "Called when a snapshot has taken the place of data, with what says whether an operation was about that data."
+    )
 
     def submit(operation: Operation) -> None:
         """

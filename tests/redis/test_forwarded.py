@@ -147,7 +147,7 @@ class BatchTests(SynchronousTestCase):
 
     def test_no_operation(self) -> None:
         body = encode_command(words("SET a 1"))
-        for kind in (0, LOCAL, 8, 255):
+        for kind in (0, LOCAL, 9, 255):
             self.assertRaises(Damaged, decode_batch, raw(kind, body), TABLE, REMOTE)
         self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, proto=4), TABLE, REMOTE)
         self.assertRaises(Damaged, decode_batch, raw(COMMANDS, body, db=16), TABLE, REMOTE)

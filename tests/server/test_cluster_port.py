@@ -16,6 +16,7 @@ from tinykv.interfaces import ISlots, SlotRange
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.execution import Execution
 from tinykv.redis.scanning import cursor_at
+from tinykv.server.cluster_commands import KEYS_MAX
 from tinykv.server.cluster_nodes import node_name, nodes_of
 from tinykv.server.connections import REDIS_VERSION
 from tinykv.server.router import NodeRouter
@@ -224,13 +225,44 @@ class AnswerTests(ClusterPortCase):
         one = [b"127.0.0.1", 7001, NAMES[1], []]
         two = [b"127.0.0.1", 7002, NAMES[2], []]
         three = [b"::1", 7003, NAMES[3], []]
+        # A client that knew of a replica, which then leads one of several regions, would ask its master no more.
         self.assertEqual(
             self.client.call([b"CLUSTER", b"SLOTS"]),
-            [[0, 4999, two, three], [5000, 9999, one], [10000, 16383, two, three]],
+            [[0, 4999, two], [5000, 9999, one], [10000, 16383, two]],
         )
+        self.slots.owners = [(SLOTS, 2)]
+        self.assertEqual(self.client.call([b"CLUSTER", b"SLOTS"]), [[0, 16383, two, one, three]])
         self.slots.down = {2, 3}
-        found = self.client.call([b"CLUSTER", b"SLOTS"])
-        self.assertEqual(found, [[0, 4999, two], [5000, 9999, one], [10000, 16383, two]])
+        self.assertEqual(self.client.call([b"CLUSTER", b"SLOTS"]), [[0, 16383, two, one]])
+
+    def test_role(self) -> None:
+        """A store that leads nothing is a replica, and says so; on the other ports there's nothing but masters."""
+        self.assertIn("role:master\r\nconnected_slaves:0", self.text(b"INFO", b"replication"))
+        self.slots.owners = [(SLOTS, 2)]
+        told = "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:7002\r\nmaster_link_status:up\r\n"
+        self.assertIn(told, self.text(b"INFO", b"replication"))
+        self.assertIn("slave_read_only:1\r\nreplica_announced:1\r\nconnected_slaves:0\r\n", self.text(b"INFO"))
+        hello = self.client.call([b"HELLO"])
+        assert isinstance(hello, list)
+        self.assertEqual(hello[hello.index(b"role") + 1], b"replica")
+        self.slots.down = {2}
+        self.assertIn("master_link_status:down", self.text(b"INFO", b"replication"))
+        self.client = self.store.connect()
+        self.assertIn("role:master\r\nconnected_slaves:0", self.text(b"INFO", b"replication"))
+        hello = self.client.call([b"HELLO"])
+        assert isinstance(hello, list)
+        self.assertEqual(hello[hello.index(b"role") + 1], b"master")
+
+    def test_many_keys_of_a_slot(self) -> None:
+        self.slots.owners = [(SLOTS, 1)]
+        slot = slot_of(b"{foo}")
+        for start in range(0, KEYS_MAX, 1000):
+            self.says(b"MSET " + b" ".join(b"{foo}%d x" % count for count in range(start, start + 1000)))
+        for count in (KEYS_MAX, KEYS_MAX + 1, 1 << 62):
+            found = self.client.call([b"CLUSTER", b"GETKEYSINSLOT", b"%d" % slot, b"%d" % count])
+            assert isinstance(found, list)
+            self.assertEqual(len(found), KEYS_MAX)
+            self.says(b"SET {foo}more x")
 
     def test_nodes(self) -> None:
         self.slots.down = {3}

@@ -168,6 +168,27 @@ class TransactionTests(RouterCase):
         )
 
 
+    def test_watch_disturbs_no_command_that_rests(self) -> None:
+        """Versions are looked at where it's their region's turn, never while it rests in the midst of a command."""
+        self.says(*(b"SET %b %d" % (key, number) for number, key in enumerate((A, B, C))))
+        hosts = list(self.store.regions.hosts.values())
+        keyspace = hosts[2].keyspace
+        begun = (keyspace.writing, keyspace.now) = (True, 12345)
+        hosts[2].pacer.running = True
+        # It rests, and so nobody is to look.
+        self.client.pipeline(b"WATCH %b %b" % (A, C))
+        self.store.turn()
+        self.assertEqual((keyspace.writing, keyspace.now), begun)
+        self.assertEqual(self.client.taken(), b"")
+        hosts[2].pacer.running = False
+        hosts[2].queue.go_on()
+        self.store.turn()
+        self.assertEqual(self.client.taken(), b"+OK\r\n")
+        versions = [self.client.session.watched[0, key] for key in (A, C)]
+        expected = [host.keyspace.databases[0].version(key) for host, key in ((hosts[0], A), (hosts[2], C))]
+        self.assertEqual(versions, expected)
+
+
 class BlockingTests(RouterCase):
     """Clients wait in the region of their keys."""
 
@@ -195,6 +216,39 @@ class BlockingTests(RouterCase):
         other.says(b"CLIENT UNBLOCK %d" % self.client.session.client_id)
         self.store.turn(1)
         self.assertEqual(self.client.taken(), b"*-1\r\n")
+
+    def test_unblocked_before_it_waits(self) -> None:
+        """While it waits for what its client sent before, its region hasn't heard of it."""
+        other = self.connect()
+        self.store.log.held = True
+        self.client.pipeline(b"SET %b x" % A, b"BLPOP %b 0" % C, b"PING")
+        self.store.turn()
+        self.assertEqual(other.says(b"CLIENT UNBLOCK %d" % self.client.session.client_id), b":1\r\n")
+        self.store.log.let_go()
+        self.store.turn(1)
+        self.assertEqual(self.client.taken(), b"+OK\r\n*-1\r\n+PONG\r\n")
+        self.assertEqual(len(self.store.host.execution.waiters), 0)
+
+    def test_another_region_is_replaced(self) -> None:
+        """By a snapshot: whoever waits elsewhere, or isn't there yet, waits on."""
+        other = self.connect()
+        self.says(b"BLPOP %b 0" % B)
+        hosts = list(self.store.regions.hosts.values())
+        self.store.log.held = True
+        other.pipeline(b"SET %b x" % A, b"BLPOP %b 0" % C)
+        self.store.turn()
+        for host in hosts:
+            host.replaced(host.owns)
+        self.store.log.let_go()
+        self.store.turn(1)
+        self.assertEqual((self.client.taken(), other.taken()), (b"", b"+OK\r\n"))
+        hosts[1].execution.waiters.remove(next(iter(hosts[1].execution.waiters)))
+        hosts[2].replaced(hosts[2].owns)
+        self.assertEqual(self.client.taken(), b"")
+        hosts[1].replaced(hosts[1].owns)
+        self.store.turn()
+        self.assertIn(b"outcome unknown", self.client.taken())
+        self.assertEqual(other.taken(), b"")
 
 
 class RefusalTests(RouterCase):

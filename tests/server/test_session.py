@@ -360,14 +360,14 @@ class HoldTests(SynchronousTestCase):
     def test_a_snapshot_takes_the_place_of_the_data(self) -> None:
         """Who waits in data that is gone is told; not so who waits in the new one, or whose command wasn't begun."""
         self.client.pipeline(b"BLPOP l 0")
-        self.store.host.replaced()
+        self.store.host.replaced(lambda operation: True)
         self.store.turn()
-        self.store.host.replaced()
+        self.store.host.replaced(lambda operation: True)
         self.assertEqual(self.other.says(b"RPUSH l x"), b":1\r\n")
         self.assertEqual(self.client.taken(), b"*2\r\n$1\r\nl\r\n$1\r\nx\r\n")
         self.client.says(b"BLPOP l 0")
         self.store.execution.forget()
-        self.store.host.replaced()
+        self.store.host.replaced(lambda operation: True)
         self.store.turn()
         self.assertEqual(
             self.client.taken(), b"-TIMEOUT the store was behind and took over a snapshot; outcome unknown\r\n"

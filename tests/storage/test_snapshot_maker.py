@@ -24,7 +24,7 @@ from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.errors import BadSnapshot, CorruptFile, FolderInUse, SnapshotAborted, StorageError, WriterLost
 from tinykv.storage.process import ProcessChannel
 from tinykv.storage.snapshot_format import read_head
-from tinykv.storage.snapshot_maker import SnapshotMaker
+from tinykv.storage.snapshot_maker import MAKING_MAX, SnapshotMaker
 from tinykv.storage.sums import forget_sums
 
 reactor: Any = global_reactor
@@ -126,6 +126,26 @@ class SnapshotMakerTests(TestCase):
         made = await store.maker.make(1)
         await store.close()
         self.assertEqual(list(files_of(store.folder.path)), [os.path.basename(made.path)])
+
+    async def test_no_more_than_some_at_a_time(self) -> None:
+        """The others wait for their turn, and whether they wait or are made they can be given up."""
+        store = Store(self.mktemp())
+        await store.write(1, 4000)
+        makings = [store.maker.make(region) for region in range(1, MAKING_MAX + 6)]
+        self.assertEqual(len(store.maker._making), MAKING_MAX)
+        makings[-1].cancel()
+        await self.assertFailure(makings[-1], CancelledError)
+        await makings[0]
+        # Of the others there's nothing.
+        for making in makings[1 : MAKING_MAX + 2]:
+            await self.assertFailure(making, SnapshotAborted)
+        begun, waiting = makings[MAKING_MAX + 2 : MAKING_MAX + 4]
+        begun.cancel()
+        await self.assertFailure(begun, CancelledError)
+        last = [store.maker.make(1), store.maker.make(2), store.maker.make(3)]
+        await store.close()
+        for making in [waiting, *last]:
+            await self.assertFailure(making, CancelledError)
 
     async def test_closing_gives_up(self) -> None:
         store = Store(self.mktemp())

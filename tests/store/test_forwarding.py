@@ -29,11 +29,13 @@ from tinykv.redis.forwarded import (
     encode_results,
     encode_timeout,
 )
+from tinykv.redis.looks import VERSIONS
 from tinykv.redis.operations import (
     COMMANDS,
     EXEC,
     INTERNAL,
     LOCAL,
+    LOOK,
     NOBODY,
     READ,
     READ_EXEC,
@@ -84,10 +86,15 @@ class Asker:
             return (WAITING, self, number, 0, spec, arguments, None)
         return (COMMANDS, self, number, 0, spec, arguments, encode_command(arguments))
 
-    def step(self, function: Callable[[], None], *, latest: bool = False) -> Operation:
-        """Make a step of the front's, which has to see the latest state or needn't."""
+    def step(self, function: Callable[[], None]) -> Operation:
+        """Make a step of the front's."""
         number, self.number = self.number, self.number + 1
-        return (LOCAL, self, number, 0, None, function, latest)
+        return (LOCAL, self, number, 0, None, function, None)
+
+    def look(self, *keys: bytes) -> Operation:
+        """Make the front's question for the versions of keys."""
+        number, self.number = self.number, self.number + 1
+        return (LOOK, self, number, 0, None, [VERSIONS, *keys], None)
 
 
 class FakeHere:
@@ -447,11 +454,21 @@ class LeaderTests(Way):
     def test_what_has_to_see_the_latest_state_is_refused(self) -> None:
         self.leader = None
         # An older version of a key would make EXEC abort without a cause, or not abort at all.
-        self.take(self.one.step(lambda: self.steps.append("watch"), latest=True), self.step())
+        self.take(self.one.look(b"a"), self.step())
         self.pass_time(5.5)
         self.assertEqual(self.steps, ["step"])
         ((_, reply),) = self.one.told
         self.assertTrue(reply.startswith(b"-CLUSTERDOWN "))
+
+    def test_a_question_of_the_fronts(self) -> None:
+        """It goes where the data is led; it's asked again when nobody knows what became of it."""
+        self.take(self.one.look(b"a", b"b"))
+        flight = self.flight()
+        self.assertEqual(flight.lines, ["versions a b"])
+        flight.lose()
+        self.pass_time(0.1)
+        self.flight().answer(b"*2\r\n:7\r\n:0\r\n")
+        self.assertEqual(self.one.told, [(0, b"*2\r\n:7\r\n:0\r\n")])
 
     def test_what_the_store_wants_is_never_given_up(self) -> None:
         self.leader = None

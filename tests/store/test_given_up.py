@@ -82,7 +82,7 @@ class FullTests(SynchronousTestCase):
             cluster.run(0.05)
         steps: list[str] = []
         leader.host.submit(clients[9].step(lambda: steps.append("step")))
-        leader.host.submit(clients[8].step(lambda: steps.append("watch"), latest=True))
+        leader.host.submit(clients[8].look(b"a"))
         cluster.run(6)
         self.assertTrue(leader.host.ready)
         told = [reply.split(b" ")[0] for client in clients for _, reply in client.told]

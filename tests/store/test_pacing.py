@@ -12,7 +12,7 @@ from tests.store.test_host import HostCase
 from tinykv.errors import OutOfTime
 from tinykv.store.apply_queue import OPERATIONS_A_LOOK
 from tinykv.store.flushes import FLUSH_SECONDS
-from tinykv.store.pacing import Pacer
+from tinykv.store.pacing import Pacer, Stacks
 
 OK = b"+OK\r\n"
 
@@ -61,6 +61,21 @@ class PacerTests(SynchronousTestCase):
         self.assertEqual((self.steps, self.done, self.pacer.pauses), ([0, 1], 1, 0))
         self.assertFalse(self.pacer.running)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_look_within_another_regions_work(self) -> None:
+        """Behind it that work goes on as the one that is being done."""
+        stacks = Stacks()
+        pacers = [Pacer(self.clock, self.look, lambda: None, self.held.append, stacks=stacks) for _ in range(2)]
+
+        def work() -> None:
+            pacers[1].look()
+            self.assertIs(stacks.current, pacers[1])
+            pacers[1].looked()
+            self.assertIs(stacks.current, pacers[0])
+            self.assertTrue(stacks.working)
+
+        pacers[0].run(work, self.finished)
+        self.assertEqual(self.done, 1)
 
     def test_long_work_rests(self) -> None:
         """Each turn does a slice of it; between them it's paused."""

@@ -17,10 +17,12 @@ from typing import Final
 
 from tinykv.errors import Damaged
 from tinykv.keys import DATABASES
+from tinykv.redis import looks
 from tinykv.redis.operations import (
     COMMANDS,
     EXEC,
     INTERNAL,
+    LOOK,
     READ,
     READ_EXEC,
     WAITING,
@@ -55,7 +57,7 @@ UNKNOWN: Final = 4
 
 #: As many digits as the largest number has that an id can be.
 _DIGITS: Final = 20
-_KINDS: Final = frozenset((COMMANDS, WAITING, EXEC, INTERNAL, READ, READ_EXEC))
+_KINDS: Final = frozenset((COMMANDS, WAITING, EXEC, INTERNAL, READ, READ_EXEC, LOOK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,10 @@ def _operation(
     if kind == INTERNAL:
         _check_internal(arguments)
         return (INTERNAL, sender, place, db, None, arguments, None)
+    if kind == LOOK:
+        _check(None, [], db)
+        looks.check(arguments)
+        return (LOOK, sender, place, db, None, arguments, None)
     spec = lookup(arguments, table)
     _check(spec, arguments, db)
     if kind != (READ if not spec.writes else WAITING if spec.blocks else COMMANDS):

@@ -14,7 +14,8 @@ C{client} is whoever is to be answered (L{Client}), C{number} its count of reque
     - C{INTERNAL}: what a leader decides itself (expiry, waking a waiter): a RESP request.
 
 Reads are operations too when they have to keep their place behind a client's writes, but they're never logged. A
-C{LOCAL} one is a step of the front's: a function without arguments, and C{extra} says if it must see the latest state.
+C{LOCAL} one is a step of the front's, a function without arguments; a C{LOOK} a question of the front's about the data,
+which is answered like a read (L{tinykv.redis.looks}).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ INTERNAL = 4
 READ = 5
 READ_EXEC = 6
 LOCAL = 7
+LOOK = 8
 
 Operation = tuple[int, Any, int, int, Any, Any, Any]
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.command_keys import keys_of
-from tinykv.redis.operations import EXEC, INTERNAL, LOCAL, READ_EXEC, Operation
+from tinykv.redis.operations import EXEC, INTERNAL, LOCAL, LOOK, READ_EXEC, Operation
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 
@@ -27,9 +27,11 @@ def owns(slots: tuple[int, int], operation: Operation) -> bool:
     kind, _, _, _, spec, arguments, extra = operation
     if kind in (INTERNAL, LOCAL):
         return True
+    first, end = slots
+    if kind == LOOK:
+        return all(first <= slot_of(key) < end for key in arguments[1:])
     if kind not in (EXEC, READ_EXEC):
         return _lie_in(slots, spec, arguments)
-    first, end = slots
     return all(first <= slot_of(key) < end for _, key, _ in extra or ()) and all(
         command is None or _lie_in(slots, command, request) for _, command, request, _ in arguments
     )

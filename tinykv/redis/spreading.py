@@ -139,13 +139,21 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
     merge = _BY_KEY.get(spec.name)
     if merge is None:
         return CROSS_SLOT
-    parts: dict[int, Part] = {}
-    for place, position in enumerate(positions):
-        key = arguments[position]
-        part = parts.setdefault(region_of(key), Part(region_of(key), [arguments[0]], []))
-        part.arguments.append(key)
-        part.places.append(place)  # type: ignore[attr-defined]  # it was made here
-    return Spread([parts[region] for region in sorted(parts)], merge)
+    return by_key(arguments[:1], [arguments[position] for position in positions], region_of, merge)
+
+
+def by_key(name: list[bytes], keys: Sequence[bytes], region_of: RegionOf, merge: Merge = _in_place) -> Spread:
+    """
+    Cut what works on keys one by one.
+
+    @param name: What stands before them.
+    """
+    parts: dict[int, tuple[list[bytes], list[int]]] = {}
+    for place, key in enumerate(keys):
+        arguments, places = parts.setdefault(region_of(key), (name.copy(), []))
+        arguments.append(key)
+        places.append(place)
+    return Spread([Part(region, *parts[region]) for region in sorted(parts)], merge)
 
 
 def sorting_elsewhere(arguments: Sequence[bytes]) -> bytes | None:

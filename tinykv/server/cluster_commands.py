@@ -25,6 +25,9 @@ from tinykv.server.session import Session
 
 _DISABLED: Final = replies.error(b"ERR This instance has cluster support disabled")
 
+#: Keys that one GETKEYSINSLOT gives at most, whatever it asks for: all clients wait for it.
+KEYS_MAX: Final = 10_000
+
 #: Answers on the cluster port: C{(slots, session, request) -> reply}.
 _Answer = Callable[[ISlots, Session, list[bytes]], bytes]
 
@@ -123,7 +126,7 @@ def cluster_getkeysinslot(slots: ISlots, session: Session, request: list[bytes])
         return replies.EMPTY_ARRAY
     rows = slots.execution(slot).keyspace.databases[0].rows_from(slot, 0)
     inside = takewhile(lambda row: row[0] == slot, rows)
-    return replies.bulks([key for _, _, key, _ in islice(inside, min(count, _keys_in(slots, slot)))])
+    return replies.bulks([key for _, _, key, _ in islice(inside, min(count, KEYS_MAX))])
 
 
 def _keys_in(slots: ISlots, slot: int) -> int:
@@ -190,11 +193,18 @@ def _line(slots: ISlots, nodes: list[Node], node: Node) -> bytes:
 @connection("cluster|slots")
 @_in_cluster
 def cluster_slots(slots: ISlots, session: Session, request: list[bytes]) -> bytes:
-    """Give the ranges of slots, each with its master and the replicas that can be reached."""
+    """
+    Give the ranges of slots, each with its master and the replicas that can be reached.
+
+    Where there are several regions no replicas are given: clients take it that one which is found to be a master has
+    taken over all slots of its own, and ask that one for nothing more.
+    """
     nodes = nodes_of(slots)
     found: list[tuple[int, bytes]] = []
+    several = len(slots.ranges()) > 1
     for node in nodes:
-        held = [_place(one, session.proto) for one in (node, *_replicas(nodes, node)) if one.up or one is node]
+        replicas = [] if several else [one for one in _replicas(nodes, node) if one.up]
+        held = [_place(one, session.proto) for one in (node, *replicas)]
         for first, last in node.slots:
             found.append((first, replies.array([replies.integer(first), replies.integer(last), *held])))
     return replies.array([text for _, text in sorted(found)])

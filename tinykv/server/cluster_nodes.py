@@ -75,6 +75,15 @@ def nodes_of(slots: ISlots) -> list[Node]:
     return nodes
 
 
+def master_of(slots: ISlots) -> Node | None:
+    """Give the node that this store is shown as a replica of; None if it's a master."""
+    nodes = nodes_of(slots)
+    own = next((node for node in nodes if node.store == slots.store_id), None)
+    if own is None or own.master is None:
+        return None
+    return next((node for node in nodes if node.store == own.master), None)
+
+
 def _extend(owned: list[tuple[int, int]], first: int, last: int) -> None:
     """Add a range of slots that lies behind the others."""
     if owned and owned[-1][1] + 1 == first:

@@ -11,6 +11,7 @@ import hmac
 from tinykv.errors import NotAnInteger
 from tinykv.redis.numbers import parse_int64
 from tinykv.resp import replies
+from tinykv.server.cluster_nodes import Node, master_of
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
 from tinykv.server.transactions import end_transaction
@@ -169,12 +170,18 @@ def hello(session: Session, number: int, request: list[bytes]) -> bytes:
             replies.bulk(b"mode"),
             replies.bulk(b"cluster" if session.cluster else b"standalone"),
             replies.bulk(b"role"),
-            replies.bulk(b"master"),
+            replies.bulk(b"master" if _master_of(session) is None else b"replica"),
             replies.bulk(b"modules"),
             replies.EMPTY_ARRAY,
         ],
         proto,
     )
+
+
+def _master_of(session: Session) -> Node | None:
+    """Give the node whose replica this store is to a client of the cluster port; None if it's none."""
+    slots = session.front.slots
+    return master_of(slots) if session.cluster and slots is not None else None
 
 
 BAD_NAME = replies.error(b"ERR Client names cannot contain spaces, newlines or special characters.")

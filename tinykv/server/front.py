@@ -22,7 +22,7 @@ from tinykv.redis.catalogue import keys_of
 from tinykv.redis.command_replies import CommandReplies, select
 from tinykv.redis.glob import match
 from tinykv.redis.numbers import parse_int64
-from tinykv.redis.operations import INTERNAL, NOBODY, Client
+from tinykv.redis.operations import INTERNAL, NOBODY, Client, Operation
 from tinykv.redis.settings import DEFAULTS
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
@@ -311,14 +311,20 @@ class Front:
         session = self.sessions.get(client_id)
         return NOBODY if session is None or session.waiting != number else _Waiting(session)
 
-    def look_at_waiters(self) -> None:
-        """After the data was replaced: tell clients that don't wait in it any more that nobody knows what they got."""
+    def look_at_waiters(self, about: Callable[[Operation], bool]) -> None:
+        """
+        After data was replaced: tell clients that don't wait in it any more that nobody knows what they got.
+
+        @param about: Says whether an operation was about that data.
+        """
         waiters = self.host.execution.waiters
         # Nothing of these has been done, so the data can't know of them.
         undone = {(operation[1], operation[2]) for operation in self.host.undone()}
         for session in list(self.sessions.values()):
             number = session.waiting
-            if number is None or (session, number) in undone:
+            if number is None or (session, number) in undone or session.blocking is None:
+                continue
+            if not about(session.blocking):
                 continue
             if waiters.find((self.host.start_id, session.client_id, number)) is None:
                 # Should it become a waiter after all, nothing is to be popped for it.
@@ -337,7 +343,6 @@ class Front:
             origin = (self.host.start_id, session.client_id, session.waiting)
             arguments = [b"wake", *(b"%d" % part for part in origin), how]
             self.host.submit((INTERNAL, NOBODY, 0, 0, None, arguments, None))
-
 
     # Commands
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import tinykv
+from tinykv.server.cluster_nodes import master_of
 from tinykv.server.connections import REDIS_VERSION
 from tinykv.server.front import Front
 
@@ -43,13 +44,20 @@ def text(front: Front, sections: Iterable[bytes], *, cluster: bool = False) -> b
     for name, (title, figures) in SECTIONS.items():
         if name in wanted:
             lines = [f"# {title}", *(f"{figure}:{told.get(figure, value)}" for figure, value in figures(front))]
+            if name == "replication" and "role" in told:
+                lines[2:2] = [f"{figure}:{value}" for figure, value in _replica(front)]
             parts.append("\r\n".join([*lines, ""]))
     return "\r\n".join(parts).encode()
 
 
 def _told_in_cluster(front: Front) -> dict[str, object]:
     """Give what differs on the port of a cluster's node."""
-    return {"redis_mode": "cluster", "tcp_port": front.ports.get("cluster", 0), "cluster_enabled": 1}
+    told: dict[str, object] = {
+        "redis_mode": "cluster", "tcp_port": front.ports.get("cluster", 0), "cluster_enabled": 1
+    }
+    if front.slots is not None and master_of(front.slots) is not None:
+        told["role"] = "slave"
+    return told
 
 
 def resident_bytes() -> int:
@@ -198,6 +206,22 @@ def _replication(front: Front) -> Figures:
     yield "repl_backlog_size", int(front.parameters.values["repl-backlog-size"])
     yield "repl_backlog_first_byte_offset", 0
     yield "repl_backlog_histlen", 0
+
+
+def _replica(front: Front) -> Figures:
+    """Say whose replica this store is, to a client of the cluster port."""
+    master = None if front.slots is None else master_of(front.slots)
+    if master is not None:
+        yield "master_host", master.host.decode()
+        yield "master_port", master.port
+        yield "master_link_status", "up" if master.up else "down"
+        yield "master_last_io_seconds_ago", 0
+        yield "master_sync_in_progress", 0
+        yield "slave_read_repl_offset", 0
+        yield "slave_repl_offset", 0
+        yield "slave_priority", int(front.parameters.values["replica-priority"])
+        yield "slave_read_only", 1
+        yield "replica_announced", 1
 
 
 def _cpu(front: Front) -> Figures:

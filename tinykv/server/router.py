@@ -20,11 +20,10 @@ from zope.interface import implementer
 from tinykv.errors import Damaged
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import SLOTS, slot_of
-from tinykv.redis.execution import Execution
-from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, READ, READ_EXEC, WAITING, Client, Operation
+from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, LOOK, READ, READ_EXEC, WAITING, Client, Operation
 from tinykv.redis.scanning import cursor_at, slot_at
 from tinykv.redis.spec import CommandSpec
-from tinykv.redis.spreading import IN_STEPS, Spread, merged, region_of_transaction, scanned, spread
+from tinykv.redis.spreading import IN_STEPS, Spread, by_key, merged, region_of_transaction, scanned, spread
 from tinykv.resp import replies
 from tinykv.resp.replies import encode_command
 from tinykv.server.region_figures import AllExecutions
@@ -79,6 +78,20 @@ class _Outcome:
         return self._reply
 
 
+class _Held:
+    """
+    A blocking command that isn't given to its region yet.
+
+    @ivar wakes: What is to follow it, since its client is to be woken.
+    """
+
+    __slots__ = ("operation", "wakes")
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.wakes: list[Operation] = []
+
+
 class _Gathering:
     """The replies to the parts of one command, until all are there."""
 
@@ -117,6 +130,8 @@ class Router:
         self._chance = chance
         self._hosts: list[IRegionHost] = []
         self._executions: list[Any] = []
+        #: Blocking commands that wait for what their clients sent before, by client and number.
+        self._held: dict[tuple[int, int], _Held] = {}
         self.route(regions)
         self.start_id = self._hosts[0].start_id
         self.execution: Any = AllExecutions(self._executions)
@@ -144,22 +159,18 @@ class Router:
         """Give the place of the region in which a key lies."""
         return self._region_of_slot[slot_of(key)]
 
-    def execution_of(self, key: bytes) -> Execution:
-        """Give the commands at work where a key lies."""
-        return self._hosts[self.region_of(key)].execution
-
     @property
     def table_bytes(self) -> int:
         """Count the memory of changes that aren't in data.db yet; the regions share it."""
         return self._hosts[0].table_bytes
 
     @property
-    def replaced(self) -> Callable[[], None]:
+    def replaced(self) -> Callable[[Callable[[Operation], bool]], None]:
         """What is called when a snapshot has taken the place of a region's data."""
         return self._hosts[0].replaced
 
     @replaced.setter
-    def replaced(self, replaced: Callable[[], None]) -> None:
+    def replaced(self, replaced: Callable[[Callable[[Operation], bool]], None]) -> None:
         for host in self._hosts:
             host.replaced = replaced
 
@@ -169,7 +180,8 @@ class Router:
 
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
-        return [operation for host in self._hosts for operation in host.undone()]
+        waiting = [held.operation for held in self._held.values()]
+        return [*waiting, *(operation for host in self._hosts for operation in host.undone())]
 
     def _spread(self, spec: CommandSpec, arguments: list[bytes]) -> int | Spread | bytes:
         """Say where a command goes."""
@@ -192,9 +204,15 @@ class Router:
             region = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
             self._submit_whole(operation, region)
         elif kind == LOCAL:
-            self._behind_all(client, number, arguments, extra)
+            self._behind_all(client, number, arguments)
+        elif kind == LOOK:
+            self._look(client, number, db, arguments)
         else:
             assert kind == INTERNAL and arguments[0] == b"wake", "all else is decided within a region"
+            held = self._held.get((int(arguments[2]), int(arguments[3])))
+            if held is not None:
+                held.wakes.append(operation)
+                return
             # Only one of them knows whom; it isn't worth while to find out which.
             for host in self._hosts:
                 host.submit(operation)
@@ -257,19 +275,35 @@ class Router:
             _submit(host, operation)
             return
 
-        def step() -> None:
-            # Of a blocking command whose client has left meanwhile nobody would ever wake the waiter.
-            if kind != WAITING or client.waiting == number:
-                _submit(host, operation)
-
         client.hold(number)
-        self._behind_all(client, number, step, None)
+        if kind != WAITING:
+            self._behind_all(client, number, partial(_submit, host, operation))
+            return
+        held = self._held[client.client_id, number] = _Held(operation)
 
-    def _behind_all(self, client: Client, number: int, step: Callable[[], None], latest: Any) -> None:
+        def step() -> None:
+            del self._held[client.client_id, number]
+            # Of a blocking command whose client has left meanwhile nobody would ever wake the waiter.
+            if client.waiting == number:
+                _submit(host, operation)
+                for wake in held.wakes:
+                    host.submit(wake)
+
+        self._behind_all(client, number, step)
+
+    def _look(self, client: Client, number: int, db: int, arguments: list[bytes]) -> None:
+        """Ask about keys each in its own region, where it's its turn: others may be in the midst of a command."""
+        question = by_key([arguments[0]], arguments[1:], self.region_of)
+        gathering = _Gathering(question, partial(client.answer, number))
+        for place, part in enumerate(question.parts):
+            one = _Part(client, partial(gathering.take, place))
+            self._hosts[part.region].submit((LOOK, one, number, db, None, part.arguments, None))
+
+    def _behind_all(self, client: Client, number: int, step: Callable[[], None]) -> None:
         """
         Run a step when what its client sent before has been applied in all regions.
 
-        @param latest: Whether it has to see the latest state of all of them.
+        It's run in whichever region's turn it is then, so it mustn't look at data.
         """
         left = len(self._hosts)
 
@@ -280,7 +314,7 @@ class Router:
                 step()
 
         for host in self._hosts:
-            host.submit((LOCAL, client, number, 0, None, passed, latest))
+            host.submit((LOCAL, client, number, 0, None, passed, None))
 
     # Reads in parts
 
@@ -316,9 +350,10 @@ class Router:
     def _by_chance(self, db: int) -> Iterator[IRegionHost]:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
         hosts = self._hosts
-        left = {place: host.execution.keyspace.databases[db].keys for place, host in enumerate(hosts)}
+        # One that has none, as far as is known here, may have got some.
+        left = {place: max(host.execution.keyspace.databases[db].keys, 1) for place, host in enumerate(hosts)}
         while left:
-            rank = self._chance(max(sum(left.values()), 1))
+            rank = self._chance(sum(left.values()))
             place = -1
             for place, keys in left.items():  # noqa: B007 - the one where it ends is wanted
                 rank -= keys

@@ -21,7 +21,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tinykv.redis.operations import COMMANDS, LOCAL, READ, WAITING
+from tinykv.redis.operations import COMMANDS, LOCAL, READ, WAITING, Operation
 from tinykv.resp import replies
 from tinykv.resp.fast_reader import FastRequestReader
 from tinykv.resp.limits import RequestLimits
@@ -58,6 +58,7 @@ class Session(Outbound):
     @ivar watched: What WATCH saw: (db, key) -> version.
     @ivar stale: Whether it reads what is applied here, old as it may be, since it said READONLY.
     @cvar cluster: Whether it's spoken to as a node of a Redis Cluster.
+    @ivar blocking: Its last blocking command; None if there was none.
     @ivar since: When it connected, C{last_used} when it last sent something; seconds since 1970.
     @ivar last_route: Its last command; None if there was none.
     """
@@ -83,6 +84,7 @@ class Session(Outbound):
         self.stale = False
         self.since = self.last_used = front.turn_time
         self.last_route: Route | None = None
+        self.blocking: Operation | None = None
         self.bytes_in = 0
         self.local_text = b""
         self.fd = -1
@@ -281,7 +283,8 @@ class Session(Outbound):
             elif spec.blocks:
                 self.hold(number)
                 self.waiting = number
-                self.host.submit((WAITING, self, number, self.db, spec, request, None))
+                self.blocking = (WAITING, self, number, self.db, spec, request, None)
+                self.host.submit(self.blocking)
                 if self._ended:
                     front.wake(self, b"gone")
             else:

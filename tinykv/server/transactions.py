@@ -10,15 +10,11 @@ anywhere but in its session.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tinykv.redis.operations import EXEC, LOCAL, READ_EXEC
+from tinykv.redis import looks
+from tinykv.redis.operations import EXEC, LOOK, READ_EXEC
 from tinykv.resp import replies
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
-
-if TYPE_CHECKING:
-    from tinykv.server.front import Front
 
 _NESTED = replies.error(b"ERR MULTI calls can not be nested")
 _NO_MULTI_EXEC = replies.error(b"ERR EXEC without MULTI")
@@ -82,32 +78,37 @@ def watch(session: Session, number: int, request: list[bytes]) -> bytes | None:
     if session.queue is not None:
         return _WATCH_IN_MULTI
     session.hold(number)
-
-    def look() -> None:
-        # In its place behind the client's own earlier writes.
-        front = session.front
-        for key in request[1:]:
-            if (session.db, key) not in session.watched:
-                session.watched[session.db, key] = _version(front, session.db, key)
-        session.answer(number, replies.OK)
-
-    session.host.submit((LOCAL, session, number, 0, None, look, True))
+    # In its place behind the client's own earlier writes.
+    watching = _Watching(session, session.db, request[1:])
+    session.host.submit((LOOK, watching, number, session.db, None, [looks.VERSIONS, *request[1:]], None))
     return None
 
 
-def _version(front: Front, db: int, key: bytes) -> int:
-    """Give the version of a key as it's here and now."""
-    execution = front.host.execution_of(key)
-    keyspace = execution.keyspace
-    misses = keyspace.misses
-    keyspace.writing = False
-    # What has expired by the clock is absent for EXEC, whose time is no earlier; so it's absent now, too.
-    keyspace.now = max(execution.time, int(front.now() * 1000))
-    version = keyspace.databases[db].version(key)
-    # Nobody waits for it to be deleted, and it's no read.
-    keyspace.noticed = []
-    keyspace.misses = misses
-    return version
+class _Watching:
+    """Learns the versions of keys that a client is about to watch."""
+
+    __slots__ = ("_db", "_keys", "_session", "client_id", "proto")
+
+    def __init__(self, session: Session, db: int, keys: list[bytes]) -> None:
+        self._session = session
+        self._db = db
+        self._keys = keys
+        self.client_id = session.client_id
+        self.proto = session.proto
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Let the client watch them, or tell it why it can't; one that watches a key already watches what it saw."""
+        session = self._session
+        if reply.startswith(b"-"):
+            session.answer(number, reply)
+            return
+        for key, version in zip(self._keys, looks.versions_in(reply), strict=True):
+            session.watched.setdefault((self._db, key), version)
+        session.answer(number, replies.OK)
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Questions don't wait."""
+        raise AssertionError("a question of the front's doesn't block")
 
 
 @connection("unwatch")

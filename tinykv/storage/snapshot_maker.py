@@ -27,6 +27,9 @@ SECONDS_MAX: Final = 300.0
 #: Bytes that have to stay free on the disk when it's made.
 ROOM_BYTES: Final = 128 * 1024 * 1024
 
+#: Snapshots that are made at a time; each is a process that reads data.db at disk speed.
+MAKING_MAX: Final = 2
+
 #: Runs what waits for the disk where nobody else has to wait for it: a thread will do.
 Run = Callable[[Callable[[], None]], Deferred[None]]
 
@@ -129,6 +132,8 @@ class SnapshotMaker:
         self._room_bytes = room_bytes
         self._number = 0
         self._making: dict[int, _Making] = {}
+        #: What is to be made when there's room, by region, oldest first.
+        self._waiting: dict[int, tuple[Deferred[Made], Callable[[], Deferred[Made]]]] = {}
         #: Processes that were told to end.
         self._ending: set[Deferred[None]] = set()
         self._closed = False
@@ -137,10 +142,24 @@ class SnapshotMaker:
         self, region: int, *, start: bytes = EVERYTHING[0], end: bytes = EVERYTHING[1], labels: Sequence[bytes] = ()
     ) -> Deferred[Made]:
         """
-        Make a snapshot of what data.db holds of a region.
+        Make a snapshot of what data.db holds of a region, as soon as there's room for one more.
         """
-        assert region not in self._making, "one at a time of a region"
+        assert region not in self._making and region not in self._waiting, "one at a time of a region"
         assert not self._closed, "the store ends"
+        if len(self._making) < MAKING_MAX:
+            return self._make(region, start, end, labels)
+
+        def cancel(turn: Deferred[Made]) -> None:
+            if region in self._waiting:
+                del self._waiting[region]
+            else:
+                self._making[region].answer.cancel()
+
+        turn: Deferred[Made] = Deferred(cancel)
+        self._waiting[region] = turn, lambda: self._make(region, start, end, labels)
+        return turn
+
+    def _make(self, region: int, start: bytes, end: bytes, labels: Sequence[bytes]) -> Deferred[Made]:
         try:
             folder = make_snapshots_folder(self._data_folder)
             channel = self._start()
@@ -154,11 +173,18 @@ class SnapshotMaker:
         def ended() -> None:
             del self._making[region]
             self._end(channel, os.path.join(folder, temporary))
+            self._begin_waiting()
 
         making = self._making[region] = _Making(channel, labels, ended)
         place = (region, start, end or EVERYTHING[1])
         making.begin((*place, list(labels), temporary, self._seconds_max, self._room_bytes))
         return making.answer
+
+    def _begin_waiting(self) -> None:
+        """Begin what waits, as far as there's room."""
+        while self._waiting and len(self._making) < MAKING_MAX and not self._closed:
+            turn, make = self._waiting.pop(next(iter(self._waiting)))
+            make().chainDeferred(turn)
 
     def _end(self, channel: Channel, temporary: str) -> None:
         """End a process, and delete what it has left if it was killed."""
@@ -183,6 +209,8 @@ class SnapshotMaker:
         Give up what is being made, and take no more.
         """
         self._closed = True
+        for turn, _ in list(self._waiting.values()):
+            turn.cancel()
         for making in list(self._making.values()):
             making.answer.cancel()
         return gatherResults(list(self._ending), consumeErrors=True).addCallback(lambda _: None)

@@ -147,8 +147,8 @@ class Admission:
         proposals.refused_since = None
         waiting, proposals.pending = proposals.pending, []
         for operation in waiting:
-            kind, client, number, _, _, step, extra = operation
-            if kind == LOCAL and not extra:
+            kind, client, number, _, _, step, _ = operation
+            if kind == LOCAL:
                 step()
             elif client is NOBODY:
                 proposals.pending.append(operation)

@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from tinykv.interfaces import IReadAhead
 from tinykv.raft.messages import CHANGE, Entry
+from tinykv.redis import looks
 from tinykv.redis.execution import Execution
-from tinykv.redis.operations import LOCAL, READ, Operation, decode_records
+from tinykv.redis.operations import LOCAL, LOOK, READ, Operation, decode_records
 from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.store.batches import Batch, cold_keys
@@ -58,6 +59,7 @@ class ApplyQueue:
         stacks: Stacks,
         lease: Lease,
         clock: IReactorTime,
+        now_ms: Callable[[], int],
         applied: ApplyState,
         change: Callable[[Entry], None],
         done: Callable[[], None],
@@ -65,6 +67,7 @@ class ApplyQueue:
         fail: Callable[[BaseException], None],
     ) -> None:
         """
+        @param now_ms: The time of day, in ms since 1970.
         @param change: Applies a change of the region's peers.
         @param done: Called when all that is decided has been applied.
         @param leads: Called when the first entry of the own term was applied.
@@ -87,6 +90,7 @@ class ApplyQueue:
         self._stacks = stacks
         self._holds_lease = lease.holds
         self._clock = clock
+        self._now_ms = now_ms
         self._change = change
         self._done = done
         self._leads = leads
@@ -234,6 +238,9 @@ class ApplyQueue:
         if type(client) is RemoteClient and client.put_off():
             return
         execution = self._execution
+        if kind == LOOK:
+            client.answer(number, looks.answer(execution, db, arguments, self._now_ms()))
+            return
         reply = execution.read(client, db, spec if kind == READ else None, arguments, execution.time)
         assert isinstance(reply, bytes), "by region time nothing is left to be decided"
         client.answer(number, reply)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinykv.redis.command_keys import keys_of
 from tinykv.redis.keyspace import Keyspace
-from tinykv.redis.operations import COMMANDS, EXEC, LOCAL, READ, READ_EXEC, WAITING, Operation, size_of
+from tinykv.redis.operations import COMMANDS, EXEC, LOCAL, LOOK, READ, READ_EXEC, WAITING, Operation, size_of
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.entry import ENTRY_BYTES_MAX
 
@@ -45,7 +45,7 @@ def by_size(operations: list[Operation]) -> list[list[Operation]]:
     parts: list[list[Operation]] = []
     start = size = 0
     for place, operation in enumerate(operations):
-        length = 0 if operation[0] in (READ, LOCAL) else size_of(operation)
+        length = 0 if operation[0] in (READ, LOCAL, LOOK) else size_of(operation)
         if size and size + length > ENTRY_BYTES_MAX:
             parts.append(operations[start:place])
             start = place

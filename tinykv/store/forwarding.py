@@ -40,6 +40,7 @@ from tinykv.redis.operations import (
     EXEC,
     INTERNAL,
     LOCAL,
+    LOOK,
     NOBODY,
     READ,
     READ_EXEC,
@@ -315,13 +316,13 @@ class Forwarder:
         self._looked = now
         kept: deque[_Waiting] = deque()
         for place, waiting in enumerate(list(self._queue)):
-            since, (kind, client, number, _, _, arguments, extra) = waiting
+            since, (kind, client, number, _, _, arguments, _) = waiting
             if now - since <= self._request_timeout or (kind == INTERNAL and client is NOBODY):
                 kept.append(waiting)
                 continue
             if place < self._given_back:
                 self._given_back -= 1
-            if kind == LOCAL and not extra:
+            if kind == LOCAL:
                 arguments()
             else:
                 client.answer(number, _NO_LEADER)
@@ -559,12 +560,12 @@ def _writes(waiting: _Waiting) -> bool:
 
 def _reads(waiting: _Waiting) -> bool:
     """Tell whether an operation only reads, for its client."""
-    return waiting[1][0] in (READ, READ_EXEC)
+    return waiting[1][0] in (READ, READ_EXEC, LOOK)
 
 
 def _repeatable(operation: Operation) -> bool:
     """Tell whether to do an operation twice is as good as once."""
-    return operation[0] in (READ, READ_EXEC) or (operation[0] == INTERNAL and operation[1] is NOBODY)
+    return operation[0] in (READ, READ_EXEC, LOOK) or (operation[0] == INTERNAL and operation[1] is NOBODY)
 
 
 def _refused(operation: Operation) -> bool:

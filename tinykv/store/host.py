@@ -147,8 +147,8 @@ class RegionHost:
         self.described: Callable[[], None] = _nothing
         #: Gives the file of a snapshot that has arrived.
         self.arrived: Callable[[SnapshotMeta], str] = _no_snapshots
-        #: Called when a snapshot was installed, so that waiters may have gone without a word.
-        self.replaced: Callable[[], None] = _nothing
+        #: Called when a snapshot was installed, so that waiters may have gone without a word; see L{IRegionHost}.
+        self.replaced: Callable[[Callable[[Operation], bool]], None] = lambda about: None
         #: Called then too: entries up to it are never applied here.
         self.skipped: Callable[[], None] = _nothing
         #: Says whether the store of a peer can be reached, so that it may be handed leadership.
@@ -177,6 +177,7 @@ class RegionHost:
             stacks=regions.stacks,
             lease=lease,
             clock=clock,
+            now_ms=now_ms,
             applied=applied,
             change=self._change,
             done=self._applied,
@@ -386,10 +387,6 @@ class RegionHost:
         slots = self.keyspace.slots
         return slots == ALL_SLOTS or owns(slots, operation)
 
-    def execution_of(self, key: bytes) -> Execution:
-        """Give the commands at work on the data, which is all there is."""
-        return self.execution
-
     @property
     def elsewhere(self) -> Elsewhere | None:
         """Where operations go that can't be done here; None where no other store could lead."""
@@ -526,7 +523,7 @@ class RegionHost:
     def _replaced(self, descriptor: Descriptor) -> None:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
         self.descriptor = descriptor
-        self.replaced()
+        self.replaced(self.owns)
         self.skipped()
         self.described()
 

@@ -63,8 +63,8 @@ class Pacer:
     """
 
     __slots__ = (
-        "_active", "_clock", "_done", "_ends", "_held", "_look", "_main", "_now", "_rested", "_slice_seconds",
-        "_stacks", "_wake", "_work", "_worker", "pauses", "running",
+        "_active", "_before", "_clock", "_done", "_ends", "_held", "_look", "_main", "_now", "_rested",
+        "_slice_seconds", "_stacks", "_wake", "_work", "_worker", "pauses", "running",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +95,8 @@ class Pacer:
         #: When the look that is under way has to be given up; 0 if it hasn't been asked how long it takes.
         self._look = inf
         self._active = False
+        #: Whose work a look interrupts.
+        self._before: Pacer | None = None
         self._work: Callable[[], None] | None = None
         self._wake: Callable[[Callable[[], None]], None] | None = None
         self._done: Callable[[], None] = _nothing
@@ -125,11 +127,14 @@ class Pacer:
         Begin a look at the data, outside of L{run}: until L{looked}, L{pause} ends it when it takes too long.
         """
         self._look = 0.0
-        self._stacks.current = self
+        stacks = self._stacks
+        self._before = stacks.current
+        stacks.current = self
 
     def looked(self) -> None:
-        """End the look."""
+        """End the look; it may have been in the midst of another region's work."""
         self._look = inf
+        self._stacks.current = self._before
 
     def pause(self) -> None:
         """

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tinykv.raft.refusals import Refused
 from tinykv.redis.execution import Execution
-from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, WAITING, Operation, encode_records
+from tinykv.redis.operations import INTERNAL, LOCAL, LOOK, NOBODY, READ, WAITING, Operation, encode_records
 from tinykv.region.entry import ENTRY_BYTES_MAX, encode_header
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.apply_queue import ApplyQueue
@@ -256,7 +256,7 @@ class Proposals:
         pieces = encode_records(operations, execution.start_id)
         last = max(execution.time, self._proposed_time)
         time = max(self._now_ms(), last)
-        if not pieces and (time - last <= LAG_MS or all(operation[0] == LOCAL for operation in operations)):
+        if not pieces and (time - last <= LAG_MS or all(operation[0] in (LOCAL, LOOK) for operation in operations)):
             # Reads that wait for their client's writes; they're run behind the entries before them.
             self._queue.take(Batch(group.last, False, operations, 0, 0, group.term, self._clock.seconds()))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, READ_EXEC, WAITING, Operation
+from tinykv.redis.operations import INTERNAL, LOCAL, LOOK, NOBODY, READ, READ_EXEC, WAITING, Operation
 from tinykv.resp import replies
 from tinykv.store.remote_clients import RemoteClient
 
@@ -40,5 +40,5 @@ def give_up(operation: Operation, unknown: bytes) -> Operation:
     elif kind in (WAITING, INTERNAL, LOCAL):
         return operation
     else:
-        client.answer(number, _OF_READS[unknown] if kind in (READ, READ_EXEC) else unknown)
+        client.answer(number, _OF_READS[unknown] if kind in (READ, READ_EXEC, LOOK) else unknown)
     return (kind, NOBODY, 0, rest[0], rest[1], rest[2], rest[3])
