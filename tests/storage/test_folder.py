@@ -403,10 +403,10 @@ class RecoveryTests(SynchronousTestCase):
         self.assertEqual(found.apply_state, apply_state(3, 2))
         self.assertEqual([(entry.index, entry.term) for entry in self.store.replay], [(4, 2), (5, 3)])
 
-    def test_the_commit_index_is_clamped(self) -> None:
+    def test_a_commit_index_counts_between_what_is_applied_and_the_logs_end(self) -> None:
         self.log(lambda batch: batch.append(1, 1, self.entries(1, 1, 1)))
         self.applied(2, 1)
-        for hint, commit in ((0, 2), (3, 3), (9, 3)):
+        for hint, commit in ((0, 2), (3, 3), (4, 2), (9, 2)):
             self.log(partial(LogBatch.hard_state, region=1, peer=1, term=1, vote=1, commit_hint=hint))
             self.restart()
             self.assertEqual(self.store.recovery.commit, commit)

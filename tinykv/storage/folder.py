@@ -90,7 +90,7 @@ class Recovery:
     @ivar applied: (index, term) up to which the rows hold the log's effects; (0, 0) for a new region.
     @ivar apply_state: the row that says so, for the owner of its further contents.
     @ivar last: (index, term) of the log's last entry. A group of one voter takes all of it as committed.
-    @ivar commit: the known commit index: commit_hint, clamped to [applied, last].
+    @ivar commit: the known commit index: commit_hint, but applied where that's less or beyond last.
 
     Invariant: C{base[0] <= applied[0] <= commit <= last[0]}.
     """
@@ -177,7 +177,8 @@ class DataFolder:
                 base = last = applied
             hard_state = read_hard_state(raft, region)
         hint = hard_state.commit_hint if hard_state is not None else 0
-        commit = min(max(hint, applied[0]), last[0])
+        # One beyond the log's end was written with a snapshot that wasn't installed, and says nothing of this log.
+        commit = max(hint, applied[0]) if hint <= last[0] else applied[0]
         return Recovery(region, hard_state, base, applied, state, last, commit)
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:

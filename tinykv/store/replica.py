@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from tinykv.interfaces import ILogWriter
 from tinykv.raft.core import CANDIDATE, FOLLOWER, PRE_CANDIDATE
 from tinykv.raft.group import Group, Ready
-from tinykv.raft.messages import Entry, Message, SnapshotMeta
+from tinykv.raft.messages import Entry, HardState, Message, SnapshotMeta
 from tinykv.raft.stored import stored_data
 from tinykv.storage.writers import LogBatch
 from tinykv.store.durations import Durations
@@ -90,6 +90,8 @@ class Replica:
         self._user: ReplicaUser | None = None
         #: When each write of the log that is under way began, oldest first.
         self._writes: deque[float] = deque()
+        #: The commit index that was last written.
+        self._commit = group.hard_state.commit
         self._role = (group.term, group.leader_id)
         #: What was last said of elections.
         self._told = (group.role, group.leader_id)
@@ -246,19 +248,23 @@ class Replica:
                 self._write(later)
 
         first = LogBatch()
-        self._add_state(first, ready)
+        state = ready.hard_state
+        if state is not None:
+            # What the snapshot says to be committed is true of its log. This store's own may have other entries there,
+            # until its base is replaced: after a crash in between they would be taken for committed.
+            self._add_state(first, HardState(state.term, state.vote, self._commit))
         if first:
             self._log_writer.write(first, promised)
         else:
             self._clock.callLater(0, promised)
 
-    def _add_state(self, batch: LogBatch, ready: Ready) -> None:
-        state = ready.hard_state
-        if state is not None:
-            batch.hard_state(self._region, self.group.peer, state.term, state.vote, state.commit)
+    def _add_state(self, batch: LogBatch, state: HardState) -> None:
+        self._commit = state.commit
+        batch.hard_state(self._region, self.group.peer, state.term, state.vote, state.commit)
 
     def _write_log(self, ready: Ready, batch: LogBatch) -> None:
-        self._add_state(batch, ready)
+        if ready.hard_state is not None:
+            self._add_state(batch, ready.hard_state)
         entries = ready.entries
         if entries:
             batch.append(self._region, entries[0].index, [(entry.term, stored_data(entry)) for entry in entries])
