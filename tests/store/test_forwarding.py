@@ -111,6 +111,7 @@ class FakeHere:
         self.can_look = True
         self.reply: bytes | None = b":1\r\n"
         self.full: bytes | None = None
+        self.hurried = 0
 
     def owns(self, operation: Operation) -> bool:
         return True
@@ -123,6 +124,9 @@ class FakeHere:
 
     def refusal(self, spec: Any) -> bytes | None:
         return self.full
+
+    def hurry(self) -> None:
+        self.hurried += 1
 
     def look(self, operation: Operation) -> bool:
         if self.can_look:
@@ -732,6 +736,8 @@ class WaiterTests(Way):
         self.flight().results((WAITS, encode_timeout(1000)))
         self.assertEqual((self.one.waiting, self.one.told), ([(0, 1000)], []))
         self.assertFalse(self.forwarder.holds)
+        # Whatever serves it is to be applied as soon as it's decided.
+        self.assertEqual(self.here.hurried, 1)
 
     def test_served_at_once(self) -> None:
         self.take(self.one("BLPOP q 1"))

@@ -3,6 +3,10 @@ What a region applies, in order: entries that are decided, and between them the 
 
 An entry that this run proposed is applied with its clients, who are answered; any other one with nobody. What takes
 long is done in slices (L{tinykv.store.pacing}), between which the reactor has its turn.
+
+Where another peer leads, nobody waits for an entry as a rule. So entries gather there for a moment, and are applied
+together: that takes half of what each takes alone, when others have had the processor's caches in between. What
+somebody waits for is applied at once: a read, a blocked client, a change of the peers.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tinykv.interfaces import IReadAhead
 from tinykv.raft.messages import CHANGE, Entry
@@ -27,6 +31,10 @@ from tinykv.store.replica import Replica
 
 #: Operations between two looks at the time while an entry is applied.
 OPERATIONS_A_LOOK = 32
+#: For how many seconds entries gather at most where nobody waits for them. Who leads next has them to apply first.
+GATHER_SECONDS = 0.1
+#: And how many bytes of them: some 2,000 small commands.
+GATHER_BYTES = 256 * 1024
 
 
 class ApplyQueue:
@@ -95,6 +103,13 @@ class ApplyQueue:
         self._done = done
         self._leads = leads
         self._fail = fail
+        #: Whether entries wait for more of them; up to which they were looked at, their size, and what ends that.
+        self._gathers = False
+        self._gathered = 0
+        self._gathered_bytes = 0
+        self._gathering: IDelayedCall | None = None
+        #: Until when somebody waits for what isn't there yet, by the clock.
+        self._hurried_until = 0.0
 
     # What comes
 
@@ -136,7 +151,53 @@ class ApplyQueue:
         """Begin to apply what is decided, unless that is under way."""
         if self.failed or self._pacer.running or self.held or self._stacks.held or not self._decided():
             return
+        if self._may_gather():
+            self._gathers = True
+            if self._gathering is None:
+                self._gathering = self._clock.callLater(GATHER_SECONDS, self._gathered_enough)
+        else:
+            self._run()
+
+    def catch_up(self) -> None:
+        """Begin to apply all that is decided, though nothing here waits for it."""
+        if self._gathers and not (self.failed or self._pacer.running or self.held or self._stacks.held):
+            self._run()
+
+    def hurry(self) -> None:
+        """Learn that somebody waits for what will be decided soon."""
+        self._hurried_until = self._clock.seconds() + GATHER_SECONDS
+        self.catch_up()
+
+    def stop(self) -> None:
+        """Look at the clock no more."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+
+    def _run(self) -> None:
+        self._gathers = False
+        self._gathered_bytes = 0
         self._pacer.run(self._apply_decided, self._done)
+
+    def _gathered_enough(self) -> None:
+        self._gathering = None
+        self.catch_up()
+
+    def _may_gather(self) -> bool:
+        """Say if what is decided may wait for more, since nobody waits for it."""
+        if self._group.leads or self.batches or self.readable or self._execution.waiters.by_origin:
+            return False
+        if self._hurried_until and self._clock.seconds() < self._hurried_until:
+            return False
+        entries = self._entries
+        for entry in reversed(entries):
+            if entry.index <= self._gathered:
+                break
+            if entry.kind == CHANGE:
+                return False
+            self._gathered_bytes += len(entry.data)
+        self._gathered = entries[-1].index
+        return self._gathered_bytes < GATHER_BYTES
 
     def _decided(self) -> bool:
         """Say if there's something to apply, or to read from what is applied."""

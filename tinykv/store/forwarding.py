@@ -109,6 +109,9 @@ class Here(Protocol):
     def look(self, operation: Operation) -> bool:
         """Run a step of the front's when all that was decided by now is applied here; say if that could be asked."""
 
+    def hurry(self) -> None:
+        """Have what is decided within a moment be applied without waiting for more."""
+
     def read(self, client: Any, number: int, db: int, spec: Any, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if its client is answered later."""
 
@@ -462,6 +465,8 @@ class Forwarder:
             if status == WAITS:
                 if kind != WAITING:
                     raise Damaged("what doesn't block was made to wait")
+                # Whatever serves it is applied at once from when the waiter is known here; so is what says that it is.
+                self._here.hurry()
                 client.waits(number, decode_timeout(result))
             elif status == UNKNOWN:
                 self._unknown(operation, result)

@@ -80,6 +80,7 @@ class RegionHost:
     @ivar read: Runs a read now; None if its client is answered later; see L{Reads.read}.
     @ivar read_local: The same, from what is applied here, old as it may be; see L{Reads.read_local}.
     @ivar refusal: Says why a command can't be taken now; see L{Admission.refusal}.
+    @ivar hurry: Has what is decided within a moment be applied without waiting for more.
     @ivar look: Runs a step of the front's when all that was decided by now is applied; see L{Reads.look}.
     @ivar decided: To be called when there's something to apply; see L{tinykv.store.replica.ReplicaUser}, and for the
         next three.
@@ -98,6 +99,7 @@ class RegionHost:
     read_local: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
     refusal: Callable[[CommandSpec], bytes | None]
     look: Callable[[Operation], bool]
+    hurry: Callable[[], None]
     decided: Callable[[], None]
     readable: Callable[[object, int], None]
     unreadable: Callable[[object], None]
@@ -274,6 +276,7 @@ class RegionHost:
         self.read = reads.read_local if read_mode == "local" else reads.read
         self.refusal = self._admission.refusal
         self.look = reads.look
+        self.hurry = queue.hurry
         self.decided = queue.go_on
         self.readable = queue.may_read
         self.unreadable = queue.may_not_read
@@ -329,6 +332,7 @@ class RegionHost:
         self.closing = True
         self._closing = closing
         self._expiry.stop()
+        self.queue.catch_up()
         if self.elsewhere is not None:
             self._giving_up = self._clock.callLater(self._request_timeout, self._give_up_undecided)
         self._maybe_closed()
@@ -349,6 +353,7 @@ class RegionHost:
         if not self.flushing.finish():
             return
         self.proposals.close()
+        self.queue.stop()
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
         self.regions.end()
@@ -359,6 +364,7 @@ class RegionHost:
     def halt(self) -> None:
         """Do nothing any more: the store fails."""
         self.queue.failed = True
+        self.queue.stop()
         self.proposals.close()
         self._expiry.stop()
         self.pacer.stop()

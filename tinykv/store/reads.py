@@ -96,6 +96,7 @@ class Reads:
 
         Like L{read} where that lacks something that was done for a client of this store.
         """
+        self._queue.catch_up()
         if self._pacer.paused or self._queue.held or self._behind():
             return self.read(client, number, db, spec, arguments)
         try:
