@@ -25,7 +25,7 @@ LAYERS = {
             "resp raft mvcc",
             "redis region placement",
             "interfaces config config_options config_values storage peering",
-            "store server schedule client",
+            "store server schedule client gateway",
             "tap cli",
             "testing",
         )

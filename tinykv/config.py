@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 from tinykv import config_values as kinds
 from tinykv.config_options import ConfigError as ConfigError
@@ -547,7 +548,19 @@ def own_address(config: StoreConfig) -> str | None:
     return dict(config.initial_stores).get(config.store_id)
 
 
-def check_exposure(config: StoreConfig, address: str, source: str) -> None:
+class Exposed(Protocol):
+    """What decides whether clients may be served on an address."""
+
+    @property
+    def protected_mode(self) -> bool:
+        """Whether to refuse what is open to everybody."""
+
+    @property
+    def requirepass(self) -> str:
+        """The password; empty for none."""
+
+
+def check_exposure(config: Exposed, address: str, source: str) -> None:
     """
     Refuse to serve clients on an address that other hosts reach, without a password, in protected mode.
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, TypedDict
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from tinykv.config import StoreConfig
+    from tinykv.gateway.config import GatewayConfig
     from tinykv.placement.operators import Order
     from tinykv.placement.region_info import RegionInfo
     from tinykv.placement.stores import StoreRecord, StoreStats
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from tinykv.storage.snapshot_maker import Made
     from tinykv.storage.tables import MemTable
     from tinykv.storage.writers import LogBatch
+
+
+#: The options of a daemon that has clients.
+ClientConfig: TypeAlias = "StoreConfig | GatewayConfig"
 
 
 class ILogWriter(Interface):
@@ -288,10 +294,15 @@ class IPeering(Interface):
 
     def push(store_id: int, payload: bytes) -> bool:
         """
-        Send bytes to a store by the link that it opened, in one order with the answers to its batches.
+        Send bytes to a store or a gateway by the link that it opened, in one order with the answers to its batches.
 
         @return: Whether there is such a link. If not, or if the link is lost with it, that store hears of its end by
             L{IPeerHandler.link_down}.
+        """
+
+    def is_connected(gateway_id: int) -> bool:
+        """
+        Tell whether a gateway has a link to this store.
         """
 
     def send_snapshot(store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:

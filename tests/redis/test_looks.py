@@ -22,15 +22,15 @@ class VersionsTests(SynchronousTestCase):
         keyspace = region.keyspace
         a, b = (keyspace.databases[db].version(key) for db, key in ((0, b"a"), (3, b"b")))
         ask = [looks.VERSIONS, b"a", b"b", b"a"]
-        self.assertEqual(looks.versions_in(looks.answer(region.execution, 0, ask, region.time)), [a, 0, a])
-        self.assertEqual(looks.versions_in(looks.answer(region.execution, 3, ask, region.time)), [0, b, 0])
+        self.assertEqual(looks.numbers_in(looks.answer(region.execution, 0, ask, region.time)), [a, 0, a])
+        self.assertEqual(looks.numbers_in(looks.answer(region.execution, 3, ask, region.time)), [0, b, 0])
         self.assertEqual(keyspace.misses, 0)
 
     def test_what_has_expired_by_the_clock(self) -> None:
         region = Region()
         region.do(Teller(1), "SET a 1 PX 100")
         for now, there in ((START_TIME, True), (region.time + 99, True), (region.time + 100, False)):
-            (version,) = looks.versions_in(looks.answer(region.execution, 0, [looks.VERSIONS, b"a"], now))
+            (version,) = looks.numbers_in(looks.answer(region.execution, 0, [looks.VERSIONS, b"a"], now))
             self.assertEqual(bool(version), there, now)
         self.assertEqual(region.keyspace.noticed, [])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.task import Clock
@@ -44,6 +45,7 @@ class FakeHost:
         self.group = Group(1, RaftConfig(), Random(1), disk, HardState(1, 0, 0), self.descriptor.membership, 0)
         self.replica = FakeReplica(self.group)
         self.arrived: Any = None
+        self.execution = SimpleNamespace(tell_distant=lambda client: None)
 
 
 class ArrivalTests(SynchronousTestCase):

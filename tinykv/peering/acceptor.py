@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 
 from tinykv.peering.channel import Channel, Common
-from tinykv.peering.handshake import LINK, Hello, Refused
+from tinykv.peering.handshake import GATEWAY, LINK, Hello, Refused
 from tinykv.peering.incoming import IncomingLink, Repeats
 from tinykv.peering.snapshot_receiver import Arrivals, SnapshotReceiver
 
@@ -57,7 +57,7 @@ class Acceptor(Factory):
     """
     Makes the connections that other stores dial.
 
-    @ivar links: The link from each store.
+    @ivar links: The link from each store; C{gateways} likewise.
     """
 
     noisy = False
@@ -67,6 +67,7 @@ class Acceptor(Factory):
         @param seen: Called with a store's id and address when it has connected.
         """
         self.links: dict[int, IncomingLink] = {}
+        self.gateways: dict[int, IncomingLink] = {}
         self._common = common
         self._arrivals = arrivals
         self._seen = seen
@@ -114,28 +115,31 @@ class Acceptor(Factory):
         @raise Refused: There's no room for it.
         """
         self._unproven.pop(channel, None)
-        if hello.purpose == LINK:
+        if hello.purpose in (LINK, GATEWAY):
             channel.link = IncomingLink(channel, self._common, self._repeats, hello)
-            if (older := self.links.get(hello.store_id)) is not None:
+            links = self.links if hello.purpose == LINK else self.gateways
+            if (older := links.get(hello.store_id)) is not None:
                 # The store lost it before we did.
                 self._common.figures.replaced += 1
                 older.channel.end("replaced", "a newer link came")
-            self.links[hello.store_id] = channel.link
+            links[hello.store_id] = channel.link
         else:
             if len(self._receiving) >= self._common.limits.snapshots_max:
                 raise Refused("busy", f"this store is receiving {len(self._receiving)} snapshots already")
             self._receiving.add(channel)
             channel.receiver = SnapshotReceiver(channel, self._common, self._arrivals, hello)
         self._count()
-        self._seen(hello.store_id, hello.address)
+        if hello.purpose != GATEWAY:
+            self._seen(hello.store_id, hello.address)
 
     def lost(self, channel: Accepted) -> None:
         """Count a connection out."""
         self._open.discard(channel)
         self._unproven.pop(channel, None)
         self._receiving.discard(channel)
-        if channel.link is not None and self.links.get(channel.link.store_id) is channel.link:
-            del self.links[channel.link.store_id]
+        for links in (self.links, self.gateways):
+            if channel.link is not None and links.get(channel.link.store_id) is channel.link:
+                del links[channel.link.store_id]
         if channel.receiver is not None:
             channel.receiver.went_down()
         self._count()
@@ -145,6 +149,7 @@ class Acceptor(Factory):
         figures.connections_in = len(self._open)
         figures.unproven_in = len(self._unproven)
         figures.links_in = len(self.links)
+        figures.gateways_in = len(self.gateways)
         if self._closing is not None and not self._open and not self._closing.called:
             self._closing.callback(None)
 

@@ -49,6 +49,11 @@ class AddressBook:
             self.note(store_id, address)
             self._keep(store_id, address)
 
+    @property
+    def known(self) -> Mapping[int, str]:
+        """All addresses, by store id."""
+        return self._addresses
+
     def address(self, store_id: int) -> str | None:
         """Give a store's address, or None when it isn't known."""
         return self._addresses.get(store_id)

@@ -24,7 +24,7 @@ from tinykv.peering.address_book import STORES_MAX, AddressBook
 from tinykv.peering.clocks import FEATURE, PeerClocks
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.grammar import GrammarError, LineReader, Verb, line, number, words
-from tinykv.peering.handshake import LINK, NONCE_BYTES, Handshake, Hello, Refused
+from tinykv.peering.handshake import GATEWAY, LINK, NONCE_BYTES, Handshake, Hello, Refused
 from tinykv.peering.lanes import Lanes
 from tinykv.peering.notices import Notices
 from tinykv.peering.outlet import Outlet
@@ -57,6 +57,8 @@ class Common:
     @ivar entropy: Gives random bytes that nobody can foretell.
     @ivar now_ms: The time of day, in ms since 1970, to be compared with other stores'.
     @ivar serves: Gives the address where clients of the cluster find this store; empty for none.
+    @ivar purpose: What links are for that are dialled here.
+    @ivar cluster_id: Of a gateway: the cluster of the first store that it reached.
     @ivar handler: Who hears what comes in; None until it's registered.
     """
 
@@ -72,6 +74,8 @@ class Common:
     notices: Notices
     turn: Turn
     serves: Callable[[], str]
+    purpose: str = LINK
+    cluster_id: str = ""
     handler: IPeerHandler | None = None
 
     @property
@@ -222,6 +226,9 @@ class Channel(Protocol):
         hello = self._handshake.peer
         assert hello is not None
         common = self.common
+        if hello.purpose == GATEWAY and not self._dials:
+            self._be_up(hello, f"gateway {hello.store_id}")
+            return
         if common.folder_ids.lookup(hello.store_id) is not None:
             self._check_folder(hello)
             return
@@ -271,8 +278,16 @@ class Channel(Protocol):
                 f"store {hello.store_id} came with folder {hello.folder_id}, and is known by folder {known}: a store "
                 "whose disk was lost comes back under a new store_id",
             )
+        self._be_up(hello, f"store {hello.store_id}")
+
+    def _be_up(self, hello: Hello, name: str) -> None:
+        """
+        Begin what the connection is for.
+
+        @raise Refused: There's no use for it.
+        """
         self.store_id = hello.store_id
-        self._peer_text = f"store {hello.store_id}"
+        self._peer_text = name
         self.is_up = True
         self._timed = hello.purpose == LINK and FEATURE in hello.features & self.common.identity.features
         self.came_up(hello)

@@ -14,6 +14,7 @@ class PeerFigures:
     Counts since the start, and a few of now.
 
     @ivar links_out: Links that this store dialled and that are up now; C{links_in}: those that others dialled.
+    @ivar gateways_in: Links of gateways that are up now.
     @ivar connections_in: Connections that others dialled, proven or not, now.
     @ivar unproven_in: Those of them whose peers haven't proven who they are.
     @ivar dials: Attempts to connect; C{dials_failed}: those without success.
@@ -44,6 +45,7 @@ class PeerFigures:
 
     links_out: int = 0
     links_in: int = 0
+    gateways_in: int = 0
     connections_in: int = 0
     unproven_in: int = 0
     dials: int = 0

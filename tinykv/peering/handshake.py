@@ -24,14 +24,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from tinykv.peering.grammar import GrammarError, line, number
-from tinykv.peering.settings import PeerIdentity, is_address, is_word
+from tinykv.peering.settings import ANY_CLUSTER, GATEWAYS, PeerIdentity, is_address, is_word
 
 #: The version of the protocol.
 VERSION: Final = 2
 #: What a connection is for.
 LINK: Final = "link"
 SNAPSHOT: Final = "snapshot"
-_PURPOSES: Final = frozenset((LINK, SNAPSHOT))
+#: A link of a gateway: it has clients, and no number among the stores, no folder and no part in any group.
+GATEWAY: Final = "gateway"
+_PURPOSES: Final = frozenset((LINK, SNAPSHOT, GATEWAY))
 
 NONCE_BYTES: Final = 16
 _HEX: Final = frozenset(b"0123456789abcdef")
@@ -158,7 +160,11 @@ class Handshake:
             raise GrammarError("a second HELLO line")
         hello = read_hello(fields)
         own = self._identity
-        if hello.cluster_id != own.cluster_id:
+        from_gateway = not self._dials and hello.purpose == GATEWAY
+        if from_gateway != (hello.store_id >= GATEWAYS):
+            raise GrammarError("a gateway has the number of a store, or a store that of a gateway")
+        anyone = hello.cluster_id if from_gateway else own.cluster_id
+        if hello.cluster_id != own.cluster_id and anyone != ANY_CLUSTER:
             raise Refused(
                 "cluster",
                 f"this store is of cluster {own.cluster_id}, and you are of {hello.cluster_id}: check the addresses",

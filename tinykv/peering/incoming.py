@@ -13,10 +13,17 @@ from zope.interface import implementer
 from tinykv.interfaces import IForwardAnswer
 from tinykv.peering.channel import Channel, Common
 from tinykv.peering.grammar import GrammarError, number
-from tinykv.peering.handshake import Hello
+from tinykv.peering.handshake import GATEWAY, Hello
 from tinykv.peering.lanes import Assembly
 from tinykv.peering.settings import is_address
-from tinykv.peering.verbs import FORWARDS_MAX, LINK_TO_ACCEPTOR, read_heard, read_heartbeat, read_id
+from tinykv.peering.verbs import (
+    FORWARDS_MAX,
+    GATEWAY_TO_ACCEPTOR,
+    LINK_TO_ACCEPTOR,
+    read_heard,
+    read_heartbeat,
+    read_id,
+)
 from tinykv.raft.messages import Message
 from tinykv.raft.wire import Malformed, decode_message
 
@@ -86,7 +93,7 @@ class IncomingLink:
     """
     The link's part of an accepted connection.
 
-    @ivar store_id: The store that dialled.
+    @ivar store_id: The store that dialled, or the gateway.
     """
 
     def __init__(self, channel: Channel, common: Common, repeats: Repeats, hello: Hello) -> None:
@@ -101,12 +108,19 @@ class IncomingLink:
             b"RAFT": self._raft,
             b"FORWARD": self._forward,
         }
+        pieces = {b"BEGIN": self._begin, b"PART": self._part}
+        if hello.purpose == GATEWAY:
+            # It has no peers, and so nothing to say to any.
+            self._verbs = GATEWAY_TO_ACCEPTOR
+            del self._whole[b"RAFT"]
+            channel.speak(self._verbs, {**self._whole, **pieces})
+            return
+        self._verbs = LINK_TO_ACCEPTOR
         channel.speak(
-            LINK_TO_ACCEPTOR,
+            self._verbs,
             {
                 **self._whole,
-                b"BEGIN": self._begin,
-                b"PART": self._part,
+                **pieces,
                 b"HEARTBEAT": self._heartbeats,
                 b"HEARD": self._heard,
                 b"SERVES": self._serves,
@@ -168,7 +182,7 @@ class IncomingLink:
         self._common.addresses.serves(self.store_id, address)
 
     def _begin(self, fields: list[bytes], payload: bytes) -> None:
-        self._assembly.begin(fields, LINK_TO_ACCEPTOR)
+        self._assembly.begin(fields, self._verbs)
 
     def _part(self, fields: list[bytes], payload: bytes) -> None:
         if (found := self._assembly.part(payload)) is not None:

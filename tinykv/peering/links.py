@@ -19,8 +19,9 @@ from tinykv.interfaces import Outcome
 from tinykv.peering.channel import Channel, Common
 from tinykv.peering.dialling import Dialling
 from tinykv.peering.grammar import GrammarError, framed, line, number
-from tinykv.peering.handshake import LINK, Hello
+from tinykv.peering.handshake import Hello, Refused
 from tinykv.peering.lanes import Assembly, Lanes, Tracked
+from tinykv.peering.settings import ANY_CLUSTER
 from tinykv.peering.verbs import LINK_TO_DIALLER, SERVES_FEATURE, heartbeat_field
 from tinykv.raft.messages import APPEND, BULKY, HEARTBEAT, HEARTBEAT_REPLY, Entry, Message
 from tinykv.raft.wire import encode_entries, encode_head
@@ -71,7 +72,7 @@ class Dialled(Channel):
     """A connection of a link that this store dialled."""
 
     def __init__(self, common: Common, link: Link, lanes: Lanes) -> None:
-        super().__init__(common, purpose=LINK, expected=link.store_id)
+        super().__init__(common, purpose=common.purpose, expected=link.store_id)
         self.lanes = lanes
         self._link = link
         self._assembly = Assembly(common.limits.message_bytes_max)
@@ -83,7 +84,17 @@ class Dialled(Channel):
         }
 
     def came_up(self, hello: Hello) -> None:
-        """Let the link know, and tell the other store what it tells its clients of this one."""
+        """
+        Let the link know, and tell the other store what it tells its clients of this one.
+
+        @raise Refused: To a gateway: it's of another cluster than the stores before it.
+        """
+        common = self.common
+        if common.identity.cluster_id == ANY_CLUSTER:
+            common.cluster_id = common.cluster_id or hello.cluster_id
+            if hello.cluster_id != common.cluster_id:
+                why = f"this gateway has found stores of cluster {common.cluster_id}, and you are of {hello.cluster_id}"
+                raise Refused("cluster", why)
         self.speak(LINK_TO_DIALLER, {**self._whole, b"BEGIN": self._begin, b"PART": self._part})
         address = self.common.serves()
         if address and SERVES_FEATURE in hello.features:

@@ -128,8 +128,12 @@ class Peering:
 
     def push(self, store_id: int, payload: bytes) -> bool:
         """Queue bytes on the link that a store opened."""
-        link = self.acceptor.links.get(store_id)
+        link = self.acceptor.links.get(store_id) or self.acceptor.gateways.get(store_id)
         return link is not None and link.channel.is_up and link.push(payload)
+
+    def is_connected(self, gateway_id: int) -> bool:
+        """Tell whether a gateway has a link to this store."""
+        return gateway_id in self.acceptor.gateways
 
     def send_snapshot(self, store_id: int, region_id: int, path: str, meta: bytes) -> Deferred[None]:
         """Send a file."""

@@ -13,6 +13,14 @@ from tinykv.peering.verbs import FORWARDS_MAX
 #: Ids of clusters and folders, names of features: words of the protocol.
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):([1-9][0-9]{0,4})")
+#: Numbers from here on aren't stores': each run of a gateway has one of them.
+GATEWAYS: Final = 1 << 61
+#: What a gateway says its cluster is before it has heard; no cluster is called so.
+ANY_CLUSTER: Final = "any"
+#: What a gateway says its address and its folder are: nobody dials it, and it has none.
+NOWHERE: Final = "gateway:1"
+NO_FOLDER: Final = "none"
+
 #: A secret that can be guessed protects nothing.
 SECRET_BYTES_LEAST: Final = 16
 

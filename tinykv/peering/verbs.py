@@ -75,6 +75,12 @@ LINK_TO_ACCEPTOR: Final[Mapping[bytes, Verb]] = {
     b"SERVES": Verb(_LINE_BYTES, 1, 1),
     b"ERROR": _ERROR,
 }
+#: On a link, from a gateway.
+GATEWAY_TO_ACCEPTOR: Final[Mapping[bytes, Verb]] = {
+    **_with_payloads({b"FORWARD": 2}),
+    b"PING": _PING,
+    b"ERROR": _ERROR,
+}
 #: On a link, to the one that dialled.
 LINK_TO_DIALLER: Final[Mapping[bytes, Verb]] = {
     **_with_payloads(_TO_DIALLER),

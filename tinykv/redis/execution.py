@@ -22,7 +22,7 @@ from tinykv.redis.ownership import NOT_HERE, owns
 from tinykv.redis.sampling import Chance
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.value import Value
-from tinykv.redis.waiters import Waiter, Waiters
+from tinykv.redis.waiters import Origin, Waiter, Waiters
 from tinykv.resp import replies
 
 _INTERNAL_ERROR = replies.error(b"ERR internal error: the command was undone; the log of the store has the details")
@@ -66,6 +66,7 @@ class Execution:
         self.refused: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self.summing: Callable[[bytes], None] = lambda name: None
         self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
+        self._distant_client: Callable[[Origin], Client | None] = lambda origin: None
         self._random = random
         #: Keys for whose waiters there may be something, in the order in which they became ready.
         self._ready: dict[tuple[int, bytes], None] = {}
@@ -176,8 +177,9 @@ class Execution:
     def _run_waiting(self, operation: Operation) -> None:
         """Run a blocking command; if it has to wait, enter it among the waiters."""
         _, client, number, db, spec, arguments, origin = operation
+        distant = None if origin is None else self._distant_client(origin)
         try:
-            reply = self._write(client, db, spec, arguments, True)
+            reply = self._write(distant or client, db, spec, arguments, True)
         except MustWait as wait:
             if origin is None:
                 origin = (self.start_id, client.client_id, number)
@@ -185,12 +187,29 @@ class Execution:
                 # It's connected here, but another store leads: it's answered when what serves it is applied here.
                 client = self.waiting_client(origin[1], origin[2])
             order = self.keyspace.sequence
-            self.waiters.add(Waiter(order, origin, db, wait.keys, arguments, client, wait.timed_out))
+            self.waiters.add(Waiter(order, origin, db, wait.keys, arguments, distant or client, wait.timed_out))
             client.waits(number, wait.timeout_ms)
             return
         client.answer(number, reply)
         if self.waiters.by_origin:
             self._serve()
+
+    def tell_distant(self, client: Callable[[Origin], Client | None]) -> None:
+        """
+        Say who waits elsewhere and is told by each replica what becomes of that: the clients of gateways.
+
+        @param client: Gives such a client by its origin; None for one that is none.
+        """
+        self._distant_client = client
+        self._find_clients()
+
+    def _find_clients(self) -> None:
+        """Find the clients of waiters whose rows were found here."""
+        for waiter in self.waiters:
+            if waiter.origin[0] == self.start_id:
+                waiter.client = self.waiting_client(waiter.origin[1], waiter.origin[2])
+            else:
+                waiter.client = self._distant_client(waiter.origin) or waiter.client
 
     def _note_ready(self) -> None:
         """Before a command's commit forgets them: remember the keys that it changed and for which someone waits."""
@@ -354,8 +373,6 @@ class Execution:
         self._look_at_range()
         self.keyspace.load()
         self.waiters.load()
-        for waiter in self.waiters:
-            if waiter.origin[0] == self.start_id:
-                waiter.client = self.waiting_client(waiter.origin[1], waiter.origin[2])
+        self._find_clients()
         self.time = time
         self.keyspace.region_time = time

@@ -40,6 +40,7 @@ _BATCH = Struct(">QQQ")
 _OPERATION = Struct(">BBBBQQI")
 _RESULT = Struct(">BI")
 _TIMEOUT = Struct(">Q")
+_ORIGIN = Struct(">QQQ")
 
 #: In C{flags}: the client has nothing else under way, so that the read needs no place behind writes.
 FRESH: Final = 1
@@ -242,6 +243,23 @@ def decode_results(data: bytes, count: int) -> list[Result]:
     if len(results) != count:
         raise Damaged(f"{len(results)} answers to {count} operations")
     return results
+
+
+def encode_woken(origin: tuple[int, int, int], reply: bytes) -> bytes:
+    """Encode what a gateway's client is told that waited: its origin, as the log has it, and the reply."""
+    return _ORIGIN.pack(*origin) + reply
+
+
+def decode_woken(data: bytes) -> tuple[tuple[int, int, int], bytes]:
+    """
+    Decode what L{encode_woken} gave.
+
+    @raise Damaged: It isn't that.
+    """
+    if len(data) < _ORIGIN.size:
+        raise Damaged("the reply to one that waited is cut off")
+    run, client, number = _ORIGIN.unpack_from(data)
+    return (run, client, number), data[_ORIGIN.size :]
 
 
 def encode_timeout(timeout_ms: int) -> bytes:

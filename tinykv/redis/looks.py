@@ -6,15 +6,21 @@ A question is a request like a command's; who asks it is answered in RESP. It ch
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tinykv.errors import Damaged
-from tinykv.redis.execution import Execution
 from tinykv.resp import replies
 from tinykv.resp.splitting import elements_of
 
+if TYPE_CHECKING:
+    from tinykv.redis.execution import Execution
+
+#: As many digits as the largest number has that an id can be.
+_DIGITS: Final = 20
 #: Which versions keys have, 0 for one that is absent: C{versions key ...}.
 VERSIONS: Final = b"versions"
+#: Who of a gateway's clients waits: C{waiters RUN CLIENT NUMBER ...}; 1 for each that does, else 0.
+WAITERS: Final = b"waiters"
 
 
 def check(arguments: list[bytes]) -> None:
@@ -23,7 +29,10 @@ def check(arguments: list[bytes]) -> None:
 
     @raise Damaged: It's none.
     """
-    if arguments[0] != VERSIONS:
+    if arguments[0] == WAITERS:
+        if len(arguments) % 2 or not all(word.isdigit() and len(word) <= _DIGITS for word in arguments[1:]):
+            raise Damaged("a question for waiters doesn't say for which")
+    elif arguments[0] != VERSIONS:
         raise Damaged("there's no such question of a front")
 
 
@@ -33,7 +42,16 @@ def answer(execution: Execution, db: int, arguments: list[bytes], now: int) -> b
 
     @param now: The time of day, in ms since 1970.
     """
+    if arguments[0] == WAITERS:
+        run, *rest = map(int, arguments[1:])
+        found = [execution.waiters.find((run, *pair)) for pair in zip(rest[::2], rest[1::2], strict=True)]
+        return replies.array([replies.integer(waiter is not None) for waiter in found])
     return replies.array([replies.integer(version) for version in _versions(execution, db, arguments[1:], now)])
+
+
+def keys_of(arguments: list[bytes]) -> list[bytes]:
+    """Give the keys that a question is about."""
+    return arguments[1:] if arguments[0] == VERSIONS else []
 
 
 def _versions(execution: Execution, db: int, keys: list[bytes], now: int) -> list[int]:
@@ -49,9 +67,9 @@ def _versions(execution: Execution, db: int, keys: list[bytes], now: int) -> lis
     return found
 
 
-def versions_in(reply: bytes) -> list[int]:
+def numbers_in(reply: bytes) -> list[int]:
     """
-    Read the answer about versions.
+    Read the answer to a question.
 
     @raise Damaged: It's none.
     """

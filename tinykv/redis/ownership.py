@@ -10,6 +10,7 @@ from typing import Final
 
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.command_keys import keys_of
+from tinykv.redis.looks import keys_of as keys_of_look
 from tinykv.redis.operations import EXEC, INTERNAL, LOCAL, LOOK, READ_EXEC, Operation
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
@@ -29,7 +30,7 @@ def owns(slots: tuple[int, int], operation: Operation) -> bool:
         return True
     first, end = slots
     if kind == LOOK:
-        return all(first <= slot_of(key) < end for key in arguments[1:])
+        return all(first <= slot_of(key) < end for key in keys_of_look(arguments))
     if kind not in (EXEC, READ_EXEC):
         return _lie_in(slots, spec, arguments)
     return all(first <= slot_of(key) < end for _, key, _ in extra or ()) and all(

@@ -14,9 +14,8 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from tinykv.config import StoreConfig
 from tinykv.errors import CommandError
-from tinykv.interfaces import IRegionHost, ISlots
+from tinykv.interfaces import ClientConfig, IRegionHost, ISlots
 from tinykv.redis import catalogue
 from tinykv.redis.catalogue import keys_of
 from tinykv.redis.command_replies import CommandReplies, select
@@ -91,7 +90,7 @@ class Front:
         table: Mapping[str, CommandSpec],
         modules: Iterable[ModuleType],
         *,
-        config: StoreConfig,
+        config: ClientConfig,
         clock: IReactorTime,
         now: Callable[[], float],
         shutdown: Callable[[], None],

@@ -102,7 +102,7 @@ class _Watching:
         if reply.startswith(b"-"):
             session.answer(number, reply)
             return
-        for key, version in zip(self._keys, looks.versions_in(reply), strict=True):
+        for key, version in zip(self._keys, looks.numbers_in(reply), strict=True):
             session.watched.setdefault((self._db, key), version)
         session.answer(number, replies.OK)
 

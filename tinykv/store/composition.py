@@ -207,5 +207,6 @@ def join_stores(
     host.elsewhere = forwarder
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
-    own.serve(host, Receiver(here=host, table=table, notices=Notices(clock, PeerFigures())), snapshots)
+    notices = Notices(clock, PeerFigures())
+    own.serve(host, Receiver(here=host, table=table, notices=notices, route=peers.routes), snapshots)
     return Joined(forwarder, snapshots)

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from tinykv.errors import Damaged
 from tinykv.interfaces import IForwardAnswer, Outcome
 from tinykv.peering.notices import Notices
+from tinykv.peering.settings import GATEWAYS
 from tinykv.redis.forwarded import (
     PUT_OFF,
     REFUSED,
@@ -73,8 +74,8 @@ BATCH_BYTES = 1 << 20
 GRACE_SECONDS = 1.0
 #: How often it's looked who has waited too long, in seconds.
 LATE_SECONDS = 0.25
-#: Stores and runs of stores of which is remembered what was refused.
-_REMEMBERED = 64
+#: Runs of stores and gateways of which is remembered what was refused.
+_REMEMBERED = 1024
 
 
 class Here(Protocol):
@@ -155,6 +156,9 @@ class Forwarder:
 
     @ivar forwarded: How many operations were sent to other stores.
     @ivar retried: How many operations that did nothing were sent, or done here, again.
+    @ivar refused: Told of a batch that a store refused as a whole: which store it was, and what it says of the cause.
+    @ivar astray: Given an operation of which nothing was done since its keys lie in another region; says whether it
+        takes it over.
     @ivar failed: Told of a command that another store answered with an error, as L{Execution.refused} is of one here.
     """
 
@@ -182,6 +186,8 @@ class Forwarder:
         self.forwarded = 0
         self.retried = 0
         self.failed: Callable[[Client, str, bytes], None] = lambda client, name, text: None
+        self.refused: Callable[[int, bytes], None] = lambda store, why: None
+        self.astray: Callable[[Operation], bool] = lambda operation: False
         self._region = region
         self._here = here
         self._links = links
@@ -225,6 +231,22 @@ class Forwarder:
     def behind(self) -> bool:
         """Whether something was done elsewhere that may not be applied here; known where reads are local."""
         return self._unseen or self._catching_up is not None
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when what is under way or waits here for longest does so, by the clock; None if there's nothing."""
+        since = [flight.since for flight in self._flights if not flight.done]
+        since += [waiting[0] for waiting in list(self._queue)[:1]]
+        return min(since, default=None)
+
+    def withdraw(self) -> list[Operation]:
+        """Give up what waits here, in its order, unless something is under way: it's to be done another way."""
+        if self._flights or self._looking is not None:
+            return []
+        operations = [operation for _, operation in self._queue]
+        self._queue.clear()
+        self._given_back = 0
+        return operations
 
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
@@ -450,6 +472,7 @@ class Forwarder:
                     self._answer(waiting[1], status, result)
         elif outcome is Outcome.REFUSED:
             flight.refused = flight.waiting
+            self.refused(self._to, data)
         else:
             flight.unknown = True
             for _, operation in flight.waiting:
@@ -470,6 +493,8 @@ class Forwarder:
                 client.waits(number, decode_timeout(result))
             elif status == UNKNOWN:
                 self._unknown(operation, result)
+            elif result == NOT_HERE and self.astray(operation):
+                self.retried += 1
             else:
                 self._tell_errors(operation, result)
                 client.answer(number, _with_locals(arguments, result) if kind in (EXEC, READ_EXEC) else result)
@@ -600,12 +625,16 @@ def _with_locals(commands: list[Any], reply: bytes) -> bytes:
 class Receiver:
     """Takes what other stores forward to this one."""
 
-    def __init__(self, *, here: Here, table: Any, notices: Notices) -> None:
+    def __init__(
+        self, *, here: Here, table: Any, notices: Notices, route: Callable[[], bytes] = bytes
+    ) -> None:
         """
+        @param route: Says where the region is, as far as it's known here, for gateways that came to the wrong store.
         @param notices: Says what is wrong with other stores' batches, now and then.
         """
         self._here = here
         self._table = table
+        self._route = route
         self._notices = notices
         #: The generation of which something was refused, by (store, start id), latest last.
         self._refused: dict[tuple[int, int], int] = {}
@@ -630,7 +659,7 @@ class Receiver:
         # A store that stops would never come to its end if the others' clients kept it busy: another one does it.
         if not here.ready or here.closing or answer.crowded or self._refused.get(origin, 0) >= generation:
             self._refuse_from(origin, generation)
-            answer.refuse(b"")
+            answer.refuse(self._route() if store_id >= GATEWAYS else b"")
             return
         if not batch.operations:
             answer.answer(b"")

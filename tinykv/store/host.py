@@ -157,6 +157,8 @@ class RegionHost:
         self.reached: Callable[[int], bool] = lambda peer: True
         #: Names the stores that haven't been reached for so long that whoever waits there is taken for gone.
         self.lost_stores: Callable[[], Collection[int]] = tuple
+        #: Of some runs of gateways names those that haven't been heard of for so long.
+        self.lost_runs: Callable[[Collection[int]], Collection[int]] = lambda runs: ()
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
         self.log_needed: Callable[[], int | None] = _nothing
         self._region = region = descriptor.region
@@ -317,7 +319,11 @@ class RegionHost:
         """Propose that whoever waited at earlier runs of some stores has gone."""
         gone = {waiter.origin[0] for waiter in self.execution.waiters if store_of(waiter.origin[0]) in stores}
         for start_id in sorted(gone - {self.start_id}):
-            self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
+            self._let_run_go(start_id)
+
+    def _let_run_go(self, start_id: int) -> None:
+        """Propose that whoever waited at a run of a store or a gateway has gone."""
+        self.submit((INTERNAL, NOBODY, 0, 0, None, [b"gone", b"%d" % start_id], None))
 
     def close(self) -> Deferred[None]:
         """
@@ -549,5 +555,7 @@ class RegionHost:
             lost = self.lost_stores()
             if lost:
                 self._let_waiters_go(lost)
+            for run in sorted(self.lost_runs({waiter.origin[0] for waiter in self.execution.waiters})):
+                self._let_run_go(run)
         self.queue.keep_cache()
         self._expiry.look()

@@ -5,6 +5,8 @@ What other stores say to this one, and where it goes.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -12,13 +14,18 @@ from zope.interface import implementer
 
 from tinykv.errors import Fault
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering
+from tinykv.peering.settings import GATEWAYS
 from tinykv.raft.membership import MAX_MEMBERS
 from tinykv.raft.messages import APPEND, HEARTBEAT, SNAPSHOT, Message, SnapshotMeta
 from tinykv.raft.wire import Malformed, decode_message
 from tinykv.redis.forwarded import region_of
+from tinykv.redis.waiters import Origin
+from tinykv.region.routes import Route, encode_routes
 from tinykv.store.control import Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
+from tinykv.store.remote_clients import GatewayWaiter
+from tinykv.store.runs import gateway_of
 from tinykv.store.snapshots import Snapshots
 from tinykv.store.surroundings import MARK
 
@@ -27,6 +34,9 @@ _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
 
 #: Clients that wait at a store which hasn't been reached for so long are taken for gone, in seconds.
 LOST_SECONDS = 20.0
+
+#: How long it's remembered since when a gateway is gone, for its clients that wait, in seconds.
+_REMEMBERED_SECONDS = 10 * LOST_SECONDS
 
 _NOT_HERE = "it's for a region or a peer that isn't here"
 
@@ -57,6 +67,8 @@ class RegionPeers:
         self._snapshots = snapshots
         host.arrived = self._take
         host.lost_stores = self._peers.lost
+        host.lost_runs = self._peers.lost_runs
+        host.execution.tell_distant(self._peers.waiting_at_gateway)
 
     @property
     def host(self) -> RegionHost:
@@ -68,6 +80,13 @@ class RegionPeers:
         """Name the store of a peer, as far as it's known."""
         store = self.host.descriptor.stores.get(peer)
         return self._heard.get(peer) if store is None else store
+
+    @property
+    def route(self) -> Route:
+        """Say where the region is, as far as it's known here."""
+        descriptor, group = self.host.descriptor, self.host.group
+        leader = self.store_of(group.leader_id) or 0
+        return Route(self.region, *descriptor.slots, descriptor.version, group.term, leader)
 
     # Out
 
@@ -201,6 +220,10 @@ class Peers:
         #: Since when each store that isn't reached isn't.
         self._down: dict[int, float] = {}
         self._regions: dict[int, RegionPeers] = {}
+        #: Since when each run of a gateway whose clients wait isn't connected.
+        self._gateways_gone: dict[int, float] = {}
+        #: Gives the addresses of all stores, this one's too.
+        self.addresses: Callable[[], Mapping[int, str]] = dict
 
     def of(self, region: int) -> RegionPeers:
         """Give the peers of a region, which is on this store."""
@@ -232,16 +255,49 @@ class Peers:
 
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
         """Take a batch of commands."""
+        of_gateway = store_id >= GATEWAYS
         if payload.startswith(MARK):
+            if of_gateway:
+                # It has no business with the others' questions.
+                answer.refuse(b"")
+                return
             self.control.forwarded(store_id, payload[len(MARK) :], answer)
             return
         known = self._regions.get(region_of(payload))
         if known is None:
             # Certainly nothing of it was done; whoever sent it looks where the region is by now.
-            self.strays += 1
-            answer.refuse(b"")
+            self.strays += not of_gateway
+            answer.refuse(self.routes() if of_gateway else b"")
         else:
             known.forwarded(store_id, payload, answer)
+
+    # Gateways
+
+    def routes(self) -> bytes:
+        """Say where all regions are, for a gateway; it asks by a batch for a region that there never is."""
+        routes = [known.route for known in self._regions.values()]
+        return encode_routes(sorted(routes), self.addresses())
+
+    def waiting_at_gateway(self, origin: Origin) -> GatewayWaiter | None:
+        """Give the client of a gateway that waits; None if it's a store's."""
+        gateway = gateway_of(origin[0])
+        return None if gateway is None else GatewayWaiter(origin, partial(self._peering.push, gateway))
+
+    def lost_runs(self, runs: Collection[int]) -> list[int]:
+        """Of runs at which clients wait, name those of gateways that haven't been connected here for long."""
+        now = self._clock.seconds()
+        lost: list[int] = []
+        for run in runs:
+            gateway = gateway_of(run)
+            if gateway is None:
+                continue
+            if self._peering.is_connected(gateway):
+                self._gateways_gone.pop(run, None)
+            elif now - self._gateways_gone.setdefault(run, now) > LOST_SECONDS:
+                lost.append(run)
+        for run in [run for run, since in self._gateways_gone.items() if now - since > _REMEMBERED_SECONDS]:
+            del self._gateways_gone[run]
+        return lost
 
     def pushed(self, store_id: int, payload: bytes) -> None:
         """Nothing is pushed yet."""

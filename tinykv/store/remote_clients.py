@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tinykv.interfaces import IForwardAnswer
-from tinykv.redis.forwarded import PUT_OFF, REFUSED, REPLY, UNKNOWN, WAITS, Result, encode_results, encode_timeout
+from tinykv.redis.forwarded import (
+    PUT_OFF,
+    REFUSED,
+    REPLY,
+    UNKNOWN,
+    WAITS,
+    Result,
+    encode_results,
+    encode_timeout,
+    encode_woken,
+)
 from tinykv.redis.operations import READ, Operation
 from tinykv.resp import replies
 
@@ -100,6 +110,30 @@ class RemoteBatch:
 
 #: Stands for what was sent back.
 _TOLD: Final = (REPLY, b"")
+
+
+class GatewayWaiter:
+    """
+    A client of a gateway that waits: each replica that decides what it's told tells the gateway.
+
+    Only so does a gateway, which has no replica of its own, hear of it whatever becomes of the leader. The lowest bit
+    of its client's number says which protocol it speaks, since replicas know no more of it.
+    """
+
+    __slots__ = ("_origin", "_push", "client_id", "proto")
+
+    def __init__(self, origin: tuple[int, int, int], push: Callable[[bytes], object]) -> None:
+        self._origin = origin
+        self._push = push
+        self.client_id = origin[1]
+        self.proto = 2 + (origin[1] & 1)
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Tell it."""
+        self._push(encode_woken(self._origin, reply))
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """The store that leads says so."""
 
 
 class RemoteClient:

@@ -32,7 +32,7 @@ from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.regions import Regions
 from tinykv.store.snapshots import Snapshots
-from tinykv.tap.peers import peer_addresses, peer_identity, peer_limits, peer_tls
+from tinykv.tap.peers import peer_address, peer_addresses, peer_identity, peer_limits, peer_tls
 
 
 class Cluster:
@@ -88,6 +88,7 @@ class Cluster:
             serves=serves,
         )
         self.peers = Peers(self.peering, reactor)
+        self.peers.addresses = lambda: {**self.addresses.known, config.store_id: peer_address(config)}
         self.forwarders: list[Forwarder] = []
         self.snapshots: list[Snapshots] = []
         self.peering.handle(self.peers)

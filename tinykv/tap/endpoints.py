@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.systemd import ListenFDs
 
 from tinykv.config import StoreConfig, check_exposure
+from tinykv.gateway.config import GatewayConfig
 
 
 def passed_sockets(environ: Mapping[str, str]) -> dict[str, int]:
@@ -64,7 +65,7 @@ def endpoints(
     ]
 
 
-def check_passed(config: StoreConfig, passed: Mapping[str, int]) -> None:
+def check_passed(config: StoreConfig | GatewayConfig, passed: Mapping[str, int]) -> None:
     """
     Hold the sockets of Redis clients that systemd passed to the same rule as the option bind.
 

@@ -69,6 +69,7 @@ def measure(store: StoreService) -> None:
         )
         counter("clock_hand_overs_total", "Times this leader handed over for its clock.", lambda: watch.hand_overs)
         links = store.cluster.peering.figures
+        gauge("gateways", "Gateways that are connected.", lambda: links.gateways_in)
         counter("snapshots_sent_total", "Copies of the data that another store took.", lambda: links.snapshots_out)
         counter("snapshots_received_total", "Copies of the data that came whole.", lambda: links.snapshots_in)
         counter("snapshots_failed_total", "Copies given up on their way out.", lambda: links.snapshots_failed)

@@ -28,13 +28,14 @@ from twisted.logger import (
 from twisted.python.components import Componentized
 
 from tinykv.config import StoreConfig
+from tinykv.gateway.config import GatewayConfig
 from tinykv.schedule.config import ScheduleConfig
 
 #: Keys of an event that Twisted adds for itself and that say nothing to a reader of the log.
 _INTERNAL = frozenset({"format", "isError", "logLevel", "message", "system", "time", "warning"})
 
 
-def observer_for(config: StoreConfig | ScheduleConfig, stream: TextIO | None = None) -> ILogObserver:
+def observer_for(config: StoreConfig | ScheduleConfig | GatewayConfig, stream: TextIO | None = None) -> ILogObserver:
     """
     Make the observer that the options `log_level` and `log_format` ask for.
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from tinykv.config import ConfigError, StoreConfig, is_clustered, own_address
 from tinykv.config_values import SECRET_BYTES_LEAST, SECRET_BYTES_MOST
+from tinykv.gateway.config import GatewayConfig
 from tinykv.peering.clocks import FEATURE
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.tls import PeerTls, TlsProblem
@@ -95,7 +96,7 @@ def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id
     )
 
 
-def read_secret(config: StoreConfig | ScheduleConfig) -> bytes:
+def read_secret(config: StoreConfig | ScheduleConfig | GatewayConfig) -> bytes:
     """
     Give the secret of the cluster.
 
@@ -133,7 +134,7 @@ def secret_of(text: str, path: Path | None, section: str, option: str) -> bytes:
     return secret
 
 
-def peer_tls(config: StoreConfig | ScheduleConfig) -> PeerTls | None:
+def peer_tls(config: StoreConfig | ScheduleConfig | GatewayConfig) -> PeerTls | None:
     """
     Give what puts TLS under the links between stores; None if they have none.
 

@@ -17,6 +17,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from tinykv.client.scheduler import Scheduler
 from tinykv.client.tls import ScheduleTls, TlsProblem
 from tinykv.config import ConfigError, StoreConfig
+from tinykv.gateway.config import GatewayConfig
 from tinykv.placement.stores import StoreStats
 from tinykv.server.routes import READS, READS_MANY
 from tinykv.storage.beginning import Beginning
@@ -37,7 +38,7 @@ CONNECT_SECONDS = 3.0
 _SOURCE = "configuration"
 
 
-def scheduler_of(config: StoreConfig, reactor: Any) -> Scheduler:
+def scheduler_of(config: StoreConfig | GatewayConfig, reactor: Any) -> Scheduler:
     """
     Make the client of the scheduler.
 
@@ -58,7 +59,7 @@ def scheduler_of(config: StoreConfig, reactor: Any) -> Scheduler:
     )
 
 
-def _policy(config: StoreConfig) -> IPolicyForHTTPS:
+def _policy(config: StoreConfig | GatewayConfig) -> IPolicyForHTTPS:
     """
     Give whom to believe.
 

@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from tinykv.config import ConfigError, StoreConfig
+from tinykv.gateway.config import GatewayConfig
 from tinykv.schedule.config import ScheduleConfig
 
 _VERIFY = {
@@ -33,7 +34,7 @@ class TlsPort:
 
     log = Logger()
 
-    def __init__(self, config: StoreConfig | ScheduleConfig) -> None:
+    def __init__(self, config: StoreConfig | ScheduleConfig | GatewayConfig) -> None:
         self._config = config
         self._context = self._read()
 

@@ -17,3 +17,10 @@ tinyschedule = ServiceMaker(
     "The scheduler of a TinyKV cluster.",
     "tinyschedule",
 )
+
+tinykv_gateway = ServiceMaker(
+    "TinyKV gateway",
+    "tinykv.tap.gateway",
+    "The front of a TinyKV cluster, without data.",
+    "tinykv-gateway",
+)

@@ -163,6 +163,10 @@ class SimulatedPeering:
         incoming.reply(PUSH, 0, payload)
         return True
 
+    def is_connected(self, gateway_id: int) -> bool:
+        """Tell whether a gateway has a link to this store."""
+        return gateway_id in self.incoming
+
     def is_up(self, store_id: int) -> bool:
         """Tell whether the link to a store is up."""
         link = self._links.get(store_id)

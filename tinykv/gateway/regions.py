@@ -1,0 +1,148 @@
+"""
+A region as a gateway has it: all of it is elsewhere.
+
+Operations are taken turn by turn, and go to the store that leads; the forwarder sees to order and retries, as it does
+for a store that doesn't lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from tinykv.gateway.figures import NoExecution
+from tinykv.gateway.waiters import GatewayWaiters
+from tinykv.interfaces import IRegionHost
+from tinykv.redis.operations import INTERNAL, READ, WAITING, Client, Operation
+from tinykv.redis.spec import CommandSpec
+
+
+class Forwards(Protocol):
+    """What it needs of L{tinykv.store.forwarding.Forwarder}."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is here or under way."""
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when what is there for longest is."""
+
+    def take(self, operations: list[Operation]) -> None:
+        """Take operations behind all that were taken before."""
+
+    def undone(self) -> list[Operation]:
+        """Give the operations of which certainly nothing was done."""
+
+    def withdraw(self) -> list[Operation]:
+        """Give up what waits, unless something is under way."""
+
+    def leads(self, here: bool) -> None:
+        """Learn that it may have changed who leads."""
+
+    def close(self) -> None:
+        """Send nothing any more."""
+
+
+@implementer(IRegionHost)
+class DistantRegion:
+    """
+    A region.
+
+    @ivar forwarder: The way to whoever leads it; set by whoever makes it.
+    @ivar waiters: The clients that wait in it.
+    """
+
+    table_bytes = 0
+    #: It never leads, so nothing was ever proposed here.
+    ready = False
+    closing = False
+    unresolved = False
+    forwarder: Forwards
+
+    def __init__(self, region: int, start_id: int, clock: IReactorTime, answered: Callable[[], None]) -> None:
+        """
+        @param start_id: Names the run of the gateway.
+        @param answered: Called when clients were answered outside of the forwarder.
+        """
+        self.region = region
+        self.start_id = start_id
+        self.replaced: Callable[[Callable[[Operation], bool]], None] = lambda about: None
+        self.waiters = GatewayWaiters(start_id, clock, self.submit, answered)
+        self.execution: Any = NoExecution(self.waiters)
+        self._clock = clock
+        self._answered = answered
+        self._pending: list[Operation] = []
+
+    # What the front wants
+
+    def submit(self, operation: Operation) -> None:
+        """Take an operation in for what is sent at the end of this turn."""
+        if operation[0] == WAITING:
+            operation = self.waiters.block(operation)
+        elif operation[0] == INTERNAL:
+            wake = self.waiters.wake(operation)
+            if wake is None:
+                return
+            operation = wake
+        if not self._pending:
+            self._clock.callLater(0, self._end_turn)
+        self._pending.append(operation)
+
+    def submit_again(self, operations: list[Operation]) -> None:
+        """Take operations that were to be done elsewhere; they are as they are sent."""
+        if operations and not self._pending:
+            self._clock.callLater(0, self._end_turn)
+        self._pending += operations
+
+    def _end_turn(self) -> None:
+        operations, self._pending = self._pending, []
+        self.forwarder.take(operations)
+
+    def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> None:
+        """Send a read of a client that has nothing else under way."""
+        self.submit((READ, client, number, db, spec, arguments, True))
+
+    #: There's nothing here that could be old.
+    read_local = read
+
+    def expect_local_reads(self) -> None:
+        """Do nothing: there are none."""
+
+    def refusal(self, spec: CommandSpec) -> bytes | None:
+        """Refuse nothing: the store that leads does where it has to."""
+        return None
+
+    def undone(self) -> list[Operation]:
+        """Give the operations of which certainly nothing was done."""
+        return [*self._pending, *self.forwarder.undone()]
+
+    # What the forwarder wants
+
+    def owns(self, operation: Operation) -> bool:
+        """Leave it to the store that leads."""
+        return True
+
+    def submit_before(self, operations: list[Operation]) -> None:
+        """Nothing is done here."""
+        raise AssertionError("a gateway doesn't lead")
+
+    def look(self, operation: Operation) -> bool:
+        """Run a step of the front's: all that was before it has been answered, and here is nothing to be seen."""
+        self._clock.callLater(0, self._step, operation[5])
+        return True
+
+    def hurry(self) -> None:
+        """Do nothing: nothing is applied here."""
+
+    def _step(self, step: Callable[[], None]) -> None:
+        step()
+        self._answered()
+
+    @property
+    def holds(self) -> bool:
+        """Whether something isn't answered, but for those who wait."""
+        return bool(self._pending) or self.forwarder.holds
