@@ -78,6 +78,7 @@ class _HastyDeparture(Departure):
     def begin(self, descriptor: Descriptor, teller: int | None = None) -> None:
         """Go."""
         super().begin(descriptor, teller)
+        self.over = True
         self._clock.callLater(0, self._over)
 
 
