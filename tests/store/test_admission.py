@@ -74,3 +74,35 @@ class LeadershipTests(SynchronousTestCase):
         self.cluster.run(12)
         self.assertTrue(self.leader.host.stalled)
         self.assertIsNot(self.cluster.leader(), self.leader)
+
+
+class BusyTests(SynchronousTestCase):
+    """A store whose data writer doesn't answer, so that as many tables wait for it as may."""
+
+    def setUp(self) -> None:
+        self.cluster = Cluster()
+        self.store = self.cluster.leader()
+        self.store.write("SET a old")
+        self.cluster.run(2)
+        self.store.disk.stuck = True
+        while not self.store.host.rows.full:
+            self.store.host.flush_all(lambda: None)
+        self.client = Asker()
+
+    def ask(self) -> bytes:
+        """Read by the store, until it says something."""
+        self.store.host.submit(self.client("GET a"))
+        self.cluster.until(lambda: self.client.told)
+        ((_, reply),) = self.client.told
+        return reply
+
+    def test_a_leader_answers_reads(self) -> None:
+        self.assertEqual(self.ask(), b"$3\r\nold\r\n")
+
+    def test_one_that_leads_no_more_refuses_them(self) -> None:
+        """Another one leads, and what is applied here is old."""
+        self.cluster.cut(self.store.id)
+        self.cluster.until(lambda: not self.store.group.leads)
+        self.cluster.leader().write("SET a new")
+        self.cluster.run(1)
+        self.assertTrue(self.ask().startswith(b"-TRYAGAIN "))

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from tinykv.redis.operations import LOCAL, NOBODY, READ, Operation
 from tinykv.redis.spec import CommandSpec
 from tinykv.store.apply_queue import ApplyQueue
+from tinykv.store.lease import Lease
 from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import Proposals
 from tinykv.store.refusals import DISK_FULL, NO_MAJORITY, STALLED, TRY_AGAIN, UNDECIDED, UNKNOWN, give_up
@@ -41,6 +42,7 @@ class Admission:
         proposals: Proposals,
         replica: Replica,
         pacer: Pacer,
+        lease: Lease,
         clock: IReactorTime,
         request_timeout: float,
         answered: Callable[[], None],
@@ -59,6 +61,7 @@ class Admission:
         self._proposals = proposals
         self._replica = replica
         self._pacer = pacer
+        self._holds_lease = lease.holds
         self._clock = clock
         self._request_timeout = request_timeout
         self._answered = answered
@@ -135,8 +138,14 @@ class Admission:
         busy_since = self._proposals.busy_since
         if busy_since is None or self._clock.seconds() - busy_since <= self._request_timeout:
             return
-        if self._proposals.pending and not self._queue.batches and not self._pacer.running:
+        queue = self._queue
+        if not self._proposals.pending or queue.batches or self._pacer.running:
+            return
+        if queue.ready and queue.applied == self._replica.group.committed and self._holds_lease():
             self._pacer.run(self._refuse_waiting, self._applied)
+        else:
+            # What is applied here may be old, or be on its way out, before a snapshot.
+            self._refuse_all(TRY_AGAIN)
 
     def _look_for_undecided(self) -> None:
         """Refuse what couldn't even be proposed for too long, since a majority doesn't decide what was."""
@@ -145,6 +154,11 @@ class Admission:
         if since is None or self._clock.seconds() - since <= self._request_timeout:
             return
         proposals.refused_since = None
+        self._refuse_all(NO_MAJORITY)
+
+    def _refuse_all(self, refusal: bytes) -> None:
+        """Refuse the reads and writes that wait."""
+        proposals = self._proposals
         waiting, proposals.pending = proposals.pending, []
         for operation in waiting:
             kind, client, number, _, _, step, _ = operation
@@ -153,7 +167,7 @@ class Admission:
             elif client is NOBODY:
                 proposals.pending.append(operation)
             else:
-                client.answer(number, NO_MAJORITY)
+                client.answer(number, refusal)
         self._answered()
 
     def _refuse_waiting(self) -> None:

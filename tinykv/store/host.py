@@ -248,6 +248,7 @@ class RegionHost:
             proposals=proposals,
             replica=replica,
             pacer=pacer,
+            lease=lease,
             clock=clock,
             request_timeout=request_timeout,
             answered=answered,

@@ -47,6 +47,8 @@ class LogCut:
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         self._needed = needed
+        #: Up to where the last cut goes, which may be yet to be done.
+        self._cut = 0
 
     def mark(self, index: int, applied_bytes: int) -> None:
         """Note how many bytes of entries lie before a flush as of an index."""
@@ -77,13 +79,16 @@ class LogCut:
             index = min(index, needed)
         while self.marks and self.marks[0][0] <= index:
             self.marks.popleft()
-        batch = LogBatch()
-        if index == state.index:
-            batch.cut(self._region, index, state.term)
-        elif index > 0:
+        if index <= self._cut:
+            # As when somebody else leads than before. A log can't begin with what was cut off.
+            return
+        term = state.term
+        if index != state.index:
             try:
-                batch.cut(self._region, index, group.term_of(index))
+                term = group.term_of(index)
             except Compacted:
                 return
-        if batch:
-            self._log_writer.write(batch, lambda: None)
+        self._cut = index
+        batch = LogBatch()
+        batch.cut(self._region, index, term)
+        self._log_writer.write(batch, lambda: None)

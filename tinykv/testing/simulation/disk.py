@@ -246,7 +246,8 @@ class Disk:
             base = last = applied
         hard_state = log.hard_state(region)
         hint = hard_state.commit_hint if hard_state is not None else 0
-        return Recovery(region, hard_state, base, applied, state, last, min(max(hint, applied[0]), last[0]))
+        commit = max(hint, applied[0]) if hint <= last[0] else applied[0]
+        return Recovery(region, hard_state, base, applied, state, last, commit)
 
     def recover(self, region: int) -> Recovery:
         """Open the folder; the name by which L{tinykv.tap.store.recover} calls it."""
