@@ -335,7 +335,7 @@ class StoreConfig:
         Too little makes reads wait for the disk; the process needs more than this (docs/operations.md).""",
     )
     memtable_bytes: int = _option(
-        "storage", kinds.size(64 * KB, 4 * GB), 32 * MB,
+        "storage", kinds.size(64 * KB, 4 * GB), 64 * MB,
         """Changes that are gathered before they are written to the data file at once. Smaller ones write
         more often and more in sum; larger ones need memory and a longer replay at the start.""",
     )
