@@ -153,6 +153,7 @@ class Stores:
     @ivar network: What is between them.
     @ivar ports: Where clients connect, by place.
     @ivar cluster_ports: Where clients of a Redis Cluster connect, by place.
+    @ivar addresses: Where they find each other, by place, each as C{id@host:port}.
     @ivar http_ports: Where the HTTP pages are, by place.
     """
 
@@ -174,6 +175,7 @@ class Stores:
             f"{place + 1}@{address}:{port}"
             for place, (address, port) in enumerate(zip(network.addresses, peer_ports, strict=True))
         ]
+        self.addresses = stores
         self._chosen = [
             {
                 "data_dir": str(folder / f"data-{place}"),
@@ -234,6 +236,11 @@ class Stores:
         children = _children(pid)
         self._processes.pop(place).destroy()
         wait_until(lambda: not any(map(_runs, children)), "the writers to end")
+
+    def stop(self, place: int) -> int:
+        """Ask a store to end, and give its exit status."""
+        self._look()
+        return self._processes.pop(place).stop()
 
     def signal(self, place: int, number: signal.Signals) -> None:
         """Send a store a signal."""
