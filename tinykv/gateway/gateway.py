@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tinykv.errors import Damaged, ScheduleProblem
@@ -281,7 +282,7 @@ class Gateway:
     # The scheduler
 
     def _ask_scheduler(self, ask: Callable[[], Deferred[Mapping[int, str]]]) -> None:
-        if self._asking_schedule is not None:
+        if self._asking_schedule is not None and not self._asking_schedule.called:
             return
         self._scheduled_at = self._clock.seconds()
 
@@ -294,8 +295,6 @@ class Gateway:
                     self.log.warn("the scheduler doesn't say where stores are: {why}", why=why)
                 self._problem = why
                 return
-            finally:
-                self._asking_schedule = None
             self._problem = ""
             if stores:
                 self._links.keep(set(stores))
@@ -303,7 +302,12 @@ class Gateway:
                 self._links.connect(store, address)
 
         self._asking_schedule = asking = Deferred.fromCoroutine(asked())
-        asking.addErrback(lambda failure: self.log.failure("asking the scheduler failed", failure))
+        asking.addErrback(self._not_asked)
+
+    def _not_asked(self, failure: Failure) -> None:
+        """Learn that no answer was waited for, or of a defect."""
+        if not failure.check(CancelledError):
+            self.log.failure("asking the scheduler failed", failure)
 
     # Clients that wait
 

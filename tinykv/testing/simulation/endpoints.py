@@ -25,7 +25,8 @@ from tinykv.testing.simulation.streams import Streams
 #: The service by which machines take the real connections between stores.
 SERVICE: Final = "peers"
 PORT: Final = 20160
-_SECRET: Final = b"known to all stores of the simulation"
+#: What all stores know.
+SECRET: Final = b"known to all stores of the simulation"
 
 
 class _Passing(Protocol):
@@ -108,7 +109,7 @@ def real_peering(
             folder_id=f"folder-{store_id}",
             start_id=start_id,
             address=address_of(process.name),
-            secret=_SECRET,
+            secret=SECRET,
         ),
         limits=limits,
         folder_ids=folder_ids,

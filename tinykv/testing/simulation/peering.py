@@ -159,13 +159,13 @@ class SimulatedPeering:
         """Queue bytes on the link that a store opened."""
         incoming = self.incoming.get(store_id)
         if incoming is None:
-            return False
+            return self._snapshots is not None and self._snapshots.push(store_id, payload)
         incoming.reply(PUSH, 0, payload)
         return True
 
     def is_connected(self, gateway_id: int) -> bool:
         """Tell whether a gateway has a link to this store."""
-        return gateway_id in self.incoming
+        return self._snapshots is not None and self._snapshots.is_connected(gateway_id)
 
     def is_up(self, store_id: int) -> bool:
         """Tell whether the link to a store is up."""
