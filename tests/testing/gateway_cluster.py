@@ -211,7 +211,7 @@ class GatewayCluster(Cluster):
 class GatewayRegionCluster(RegionCluster):
     """The scenario with several regions."""
 
-    name = "gateways and regions"
+    name = "gateway-regions"
 
     def __init__(self, *, size: int | None = None, regions: int = REGIONS, ends: bool = True) -> None:
         super().__init__(size=size, regions=regions, pipeliners=0)

@@ -12,12 +12,13 @@ from twisted.logger import globalLogBeginner
 from tests.proofs.report import digest_of_sources
 from tests.sources import ROOT
 from tests.testing.cluster import Cluster
+from tests.testing.gateway_cluster import GatewayCluster, GatewayRegionCluster
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import RegionCluster
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
-SCENARIOS: Final[list[Scenario]] = [OneStore(), Cluster(), RegionCluster()]
+SCENARIOS: Final[list[Scenario]] = [OneStore(), Cluster(), RegionCluster(), GatewayCluster(), GatewayRegionCluster()]
 
 
 def be_quiet() -> None:
