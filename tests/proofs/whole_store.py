@@ -192,7 +192,7 @@ class WholeStore:
         self.rows = RowStore(Reader(folder.data_path))
         self.execution = execution_over(self.rows)
         initial = Descriptor.initial(REGION, [STORE_ID])
-        applied, hard_state, descriptor, _ = recover(folder, self.execution, initial, STORE_ID)
+        applied, hard_state, descriptor, *_ = recover(folder, self.execution, initial, STORE_ID)
         folder.release_files()
         log = LogStore(
             connect_writer(folder.raft_path),

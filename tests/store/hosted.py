@@ -149,7 +149,7 @@ class Hosted:
             self.keyspace, TABLE, start_id=self._starts, random=Random(1), defect=self._defect
         )
         initial = Descriptor.initial(1, [1])
-        applied, hard_state, descriptor, _ = recover(Found(self.store), self.execution, initial, 1)
+        applied, hard_state, descriptor, *_ = recover(Found(self.store), self.execution, initial, 1)
         self.replayed = applied
         metrics = Metrics()
         options = dict(self.options)

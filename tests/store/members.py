@@ -59,6 +59,10 @@ class Book:
         """Note it."""
         self.noted[store_id] = address
 
+    def stores(self) -> list[int]:
+        """List those that were noted."""
+        return sorted(self.noted)
+
     def address(self, store_id: int) -> str | None:
         """Give what was noted."""
         return self.noted.get(store_id)

@@ -188,6 +188,7 @@ class AnswerTests(SynchronousTestCase):
             store_id=1,
             region=7,
             gone=lambda descriptor: 1 in descriptor.removed,
+            ends=lambda: True,
             clock=self.clock,
             ask=self.ask,
             met=self.met.append,

@@ -104,6 +104,7 @@ class FakeHere:
 
     def __init__(self) -> None:
         self.ready = False
+        self.vacant = False
         self.closing = False
         self.unresolved = False
         self.submitted: list[Operation] = []

@@ -90,7 +90,7 @@ class RecoverTests(SynchronousTestCase):
 
     def test_an_empty_folder(self) -> None:
         """There's nothing, and the first term is still to come."""
-        state, hard_state, _, peer = recover(Log([], term=0), self.execution, ALONE, 1)
+        state, hard_state, _, peer, _ = recover(Log([], term=0), self.execution, ALONE, 1)
         self.assertEqual(peer, PEER)
         self.assertEqual(state, ApplyState())
         self.assertEqual(hard_state, HardState(0, 0, 0))
@@ -105,7 +105,7 @@ class RecoverTests(SynchronousTestCase):
             entry(5, 2, TIME + 7),
         ]
         told: list[int] = []
-        state, hard_state, _, _ = recover(Log(log, term=2, commit=4), self.execution, ALONE, 1, told.append)
+        state, hard_state, *_ = recover(Log(log, term=2, commit=4), self.execution, ALONE, 1, told.append)
         self.assertEqual((self.value(b"a"), self.value(b"b")), (b"2", b"1"))
         self.assertEqual((state.index, state.term, state.time), (5, 2, TIME + 7))
         self.assertEqual(hard_state, HardState(2, PEER, 5))
@@ -171,7 +171,7 @@ class RecoverTests(SynchronousTestCase):
         log = [Entry(1, 1, b""), entry(2, 1, TIME, "INCR a"), entry(3, 2, TIME + 1, "INCR a"), Entry(4, 2, b"")]
         for commit, value in ((0, None), (1, None), (2, b"1"), (3, b"2"), (4, b"2"), (9, b"2")):
             self.setUp()
-            state, hard_state, descriptor, _ = self.recover_three(log, commit)
+            state, hard_state, descriptor, *_ = self.recover_three(log, commit)
             known = min(commit, 4)
             self.assertEqual((self.value(b"a"), state.index, hard_state.commit), (value, known, known))
             self.assertEqual(state.term, log[known - 1].term if known else 0)
@@ -183,7 +183,7 @@ class RecoverTests(SynchronousTestCase):
         state = self.recover_three(log[:1], 1, term=1).applied
         self.rows.flush()
         self.execution = self.execute()
-        again, hard_state, _, _ = recover(Log(log, state, term=1, commit=0), self.execution, THREE, 1)
+        again, hard_state, *_ = recover(Log(log, state, term=1, commit=0), self.execution, THREE, 1)
         self.assertEqual((again.index, hard_state.commit, self.value(b"a")), (1, 1, b"1"))
 
     def test_a_lost_vote_shows_behind_the_commit_index_too(self) -> None:
@@ -198,7 +198,7 @@ class RecoverTests(SynchronousTestCase):
     def test_changes_of_the_peers_are_applied(self) -> None:
         """The region is found as of what is applied, from the log or from its row."""
         log = [Entry(1, 1, b""), self.change(2, THREE.adding(7, "g:1")), entry(3, 1, TIME, "INCR a")]
-        state, _, descriptor, _ = self.recover_three(log, 3)
+        state, _, descriptor, *_ = self.recover_three(log, 3)
         self.assertEqual(descriptor.membership, Membership((1, 2, 3), (4,)))
         self.assertEqual((descriptor.stores[4], descriptor.conf_ver), (7, 2))
         self.assertEqual(self.rows.get("region", descriptor_key(1)), descriptor.encode())
@@ -218,7 +218,7 @@ class RecoverTests(SynchronousTestCase):
         """Up to the change it was the only one; behind it the others have a say."""
         adding = Change((Step(ADD_VOTER, 2),), context=ALONE.adding(2, "b:1").context)
         log = [entry(1, 1, TIME, "INCR a"), self.change(2, adding), entry(3, 1, TIME, "INCR a")]
-        state, hard_state, descriptor, _ = recover(Log(log, term=1, commit=0), self.execution, ALONE, 1)
+        state, hard_state, descriptor, *_ = recover(Log(log, term=1, commit=0), self.execution, ALONE, 1)
         self.assertEqual((state.index, hard_state.commit, self.value(b"a")), (2, 2, b"1"))
         self.assertEqual(descriptor.membership.voters, (1, 2))
 
@@ -227,7 +227,7 @@ class RecoverTests(SynchronousTestCase):
         two = Descriptor.initial(1, [1, 2])
         remove = Change((Step(REMOVE, 2),))
         log = [self.change(1, remove), entry(2, 1, TIME, "INCR a"), entry(3, 1, TIME, "INCR a")]
-        state, _, descriptor, _ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
+        state, _, descriptor, *_ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
         self.assertEqual((state.index, descriptor.membership.voters, self.value(b"a")), (3, (1,), b"2"))
 
     def test_the_peer(self) -> None:
@@ -249,6 +249,6 @@ class RecoverTests(SynchronousTestCase):
         steps = (Step(ADD_VOTER, 3), Step(REMOVE, 1), Step(REMOVE, 2))
         change = Change(steps, context=two.adding(1, "a:1").context)
         log = [self.change(1, change), entry(2, 1, TIME, "INCR a")]
-        state, _, descriptor, _ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
+        state, _, descriptor, *_ = recover(Log(log, term=1, commit=1), self.execution, two, 1)
         self.assertEqual((descriptor.membership.voters, descriptor.membership.outgoing), ((3,), (1, 2)))
         self.assertEqual((descriptor.peer_on(1), state.index), (3, 1))

@@ -30,6 +30,7 @@ class Host:
         self.descriptor = descriptor
         self.group = Group(2, leader_id, 4 + descriptor.region)
         self.execution = object()
+        self.vacant = False
 
 
 class SlotsTests(SynchronousTestCase):

@@ -47,7 +47,7 @@ from tinykv.region.state import ApplyState, apply_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.folder_ids import FolderIds
-from tinykv.storage.log import APPEND, RESET
+from tinykv.storage.log import APPEND, FORGET, RESET
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import DataWriter, LogBatch
 from tinykv.store.composition import join_stores, replica_of
@@ -245,6 +245,8 @@ class WatchedWriter:
             elif operation[0] == RESET:
                 world.installed += 1
                 terms[operation[2]] = operation[3]
+            elif operation[0] == FORGET:
+                terms.clear()
         self._writer.write(batch, done)
 
 
@@ -704,9 +706,9 @@ class World(faults.Target):
         found: list[tuple[int, int]] = []
         for descriptor in self.descriptors[-2:]:
             membership = descriptor.membership
-            found += [self._holders(descriptor, voters, entry) for voters in _quorums(membership)]
-        current = len(_quorums(self.descriptors[-1].membership))
-        if not (_all_majorities(found[-current:]) or _all_majorities(found[:-current] or [(0, 1)])):
+            found += [self._holders(descriptor, voters, entry) for voters in quorums_of(membership)]
+        current = len(quorums_of(self.descriptors[-1].membership))
+        if not (all_majorities(found[-current:]) or all_majorities(found[:-current] or [(0, 1)])):
             self.checker.decided(name, entry.index, *found[-1])
         if entry.kind == CHANGE:
             described = self.descriptor.after(decode_change(entry.data))
@@ -724,8 +726,8 @@ class World(faults.Target):
         index = self._changed_at[self.descriptors.index(without[0])]
         aware = {number for number, other in self.stores.items() if other.knows_durably >= index}
         for descriptor in without:
-            quorums = _quorums(descriptor.membership)
-            if _all_majorities(
+            quorums = quorums_of(descriptor.membership)
+            if all_majorities(
                 [(sum(descriptor.stores[voter] in aware for voter in voters), len(voters)) for voters in quorums]
             ):
                 return
@@ -1045,12 +1047,13 @@ class World(faults.Target):
         self.network.heal_all()
 
 
-def _quorums(membership: Membership) -> list[Sequence[int]]:
+def quorums_of(membership: Membership) -> list[Sequence[int]]:
     """Give the sets of voters of each of which a majority decides."""
     return [membership.voters, membership.outgoing] if membership.outgoing else [membership.voters]
 
 
-def _all_majorities(found: Sequence[tuple[int, int]]) -> bool:
+def all_majorities(found: Sequence[tuple[int, int]]) -> bool:
+    """Say whether each of some sets of voters has a majority of holders."""
     return all(2 * holders > voters for holders, voters in found)
 
 
@@ -1133,6 +1136,14 @@ class Cluster:
         """Make the world."""
         return World(seed, self._variant(), size=self._size)
 
+    def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
+        """Give the faults that are about members, by name."""
+        return Changes(world, end).actions
+
+    def _figures(self, world: World) -> dict[str, int]:
+        """Give further figures of a run."""
+        return {}
+
     def run(self, seed: int, settings: Settings) -> Report:
         """Run it once."""
         world = self._world(seed)
@@ -1146,7 +1157,6 @@ class Cluster:
         checker = world.checker
         end = settings.seconds * SECOND
         schedule = draw(events, world.nodes, settings.faults, begin_us=2 * SECOND, end_us=end, limits=self._limits)
-        changes = Changes(world, end)
         actions = {
             TRANSFER: world.transfer,
             BLIND_TRANSFER: world.blind_transfer,
@@ -1157,7 +1167,7 @@ class Cluster:
             BLACKOUT: world.blackout,
             STORM: world.storm,
             BREAK_LINK: world.break_link,
-            **changes.actions,
+            **self._changes(world, end),
         }
         nemesis = Nemesis(events, StandIns(world), actions)
         nemesis.arm(schedule)
@@ -1203,6 +1213,7 @@ class Cluster:
             "events": events.happened,
             "steps of the checker": steps,
         }
+        figures |= self._figures(world)
         figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
         recent = list(events.recent) if problems else []
         return Report(events.digest, schedule_text(schedule), problems, figures, recent)

@@ -138,7 +138,7 @@ class World(faults.Target):
             keyspace, TABLE, start_id=self.starts, random=Random(random.getrandbits(64)), defect=self._defect
         )
         folder = self.variant.folder(self.disk)
-        applied, hard_state, descriptor, _ = recover(folder, execution, Descriptor.initial(1, [1]), 1)
+        applied, hard_state, descriptor, *_ = recover(folder, execution, Descriptor.initial(1, [1]), 1)
         writer, data_writer = self.disk.start_writers(process, fsync=self._fsync)
         durations = Durations()
         log_writer = self.variant.writer(writer, process)

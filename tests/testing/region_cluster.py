@@ -1,12 +1,13 @@
 """
 Simulated stores that have several regions each: what L{tests.testing.cluster} has for one, with a checker for each.
 
-The faults are the same. Those that are about a leader pick a region by chance; members don't change.
+The faults are the same. Those that are about a leader pick a region by chance. Members change region by region, among
+the stores that there are from the beginning; one of them has no replica at first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from random import Random
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
 
-from tests.testing import cluster_changes
+from tests.testing import cluster_changes, region_moves
 from tests.testing.cluster import (
     MIX,
     REQUEST_TIMEOUT,
@@ -25,19 +26,24 @@ from tests.testing.cluster import (
     Variant,
     WatchedWriter,
     World,
+    all_majorities,
+    quorums_of,
 )
 from tests.testing.one_store import Durations
 from tinykv.config import StoreConfig
 from tinykv.keys import region_row, slots_range
 from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
-from tinykv.raft.messages import Entry, Message
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message
 from tinykv.raft.stored import entry_of
+from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import decode_header
+from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.server.router import Router
@@ -76,6 +82,11 @@ class PartGroup(Group):
             for entry in ready.committed:
                 self._part.applies(entry)
         return ready
+
+    def begin_anew(self, membership: Membership) -> None:
+        """Become a peer that isn't there yet: the one before was destroyed."""
+        self._part.store.world.destroyed(self._part, self.peer)
+        super().begin_anew(membership)
 
 
 class PartReplica(Replica):
@@ -119,6 +130,17 @@ class Part:
     def compare_rows(self, index: int) -> None:
         """Sum up the rows, and tell."""
         self.checker.rows(self.store.name, index, self.digest_rows())
+
+    def left_rows(self) -> list[bytes]:
+        """List rows of the region that are here."""
+        host = self.host
+        rows, found = host.rows, []
+        pausing, rows.pausing = rows.pausing, lambda: None
+        own = (region_row(self.region), region_row(self.region + 1))
+        for family, (start, end) in (("data", slots_range(host.descriptor.slots)), ("region", own)):
+            found += [key for key, _ in rows.scan(family, start, end)]
+        rows.pausing = pausing
+        return found
 
     def digest_rows(self) -> bytes:
         """Sum up the region's rows."""
@@ -171,6 +193,7 @@ class RegionStore(Store):
         random = world.events.random(f"{self.name} {self.starts}")
         rows = RowStore(disk.reader(), frozen_tables_max=2)
         start_id = new_start_id(self.id, random)
+        self._look_at_files()
         found = [self._recover(first, rows, start_id, random) for first in world.firsts.values()]
         self.parts = {region: Part(self, region) for region in world.firsts}
         for _, recovered in found:
@@ -220,6 +243,8 @@ class RegionStore(Store):
                 request_timeout=REQUEST_TIMEOUT,
                 log_entries_max=self._log_entries,
             )
+            part.host.initial = world.firsts[part.region]
+            part.host.buried = recovered.buried
             world.hosts.append(part.host)
             join_stores(
                 part.host,
@@ -245,7 +270,7 @@ class RegionStore(Store):
             now=lambda: self.clock.calendar_ms() / 1000,
             shutdown=lambda: None,
         )
-        self.control = peers.control = Control(
+        self.control = peers.control = control = Control(
             store_id=self.id,
             address=address_of(self.name),
             host=hosts[0],
@@ -257,6 +282,7 @@ class RegionStore(Store):
             lingers=lambda: None,
             removed=lambda: None,
         )
+        control.stays = lambda store: True
         for host in hosts:
             host.start()
         self.control.start()
@@ -266,6 +292,25 @@ class RegionStore(Store):
             return peering.accept(address) if peering.knows(address) else front.session(tls=False)
 
         world.streams.listen(self.name, process, accept)
+
+    def send_in(self, region: int, group: Group, message: Message) -> None:
+        """Send a message of a region's peer; another peer of it, later, has a vote of its own."""
+        checker, name = self.world.checkers[region], f"peer {group.peer} of {self.name}"
+        if message.kind in (VOTE_REPLY, APPEND_REPLY):
+            self.world.promised[self.name, region] = group.peer
+        if message.kind == VOTE:
+            checker.votes(name, message.term, group.peer)
+        elif message.kind == VOTE_REPLY and not message.reject:
+            checker.votes(name, message.term, message.to)
+        self.peers.of(region).send(message)
+
+    def _look_at_files(self) -> None:
+        """Before a start: what a peer has promised is there, or a tombstone of it."""
+        log, rows = self.disk.log.visible, self.disk.data.visible
+        for region in self.world.firsts:
+            peer = self.world.promised.get((self.name, region), 0)
+            if log.hard_state(region) is None and decode_tombstone(rows.get("region", tombstone_key(region))) < peer:
+                self.world.checker.problem(f"{self.name} has forgotten what peer {peer} of region {region} promised")
 
     def _recover(self, first: Descriptor, rows: RowStore, start_id: int, random: Random) -> tuple[Execution, Recovered]:
         keyspace = Keyspace(rows, VALUE_TYPES, budget=self._budget // REGIONS, region=first.region, slots=first.slots)
@@ -285,7 +330,9 @@ class RegionWorld(World):
 
     store_type = RegionStore
 
-    def __init__(self, seed: int, variant: Variant, *, size: int | None = None, regions: int = REGIONS) -> None:
+    def __init__(
+        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = REGIONS, moves: bool = False
+    ) -> None:
         self.focus = 1
         self._count = regions
         self._by_id: dict[int, Descriptor] = {}
@@ -293,7 +340,36 @@ class RegionWorld(World):
         self._led_in: dict[tuple[str, int], tuple[tuple[int, int], int]] = {}
         self._committed_in: dict[int, int] = {}
         self._times_in: dict[int, tuple[int, int]] = {}
+        #: By region, the members as all first applications of changes made them, the latest last.
+        self._descriptors_in: dict[int, list[Descriptor]] = {}
+        #: The last peer of each region that was destroyed on each store.
+        self._destroyed: dict[tuple[str, int], int] = {}
+        self.burials = 0
+        #: The last peer of each region that has answered something, by store.
+        self.promised: dict[tuple[str, int], int] = {}
         super().__init__(seed, variant, size=size)
+        if moves:
+            self._descriptors_in = {region: [first] for region, first in self.firsts.items()}
+            number = max(self.stores) + 1
+            self.stores[number] = store = self.store_type(self, number)
+            store.start()
+
+    def descriptor_of(self, region: int) -> Descriptor:
+        """Give a region as of the latest change that anyone has applied."""
+        return self._descriptors_in.get(region, [self.firsts[region]])[-1]
+
+    def destroyed(self, part: Part, peer: int) -> None:
+        """Note that nothing is left of a peer."""
+        name, region = part.store.name, part.region
+        self.burials += 1
+        self._destroyed[name, region] = peer
+        if part.store.disk.log.durable.hard_state(region) is not None:
+            self.checker.problem(f"{name} has destroyed peer {peer} of region {region}, and has its promises")
+        if peer in self.descriptor_of(region).stores:
+            self.checker.problem(f"{name} has destroyed peer {peer} of region {region}, which is a member")
+        left = part.left_rows()
+        if left:
+            self.checker.problem(f"{name} has destroyed peer {peer} of region {region}, and has its rows {left[:3]}")
 
     @property
     def firsts(self) -> dict[int, Descriptor]:
@@ -319,10 +395,24 @@ class RegionWorld(World):
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
         """Of an entry that is applied for the first time: it lies on the disks of a majority."""
-        logs = [store.disk.log.durable for store in self.stores.values()]
+        descriptors = self._descriptors_in.setdefault(region, [self.firsts[region]])
+        found: list[tuple[int, int]] = []
+        # As of the entry before, or of the change before that, which may have been decided at the same time.
+        for descriptor in descriptors[-2:]:
+            quorums = quorums_of(descriptor.membership)
+            found += [self._holders_in(region, descriptor, voters, entry) for voters in quorums]
+        current = len(quorums_of(descriptors[-1].membership))
+        if not (all_majorities(found[-current:]) or all_majorities(found[:-current] or [(0, 1)])):
+            self.checkers[region].decided(name, entry.index, *found[-1])
+        if entry.kind == CHANGE:
+            described = descriptors[-1].after(decode_change(entry.data))
+            if described != descriptors[-1]:
+                descriptors.append(described)
+
+    def _holders_in(self, region: int, descriptor: Descriptor, voters: Sequence[int], entry: Entry) -> tuple[int, int]:
+        logs = [self.stores[descriptor.stores[voter]].disk.log.durable for voter in voters]
         holders = sum(log.term(region, entry.index) == entry.term or log.base(region)[0] > entry.index for log in logs)
-        if 2 * holders <= len(self.initial.stores):
-            self.checkers[region].decided(name, entry.index, holders, len(self.initial.stores))
+        return holders, len(voters)
 
     def times_in(self, region: int, entry: Entry) -> None:
         """Of entries that are applied for the first time: region time never goes back."""
@@ -341,6 +431,8 @@ class RegionWorld(World):
             checker = self.checkers[region]
             holders: list[str] = []
             for store, part in self.parts_of(region):
+                if 0 < part.group.peer <= self._destroyed.get((store.name, region), 0):
+                    self.checker.problem(f"{store.name} has peer {part.group.peer} of region {region} again")
                 if store.process.is_dead or not part.group.leads:
                     continue
                 self._look_at_part(region, store, part)
@@ -373,6 +465,10 @@ class RegionWorld(World):
             parts = self.parts_of(region)
             if not all(store.runs for store, _ in parts):
                 return False
+            stores = self.descriptor_of(region).stores.values()
+            if any(part.group.peer for store, part in parts if store.id not in stores):
+                return False
+            parts = [(store, part) for store, part in parts if store.id in stores]
             applied = {part.host.applied for _, part in parts}
             if len(applied) != 1 or applied != {part.group.last for _, part in parts}:
                 return False
@@ -381,7 +477,8 @@ class RegionWorld(World):
     def compare_at_end(self) -> None:
         """Compare what all stores have in the end."""
         for region, checker in self.checkers.items():
-            parts = self.parts_of(region)
+            stores = self.descriptor_of(region).stores.values()
+            parts = [(store, part) for store, part in self.parts_of(region) if store.id in stores]
             for store, part in parts:
                 checker.rows(store.name, part.host.applied, part.digest_rows())
             checker.converged({store.name: part.host.applied for store, part in parts})
@@ -399,3 +496,21 @@ class RegionCluster(Cluster):
 
     def _world(self, seed: int) -> World:
         return RegionWorld(seed, self._variant(), size=self._size, regions=self._regions)
+
+
+class MovingCluster(RegionCluster):
+    """The same, with replicas that come and go."""
+
+    name = "moves"
+    faults: Sequence[str] = (*RegionCluster.faults, *region_moves.KINDS)
+
+    def _world(self, seed: int) -> World:
+        return RegionWorld(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)
+
+    def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
+        assert isinstance(world, RegionWorld)
+        return region_moves.Moves(world, end).actions
+
+    def _figures(self, world: World) -> dict[str, int]:
+        assert isinstance(world, RegionWorld)
+        return {"replicas destroyed": world.burials}

@@ -245,18 +245,18 @@ def checksum(asked: Asked, region: int | None, timeout: float) -> None:
         answer = _checksums(asked, region, timeout)
     table = Table("region", "entry", "store", "checksum")
     problems: list[str] = []
-    for region in answer["regions"]:
-        for replica in region["replicas"]:
+    for told in answer["regions"]:
+        for replica in told["replicas"]:
             said = replica["checksum"]
-            table.add_row(str(region["region"]), str(region["index"]), str(replica["store"]), said or "?")
+            table.add_row(str(told["region"]), str(told["index"]), str(replica["store"]), said or "?")
             if said is None:
                 why = replica.get("problem")
                 problems.append(
-                    f"store {replica['store']} didn't say what it has of region {region['region']}"
+                    f"store {replica['store']} didn't say what it has of region {told['region']}"
                     + (f": {why}" if why else "")
                 )
-        if len({replica["checksum"] for replica in region["replicas"]} - {None}) > 1:
-            problems.append(f"the stores differ in region {region['region']}")
+        if len({replica["checksum"] for replica in told["replicas"]} - {None}) > 1:
+            problems.append(f"the stores differ in region {told['region']}")
     asked.tell(answer, table)
     if problems:
         raise Problem("; ".join(problems))

@@ -60,6 +60,8 @@ class DistantRegion:
     #: It never leads, so nothing was ever proposed here.
     ready = False
     closing = False
+    #: Steps of the front's and clients that wait are looked after here.
+    vacant = False
     unresolved = False
     forwarder: Forwards
 

@@ -58,6 +58,10 @@ class AddressBook:
         """Give a store's address, or None when it isn't known."""
         return self._addresses.get(store_id)
 
+    def stores(self) -> list[int]:
+        """List the stores whose addresses are known."""
+        return sorted(self._addresses)
+
     def serves(self, store_id: int, address: str | None) -> None:
         """Note where clients of the cluster find a store, as it has said itself; None while that isn't known."""
         if address is None:

@@ -73,7 +73,7 @@ class Ready(NamedTuple):
 class Group:
     """One peer of one group."""
 
-    __slots__ = ("_config", "_core", "_known", "_log", "_now", "_number", "_told", "_writes")
+    __slots__ = ("_config", "_core", "_known", "_log", "_now", "_number", "_random", "_storage", "_told", "_writes")
 
     def __init__(
         self,
@@ -97,10 +97,17 @@ class Group:
         @raise tinykv.errors.Damaged: The log doesn't reach what is applied or committed.
         """
         self._config = config
-        self._log = RaftLog(storage, applied, hard_state.commit)
-        self._core = Core(peer, config, random, self._log, hard_state, membership, quiet_until)
+        self._random = random
+        self._storage = storage
         self._now = 0.0
         self._number = 0
+        self._begin(peer, hard_state, membership, applied, quiet_until)
+
+    def _begin(
+        self, peer: int, hard_state: HardState, membership: Membership, applied: int, quiet_until: float
+    ) -> None:
+        self._log = RaftLog(self._storage, applied, hard_state.commit)
+        self._core = Core(peer, self._config, self._random, self._log, hard_state, membership, quiet_until)
         self._told = HardState(hard_state.term, hard_state.vote, self._log.committed)
         # up to where it's durable what is committed
         self._known = hard_state.commit
@@ -203,6 +210,15 @@ class Group:
         """
         assert not self._core.peer and peer, "a peer has one name"
         self._core.peer = peer
+
+    def begin_anew(self, membership: Membership) -> None:
+        """
+        Become a peer that isn't there yet, and is named by L{become}: of the one that was here nothing is left, neither
+        in the log nor of what it had promised.
+
+        @param membership: Who belongs to the group before its first entry.
+        """
+        self._begin(0, HardState(0, 0, 0), membership, 0, 0.0)
 
     # What comes in
 

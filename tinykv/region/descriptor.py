@@ -52,7 +52,8 @@ class Descriptor:
     @ivar next_peer: A peer id that was never used: a store that comes back is a new peer.
     @ivar addresses: Where others reach the stores that were added, C{host:port}, by store id. Those that the cluster
         began with are where the configuration says.
-    @ivar removed: The stores that were members and are no more, in the order in which they left.
+    @ivar removed: The stores that were members and are no more, in the order in which they left; one that goes on with
+        other regions may be a member again, with another peer.
     """
 
     region: int
@@ -236,7 +237,7 @@ class Descriptor:
             membership=membership,
             next_peer=next_peer,
             addresses={store: address for store, address in addresses.items() if store in kept.values()},
-            removed=(*self.removed, *left)[-REMOVED_MAX:],
+            removed=(*(store for store in self.removed if store not in kept.values()), *left)[-REMOVED_MAX:],
         )
 
 

@@ -28,6 +28,8 @@ from uuid import uuid4
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from tinykv.errors import Damaged
+from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.ballast import BALLAST_BYTES, Ballast
 from tinykv.storage.check import log_checksums
 from tinykv.storage.data import DataStore
@@ -145,6 +147,9 @@ class DataFolder:
         raft, data = self._connections()
         with errors_of(self.data_path):
             state = Reader(self.data_path, data).get("region", b"apply" + region.to_bytes(8, "big"))
+            tombstone = Reader(self.data_path, data).get("region", tombstone_key(region))
+        if state is None and tombstone is not None:
+            self._forget_buried(region, tombstone)
         if state is not None and len(state) < 16:
             raise CorruptFile(
                 f"{self.data_path}: the apply state of region {region} is too short. The file was left as "
@@ -180,6 +185,25 @@ class DataFolder:
         # One beyond the log's end was written with a snapshot that wasn't installed, and says nothing of this log.
         commit = max(hint, applied[0]) if hint <= last[0] else applied[0]
         return Recovery(region, hard_state, base, applied, state, last, commit)
+
+    def _forget_buried(self, region: int, tombstone: bytes) -> None:
+        """
+        Delete what raft.db has of a peer that was destroyed: the store ended between the two files (R5 a).
+
+        @raise CorruptFile: That can't be told.
+        """
+        raft, _ = self._connections()
+        with errors_of(self.raft_path):
+            promised = read_hard_state(raft, region)
+            try:
+                left = promised is not None and promised.peer <= decode_tombstone(tombstone)
+            except Damaged as problem:
+                raise CorruptFile(f"{self.data_path}: {problem} (region {region})") from problem
+            if left:
+                batch = LogBatch()
+                batch.forget(region)
+                LogStore(raft, self.raft_path, noting=False).write(batch.operations)
+                truncate(raft, self.raft_path)
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """

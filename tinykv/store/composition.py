@@ -197,7 +197,7 @@ def join_stores(
         region=host.descriptor.region,
         here=host,
         links=links,
-        leader_store=lambda: own.store_of(host.group.leader_id),
+        leader_store=own.leader_store,
         own_store=store_id,
         clock=clock,
         request_timeout=request_timeout,
@@ -205,6 +205,7 @@ def join_stores(
         local_reads=local_reads,
     )
     host.elsewhere = forwarder
+    host.leader_store = own.leader_store
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
     notices = Notices(clock, PeerFigures())

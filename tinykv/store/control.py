@@ -27,7 +27,7 @@ from tinykv.interfaces import (
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
-from tinykv.store.region_control import GREETING, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
+from tinykv.store.region_control import GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
 from tinykv.store.surroundings import Addresses, Links, Surroundings
 
 #: A question of operators, which another store has passed on.
@@ -43,6 +43,7 @@ class Control:
     @ivar relayed: Answers a question of operators that another store passes on.
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
     @ivar stays: Tells whether a store is to go on without any region.
+    @ivar hinted: Told who leads a region, by the word of another store.
     """
 
     log = Logger()
@@ -78,6 +79,7 @@ class Control:
             NotLeading(leader)
         )
         self.stays: Callable[[int], bool] = lambda store: False
+        self.hinted: Callable[[int, int | None], None] = lambda region, store: None
         self.regions: dict[int, RegionControl] = {}
         self._clock = clock
         self._lingers = lingers
@@ -106,6 +108,8 @@ class Control:
             checksums=self._checksums,
             leaves=self._leaves,
             left=self._left,
+            ends=lambda: self._ends,
+            hinted=lambda store: self.hinted(host.descriptor.region, store or None),
             removing_elsewhere=lambda leader, store, region: self.removing_elsewhere(leader, store, region),
         )
         return control
@@ -129,9 +133,15 @@ class Control:
     def _look(self) -> None:
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
         self._around.look_at_waits()
-        if not self._around.scheduled:
-            for region in self.regions.values():
+        for region in self.regions.values():
+            if not self._around.scheduled:
                 region.promote()
+            if self._around.scheduled or len(self.regions) > 1:
+                region.seek()
+            if region.departure.begun:
+                self._leaves(region)
+            if region.departure.over and not self._ends:
+                region.bury()
 
     # What is seen
 
@@ -226,17 +236,24 @@ class Control:
     # What leaves
 
     def _leaves(self, region: RegionControl) -> None:
-        """Learn that this store's peer of a region was removed."""
-        others = (other for other in self.regions.values() if other is not region)
-        if any(other.host.group.peer and not other.departure.begun for other in others):
+        """Learn that this store's peer of a region was removed: without any other one it ends, unless it's to stay."""
+        if self._ends or any(not other.host.vacant for other in self.regions.values()):
             return
-        if not self._ends and not self.stays(self.store_id):
+        if not self.stays(self.store_id):
             self._ends = True
+            self.log.warn(
+                "store {store} was removed from the cluster. It serves no clients any more, and stops when a majority "
+                "of the others knows that: {waits}",
+                store=self.store_id,
+                waits=region.departure.waits,
+            )
             self._lingers()
 
     def _left(self, region: RegionControl) -> None:
         """Learn that nobody needs the removed peer of a region any more."""
-        if self._ends and all(other.departure.over for other in self.regions.values() if other.departure.begun):
+        if not self._ends:
+            region.bury()
+        elif all(other.departure.over for other in self.regions.values() if other.departure.begun):
             self._removed()
 
     def _belongs(self, store: int) -> bool:
@@ -266,7 +283,7 @@ class Control:
             return
         number, _, rest = rest.partition(b" ")
         region = self.regions.get(int(number)) if number.isdigit() and len(number) < 20 else None
-        if kind not in (GREETING, REMOVED, MEMBERS, PREPARE):
+        if kind not in (GREETING, REMOVED, MEMBERS, LEADER, PREPARE):
             answer.refuse(b"this version doesn't know that question")
         elif region is None:
             answer.refuse(b"there's no such region here")
@@ -274,6 +291,8 @@ class Control:
             region.comparisons.asked(kind, rest, answer)
         elif kind == GREETING:
             answer.answer(region.greeted())
+        elif kind == LEADER:
+            answer.answer(region.asked_for_leader())
         elif kind == MEMBERS:
             answer.answer(region.asked_for_members(store_id))
         else:

@@ -45,6 +45,7 @@ class Departure:
         store_id: int,
         region: int,
         gone: Callable[[Descriptor], bool],
+        ends: Callable[[], bool],
         clock: IReactorTime,
         ask: Callable[[int], Deferred[tuple[Outcome, bytes]]],
         met: Callable[[Descriptor], None],
@@ -52,6 +53,7 @@ class Departure:
     ) -> None:
         """
         @param gone: Tells whether a descriptor of the region is as of after the removal.
+        @param ends: Tells whether the store ends with it; if not, only its replica of the region does.
         @param ask: Asks a store for its descriptor, as of what it has applied.
         @param met: Called with a newer descriptor than was known: it says where the stores are.
         @param over: Called when the store may go.
@@ -60,6 +62,7 @@ class Departure:
         self._store_id = store_id
         self._region = region
         self._gone = gone
+        self._ends = ends
         self._clock = clock
         self._ask_store = ask
         self._met = met
@@ -89,12 +92,6 @@ class Departure:
             return
         self.begun = True
         self._word_at = self._clock.seconds() + FIRST_WORD_SECONDS
-        self.log.warn(
-            "store {store} was removed from the cluster. It serves no clients any more, and stops when a majority of "
-            "the others knows that: {waits}",
-            store=self._store_id,
-            waits=self.waits,
-        )
         # In a turn of its own: an entry may be in the midst of being applied.
         self._asking = self._clock.callLater(0, self._ask)
 
@@ -131,11 +128,11 @@ class Departure:
         now = self._clock.seconds()
         if now >= self._word_at:
             self._word_at = now + WORD_SECONDS
-            self.log.warn(
-                "store {store} was removed from the cluster, and lingers: {waits}. If they're gone for good, stop it",
-                store=self._store_id,
-                waits=self.waits,
-            )
+            what = "region {region}: the replica here was removed, and lingers: {waits}"
+            if self._ends():
+                what = "store {store} was removed from the cluster, and lingers: {waits}. If they're gone for good, "
+                what += "stop it"
+            self.log.warn(what, store=self._store_id, region=self._region, waits=self.waits)
         self._asking = self._clock.callLater(ASK_SECONDS, self._ask)
         for store in self._left():
             if store not in self._asked:
@@ -172,9 +169,10 @@ class Departure:
         if self._knows and present(descriptor.membership, confirmed):
             self.stop()
             self.over = True
-            self.log.critical(
-                "store {store} was removed from the cluster, and stops. Its host may join again, with an empty folder "
-                "and a new store_id",
-                store=self._store_id,
-            )
+            if self._ends():
+                self.log.critical(
+                    "store {store} was removed from the cluster, and stops. Its host may join again, with an empty "
+                    "folder and a new store_id",
+                    store=self._store_id,
+                )
             self._over()

@@ -129,6 +129,12 @@ class RegionFlushes:
         """Write what isn't written yet, now that nothing more is applied; say if nothing is left."""
         return self._flushes.finish()
 
+    def forget(self) -> None:
+        """Say nothing of the region in the next table, or those behind it: its rows are gone."""
+        self._frozen = self.queue.applied
+        self._described = False
+        self._log_cut.marks.clear()
+
     # For the store's flushes
 
     def freeze(self, rows: RowStore) -> ApplyState | None:

@@ -60,6 +60,10 @@ _UNKNOWN = replies.error(b"TIMEOUT the link to the store that leads was lost; ou
 _TOO_LARGE = replies.error(
     b"TRYAGAIN the replies to this pipeline are too large to be passed on by another store; nothing was done"
 )
+_CANNOT_WAIT = replies.error(
+    b"TRYAGAIN this store has no replica of the region where the keys lie, so it can't wait for them; nothing was done."
+    b" Ask a store that has one"
+)
 _STRANGE = replies.error(
     b"ERR the store that leads runs another version, which can't do this command; nothing was done"
 )
@@ -93,6 +97,10 @@ class Here(Protocol):
     @property
     def closing(self) -> bool:
         """Whether its end has begun."""
+
+    @property
+    def vacant(self) -> bool:
+        """Whether what is decided isn't told here: no client can wait, and a step of the front's sees nothing."""
 
     @property
     def unresolved(self) -> bool:
@@ -399,14 +407,27 @@ class Forwarder:
         self._to = to
         self._given_back = 0
         queue = self._queue
+        # What can't be done elsewhere.
+        staying = (LOCAL, WAITING) if here.vacant else (LOCAL,)
         while queue:
             if queue[0][1][0] == LOCAL:
-                if not self._flights:
+                if self._flights:
+                    return
+                if not here.vacant:
                     self._look()
-                return
+                    return
+                # Nothing is applied here that it could see; and all that was sent before has been answered.
+                step = queue.popleft()[1][5]
+                step()
+                continue
+            if queue[0][1][0] in staying:
+                _, client, number, *_ = queue.popleft()[1]
+                client.answer(number, _CANNOT_WAIT)
+                self._answered()
+                continue
             flight: list[_Waiting] = []
             size = 0
-            while queue and queue[0][1][0] != LOCAL and len(flight) < BATCH_OPERATIONS and size < BATCH_BYTES:
+            while queue and queue[0][1][0] not in staying and len(flight) < BATCH_OPERATIONS and size < BATCH_BYTES:
                 flight.append(queue.popleft())
                 size += size_of(flight[-1][1])
             self._fly(to, flight)
@@ -488,6 +509,10 @@ class Forwarder:
             if status == WAITS:
                 if kind != WAITING:
                     raise Damaged("what doesn't block was made to wait")
+                if self._here.vacant:
+                    # Its entries aren't applied here any more, so nobody would ever hear of what it gets.
+                    self._unknown(operation)
+                    return
                 # Whatever serves it is applied at once from when the waiter is known here; so is what says that it is.
                 self._here.hurry()
                 client.waits(number, decode_timeout(result))

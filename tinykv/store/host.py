@@ -41,6 +41,7 @@ from tinykv.region.entry import COMMAND_BYTES_MAX
 from tinykv.region.state import ApplyState
 from tinykv.store.admission import Admission
 from tinykv.store.apply_queue import ApplyQueue
+from tinykv.store.burial import Burial
 from tinykv.store.expiry import Expiry
 from tinykv.store.flushes import RegionFlushes
 from tinykv.store.installation import Installation
@@ -88,6 +89,7 @@ class RegionHost:
     @ivar flush_exactly: Has data.db be as of exactly the entry that is being applied, for a moment, and calls back
         then; see L{Flushes.flush_exactly}.
     @ivar let_flush: Ends that moment.
+    @ivar give_up_all: Lets go of all that waits to be applied.
     @ivar fail: Stops the store.
     """
 
@@ -108,6 +110,7 @@ class RegionHost:
     flush_exactly: Callable[[Callable[[], None]], None]
     let_flush: Callable[[], None]
     fail: Callable[[BaseException], None]
+    give_up_all: Callable[[], None]
 
     def __init__(
         self,
@@ -161,6 +164,14 @@ class RegionHost:
         self.lost_runs: Callable[[Collection[int]], Collection[int]] = lambda runs: ()
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
         self.log_needed: Callable[[], int | None] = _nothing
+        #: What the region is to a store that has no peer of it; None where only its rows say that.
+        self.initial: Descriptor | None = None
+        #: The number of the last peer of it that was destroyed here, 0 if none was; those up to it never return.
+        self.buried = 0
+        #: Whether the peer was taken from this store, and is there for others only.
+        self.departed = False
+        #: Names the store that leads, as far as is known.
+        self.leader_store: Callable[[], int | None] = _nothing
         self._region = region = descriptor.region
         self._clock = clock
         self._answered = answered
@@ -221,7 +232,7 @@ class RegionHost:
             lease=lease,
             clock=clock,
             now_ms=now_ms,
-            behind=lambda: proposals.elsewhere is not None and proposals.elsewhere.behind,
+            behind=lambda: proposals.elsewhere is not None and (proposals.elsewhere.behind or self.vacant),
             submit=proposals.submit,
             expire=self._expiry.noticed,
             fail=self.fail,
@@ -272,6 +283,8 @@ class RegionHost:
             installed=self._installed,
             fail=self.fail,
         )
+        self._burial = Burial(self)
+        self.give_up_all = self._installation.give_up_all
         self.submit = proposals.submit
         self.submit_before = proposals.submit_before
         self.undone = proposals.undone
@@ -394,6 +407,11 @@ class RegionHost:
     def ready(self) -> bool:
         """Whether this peer leads and knows all that was decided before, so that it may propose and answer."""
         return self.queue.ready
+
+    @property
+    def vacant(self) -> bool:
+        """Whether this store has no peer of the region, or one that isn't told any more what is decided."""
+        return self.departed or not self.group.peer
 
     def owns(self, operation: Operation) -> bool:
         """Say whether all keys of an operation lie in the region."""
@@ -521,7 +539,7 @@ class RegionHost:
         self.proposals.applied()
         queue.keep_cache()
         if queue.held:
-            self._installation.begin()
+            (self._burial if self._burial.begun else self._installation).begin()
             return
         self.flushing.look_after()
         self._maybe_closed()
@@ -545,6 +563,41 @@ class RegionHost:
         self.queue.go_on()
         self.flushing.look_after()
         self._maybe_closed()
+
+    # A replica that was taken from this store
+
+    def bury(self, done: Callable[[], None]) -> bool:
+        """
+        Destroy the replica, which nobody needs any more, and call back when nothing is left of it.
+
+        @return: False if that can't begin now; it may be asked for again.
+        """
+        return self.initial is not None and self._burial.bury(self.initial, done)
+
+    def begin_anew(self, descriptor: Descriptor, buried: int) -> None:
+        """
+        Begin as a store does that has no peer of the region, when nothing is left of the one that was here.
+
+        @param buried: That one's number.
+        """
+        execution, queue = self.execution, self.queue
+        self.buried = buried
+        self.departed = False
+        self.descriptor = descriptor
+        self.group.begin_anew(descriptor.membership)
+        execution.keyspace.slots = descriptor.slots
+        execution.keyspace.sequence = 0
+        execution.load(0)
+        queue.applied = queue.applied_term = 0
+        queue.ready = False
+        self.flushing.forget()
+        queue.held = False
+        self.replica.begin_anew()
+        self.regions.ranges_changed()
+        self.replaced(self.owns)
+        self.skipped()
+        self.proposals.go_on()
+        queue.go_on()
 
     def tick(self) -> None:
         """Some times a second: give up what takes too long, and delete what has expired."""

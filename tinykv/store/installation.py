@@ -85,6 +85,11 @@ class Installation:
 
     def begin(self) -> None:
         """Begin, now that nothing is being applied: what is older goes to data.db before (R10)."""
+        self.give_up_all()
+        self._flushes.flush_all(self._install_file)
+
+    def give_up_all(self) -> None:
+        """Let go of all that waits to be applied: the rows won't be those any more that it was about."""
         queue = self._queue
         again: list[Operation] = []
         for batch in queue.batches:
@@ -102,7 +107,6 @@ class Installation:
         queue.readable.clear()
         self._proposals.give_back(again)
         self._answered()
-        self._flushes.flush_all(self._install_file)
 
     def _install_file(self) -> None:
         assert self._installing is not None and self._installer is not None

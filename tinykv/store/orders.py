@@ -72,20 +72,17 @@ class Orders:
         region: Callable[[int], OrderedRegion | None],
         is_up: Callable[[int], bool],
         address: Callable[[int], str | None],
-        stays: Callable[[int], bool],
     ) -> None:
         """
         @param region: Gives a region of this store by its id.
         @param is_up: Tells whether a store is reached.
         @param address: Says where other stores reach one, as far as that is known.
-        @param stays: Tells whether a store is to go on without the peer that's taken from it.
         """
         self.done = self.undone = 0
         self._store_id = store_id
         self._region = region
         self._is_up = is_up
         self._address = address
-        self._stays = stays
         self._proposed: dict[int, _Proposed] = {}
         #: Why the last order of a region wasn't carried out, and which it was.
         self._told: dict[int, tuple[OrderedStep, str]] = {}
@@ -199,8 +196,6 @@ class Orders:
         descriptor = region.descriptor
         if descriptor.peer_on(store) is not None:
             return None
-        if store in descriptor.removed:
-            raise _Undone(f"store {store} had a replica of it before, and its folder may still")
         address = self._address(store)
         if address is None:
             raise _Undone(f"it isn't known where store {store} is")
@@ -249,9 +244,6 @@ class Orders:
         """
         if store == self._store_id:
             raise _Undone("this store leads; leadership has to go elsewhere first")
-        if self._is_up(store) and self._stays(store):
-            # A store takes it for its own removal when the region it has is taken from it.
-            raise _Undone(f"store {store} would end with its only replica, and it's to stay")
 
     def _check_majorities(self, region: OrderedRegion, change: Change) -> None:
         """

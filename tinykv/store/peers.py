@@ -59,6 +59,8 @@ class RegionPeers:
         self._arrived: list[tuple[SnapshotMeta, str]] = []
         #: Where peers are that the descriptor doesn't know, by whence they spoke: it's older than theirs.
         self._heard: dict[int, int] = {}
+        #: The store that leads, by the word of another one: for a store without a peer of the region.
+        self.hint: int | None = None
 
     def serve(self, host: RegionHost, receiver: Receiver, snapshots: Snapshots) -> None:
         """Say who takes what comes in; before anything does."""
@@ -85,8 +87,15 @@ class RegionPeers:
     def route(self) -> Route:
         """Say where the region is, as far as it's known here."""
         descriptor, group = self.host.descriptor, self.host.group
-        leader = self.store_of(group.leader_id) or 0
+        leader = self.leader_store() or 0
         return Route(self.region, *descriptor.slots, descriptor.version, group.term, leader)
+
+    def leader_store(self) -> int | None:
+        """Name the store that leads, as far as it's known: where no leader speaks to this store, others say it."""
+        leader = self.host.group.leader_id
+        if leader and not self.host.departed:
+            return self.store_of(leader)
+        return self.hint if self.host.vacant else None
 
     # Out
 
@@ -106,7 +115,7 @@ class RegionPeers:
     def received(self, store_id: int, message: Message) -> None:
         """Take a Raft message."""
         host = self.host
-        if not self._is_for_here(message):
+        if not self._is_for_here(store_id, message):
             self._peers.strays += 1
             return
         if message.sender not in host.descriptor.stores:
@@ -116,7 +125,7 @@ class RegionPeers:
         except Fault as problem:
             host.fail(problem)
 
-    def _is_for_here(self, message: Message) -> bool:
+    def _is_for_here(self, store_id: int, message: Message) -> bool:
         """
         Say if a message is for the peer here.
 
@@ -124,7 +133,10 @@ class RegionPeers:
         is believed that: who only asks for a vote may be mistaken about the members.
         """
         group = self.host.group
-        if not group.peer and message.kind in _OF_LEADERS:
+        if group.peer and message.to > group.peer and message.kind in _OF_LEADERS:
+            # A store has one peer of a region at a time.
+            self._peers.control.regions[self.region].told_removed(store_id, group.peer)
+        if not group.peer and message.kind in _OF_LEADERS and message.to > self.host.buried:
             group.become(message.to)
             what = "this store has been added to the cluster: it's peer {peer} of region {region}"
             self.log.info(what, peer=message.to, region=self.region)
@@ -158,10 +170,10 @@ class RegionPeers:
 
     # Snapshots
 
-    def snapshot_offered(self, meta: bytes) -> str | None:
+    def snapshot_offered(self, store_id: int, meta: bytes) -> str | None:
         """Say why a snapshot isn't wanted, or nothing."""
         host = self.host
-        message = self._read(meta)
+        message = self._read(store_id, meta)
         if message is None or message.snapshot is None:
             return _NOT_HERE
         if message.snapshot.index <= host.applied:
@@ -173,7 +185,7 @@ class RegionPeers:
 
     def snapshot_received(self, store_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""
-        message = self._read(meta)
+        message = self._read(store_id, meta)
         if message is not None and message.snapshot is not None:
             self.received(store_id, message)
             if self.host.group.restoring is message.snapshot:
@@ -182,13 +194,13 @@ class RegionPeers:
                 return
         os.unlink(path)
 
-    def _read(self, meta: bytes) -> Message | None:
+    def _read(self, store_id: int, meta: bytes) -> Message | None:
         """Read the message that came with a snapshot; None if it isn't for the peer here."""
         try:
             message = decode_message(meta)
         except Malformed:
             return None
-        return message if self._is_for_here(message) else None
+        return message if self._is_for_here(store_id, message) else None
 
     def _take(self, snapshot: SnapshotMeta) -> str:
         """Hand out the file of a snapshot, and delete those of older ones, whose place it takes."""
@@ -206,10 +218,9 @@ class Peers:
     The other stores, and to which region what they say goes.
 
     @ivar strays: Messages of regions or peers that aren't known here.
-    @ivar control: Who takes what isn't about data; once there is one.
     """
 
-    control: Control
+    _control: Control
 
     log = Logger()
 
@@ -231,6 +242,20 @@ class Peers:
         if known is None:
             known = self._regions[region] = RegionPeers(self, region, self._peering)
         return known
+
+    @property
+    def control(self) -> Control:
+        """Who takes what isn't about data; once there is one."""
+        return self._control
+
+    @control.setter
+    def control(self, control: Control) -> None:
+        self._control = control
+        control.hinted = self._hinted
+
+    def _hinted(self, region: int, store: int | None) -> None:
+        """Learn which store leads a region of which there's no peer here."""
+        self.of(region).hint = store
 
     # IPeerHandler
 
@@ -323,7 +348,7 @@ class Peers:
     def snapshot_offered(self, store_id: int, region_id: int, size: int, meta: bytes) -> str | None:
         """Say why a snapshot isn't wanted, or nothing."""
         known = self._regions.get(region_id)
-        return _NOT_HERE if known is None else known.snapshot_offered(meta)
+        return _NOT_HERE if known is None else known.snapshot_offered(store_id, meta)
 
     def snapshot_received(self, store_id: int, region_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""

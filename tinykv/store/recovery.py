@@ -17,10 +17,12 @@ from tinykv.raft.messages import CHANGE, HardState
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
 from tinykv.redis.execution import Execution
+from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import decode_records
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
+from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
@@ -52,12 +54,14 @@ class Recovered(NamedTuple):
     @ivar descriptor: The region as of what is applied.
     @ivar peer: The store's peer; 0 if its number isn't known, since it was never there. One that was removed keeps
         its number; where that isn't known any more, None.
+    @ivar buried: The number of the last peer that was destroyed here, 0 if none was.
     """
 
     applied: ApplyState
     hard_state: HardState
     descriptor: Descriptor
     peer: int | None
+    buried: int = 0
 
 
 def recover(
@@ -84,6 +88,7 @@ def recover(
         # A term is written down together with its first entry.
         known = "there is no vote on disk" if hard is None else f"the vote on disk is of term {hard.term}"
         raise Damaged(f"the log has an entry of term {found.last[1]}, but {known}")
+    buried = _buried(rows, region)
     row = rows.get("region", descriptor_key(region))
     descriptor = initial
     if row is not None:
@@ -114,7 +119,7 @@ def recover(
     applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
     commit = max(index, found.commit)
     hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
-    return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store))
+    return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store, buried), buried)
 
 
 def _name_rows(execution: Execution, region: int) -> None:
@@ -134,14 +139,31 @@ def _name_rows(execution: Execution, region: int) -> None:
             rows.remove("region", key)
 
 
-def _peer_of(descriptor: Descriptor, promised: StoredState | None, store: int) -> int | None:
+def _buried(rows: Rows, region: int) -> int:
+    """
+    Give the number of the last peer of a region that was destroyed here, 0 if none was.
+
+    @raise Damaged: The row that says it isn't what it must be.
+    """
+    row = rows.get("region", tombstone_key(region))
+    assert row is None or isinstance(row, bytes), "only values are live objects"
+    return decode_tombstone(row)
+
+
+def _peer_of(descriptor: Descriptor, promised: StoredState | None, store: int, buried: int) -> int | None:
     """
     Name the peer of a store.
+
+    @param buried: The last one that was destroyed here: none up to that is ever there again.
 
     @param promised: What the log file has of a peer, if there is one: it knows its number before the descriptor does,
         where the entry that added it hasn't been applied.
     """
     found = descriptor.peer_on(store)
+    if buried:
+        if found is not None and found > buried:
+            return found
+        return promised.peer if promised is not None and promised.peer > buried else 0
     if found is None and promised is not None:
         return promised.peer
     return found or (None if store in descriptor.removed else 0)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
+from tinykv.errors import ControlRefused, ControlUnknown, Damaged, NotLeading
 from tinykv.interfaces import Outcome, RegionChecksums, RegionView, ReplicaView
 from tinykv.raft.log import Compacted
 from tinykv.raft.membership import Change
@@ -33,6 +33,8 @@ from tinykv.store.surroundings import CHANGE_SECONDS, MARK, Surroundings
 GREETING: Final = b"G"
 #: The peer of a region on the store that hears this was removed; the numbers of both follow.
 REMOVED: Final = b"R"
+#: Which store leads a region, whose number follows? The answer is its number, 0 if that isn't known.
+LEADER: Final = b"L"
 #: Who are the members of a region, whose number follows? The answer is its descriptor, as of what is applied there.
 MEMBERS: Final = b"M"
 
@@ -40,6 +42,10 @@ MEMBERS: Final = b"M"
 LOOK_SECONDS: Final = 0.2
 #: By how many entries a learner may be behind when it becomes a voter: what is under way all the time.
 LAG_MAX: Final = 256
+#: How often who leads a region is asked of which there's no peer here, in seconds, while nobody wants to know.
+SEEK_SECONDS: Final = 2.0
+#: After how long without a leader a store doubts that it has a peer of a region still, in seconds.
+DOUBT_SECONDS: Final = 5.0
 #: Least time between two words to a peer that it was removed, in seconds.
 REMINDER_SECONDS: Final = 60.0
 
@@ -63,6 +69,8 @@ class RegionControl:
         checksums: Checksums,
         leaves: Callable[[RegionControl], None],
         left: Callable[[RegionControl], None],
+        ends: Callable[[], bool],
+        hinted: Callable[[int], None],
         removing_elsewhere: Callable[[int, int, int], Deferred[None]],
     ) -> None:
         """
@@ -70,22 +78,21 @@ class RegionControl:
         @param leaves: Called when this store has learned that its peer was removed: it only answers other stores any
             more, for as long as these may need it.
         @param left: Called when that is over.
+        @param ends: Tells whether this store is to end.
+        @param hinted: Told which store leads by the word of another one, 0 if none; where no leader speaks to this one.
         @param removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
         """
         self.host = host
         self.region = host.descriptor.region
         self._around = around
         self._leaves = leaves
+        self._ends = ends
+        self._hinted = hinted
+        self._sought = float("-inf")
+        self._heard_at = around.clock.seconds()
         self._removing_elsewhere = removing_elsewhere
-        self.departure = Departure(
-            store_id=around.store_id,
-            region=self.region,
-            clock=around.clock,
-            gone=self._gone,
-            ask=lambda store: around.ask(store, MEMBERS + b"%d" % self.region),
-            met=around.note_all,
-            over=lambda: left(self),
-        )
+        self._left = left
+        self.departure = self._departure()
         self.comparisons = Comparisons(
             store_id=around.store_id,
             host=host,
@@ -99,6 +106,19 @@ class RegionControl:
         self._reminded: dict[int, float] = {}
         host.described = self._described
 
+    def _departure(self) -> Departure:
+        around = self._around
+        return Departure(
+            store_id=around.store_id,
+            region=self.region,
+            clock=around.clock,
+            gone=self._gone,
+            ends=self._ends,
+            ask=lambda store: around.ask(store, MEMBERS + b"%d" % self.region),
+            met=around.note_all,
+            over=lambda: self._left(self),
+        )
+
     def start(self) -> None:
         """Begin, from what is known."""
         # Where they were when they were added; what they have said themselves since then is newer.
@@ -110,6 +130,8 @@ class RegionControl:
 
     def leader(self) -> int | None:
         """Name the store that leads."""
+        if self.host.vacant:
+            return self.host.leader_store()
         return self._store_of(self.host.group.leader_id)
 
     def _store_of(self, peer: int) -> int | None:
@@ -340,7 +362,7 @@ class RegionControl:
         @raise NotLeading: It doesn't.
         @raise ControlRefused: It never will any more.
         """
-        if self.departure.begun:
+        if self.departure.begun and self._ends():
             raise ControlRefused(f"store {self._around.store_id} was removed from the cluster; ask another one")
         leader = self.leader()
         if not self.host.ready:
@@ -402,7 +424,8 @@ class RegionControl:
                     group.propose_change(host.descriptor.promoting(store))
                 except Refused:
                     return  # the change before isn't applied yet; the next look tries again
-                self.log.info("store {store} has caught up and becomes a voter", store=store)
+                what = "region {region}: store {store} has caught up and becomes a voter"
+                self.log.info(what, region=self.region, store=store)
                 host.replica.go_on()
                 return
 
@@ -414,10 +437,12 @@ class RegionControl:
             if before.addresses.get(store) != address:
                 self._around.note(store, address)
         for store in sorted(set(now.removed) - set(before.removed)):
-            self.log.info("store {store} was removed from the cluster", store=store)
+            self.log.info("region {region}: store {store} was removed", region=self.region, store=store)
             peer = before.peer_on(store)
             if store == self._around.store_id:
-                self._leave()
+                # It may have been another peer, before this one.
+                if self._gone(now):
+                    self._leave()
             elif peer is not None:
                 # One that had no vote asks for none, so nobody would ever answer it that it's gone.
                 self._tell_removed(store, peer, lambda outcome, reply: None)
@@ -429,6 +454,7 @@ class RegionControl:
         begun = self.departure.begun
         self.departure.begin(self.host.descriptor, teller)
         if not begun:
+            self.host.departed = True
             # In a turn of its own: an entry may be in the midst of being applied.
             self._around.clock.callLater(0, self._leaves, self)
 
@@ -457,6 +483,71 @@ class RegionControl:
         """Tell a store that its peer was removed."""
         if self._around.links is not None:
             self._around.links.forward(store_id, MARK + REMOVED + b"%d %d" % (self.region, peer), told)
+
+    # A replica that was taken from a store which goes on
+
+    def bury(self) -> None:
+        """Destroy it, when nobody needs it any more; asked for again until that begins."""
+        self.host.bury(self._buried)
+
+    def _buried(self) -> None:
+        """Nothing is left of it: the region may come again."""
+        self.departure = self._departure()
+        self._descriptor = self.host.descriptor
+        self._reminded.clear()
+
+    def seek(self) -> None:
+        """Where no leader speaks to this store, ask others now and then who leads: clients' commands go there."""
+        around, host = self._around, self.host
+        if host.elsewhere is None or around.links is None:
+            return
+        if not host.vacant:
+            self._doubt()
+            return
+        hint, now = host.leader_store(), around.clock.seconds()
+        if now - self._sought < (LOOK_SECONDS if hint is None or host.elsewhere.holds else SEEK_SECONDS):
+            return
+        self._sought = now
+        stores = [hint] if hint is not None else around.others()
+        for store in stores:
+            around.ask(store, LEADER + b"%d" % self.region).addCallback(self._told_leader, store)
+
+    def _doubt(self) -> None:
+        """
+        Where no leader has been heard of for a while, ask others who the members are: the peer here may be none.
+
+        One that had no vote asks for none, so it isn't answered; and the word that it was removed comes once.
+        """
+        now = self._around.clock.seconds()
+        if self.host.group.leader_id:
+            self._heard_at = now
+        elif now - self._heard_at >= DOUBT_SECONDS:
+            self._heard_at = now
+            for store in self._around.others():
+                self._around.ask(store, MEMBERS + b"%d" % self.region).addCallback(self._told_members, store)
+
+    def _told_members(self, answer: tuple[Outcome, bytes], teller: int) -> None:
+        outcome, row = answer
+        if outcome is not Outcome.ANSWERED or self.host.vacant:
+            return
+        try:
+            theirs = Descriptor.decode(self.region, row)
+        except Damaged as problem:
+            self.log.warn("store {store} says nothing that makes sense: {problem}", store=teller, problem=str(problem))
+            return
+        if self._gone(theirs):
+            self._leave(teller)
+
+    def _told_leader(self, answer: tuple[Outcome, bytes], teller: int) -> None:
+        outcome, reply = answer
+        store = int(reply) if outcome is Outcome.ANSWERED and reply.isdigit() and len(reply) < 20 else 0
+        if store or teller == self.host.leader_store():
+            self._hinted(store if store != self._around.store_id else 0)
+
+    def asked_for_leader(self) -> bytes:
+        """Name the store that leads, as far as it's known from the leader itself."""
+        leader = None if self.host.vacant else self.leader()
+        return b"%d" % (leader or 0)
 
     # What other stores ask
 

@@ -121,6 +121,18 @@ class Replica:
             self._telling.cancel()
             self._telling = None
 
+    def begin_anew(self) -> None:
+        """Begin again, after L{stop}, as the peer that the group is by now; of the one before nothing is under way."""
+        assert self._stopped and not self._writes, "what the peer before wrote is durable"
+        self.entries.clear()
+        self.lease_end = -inf
+        self._role = (self.group.term, self.group.leader_id)
+        self._told = (self.group.role, self.group.leader_id)
+        self._tell = 0
+        self._held = None
+        self._stopped = False
+        self._ticks.begin(self._tick)
+
     @property
     def oldest_write(self) -> float | None:
         """Say since when the oldest write of the log is under way, by the clock; None if none is."""

@@ -50,6 +50,9 @@ class Slots:
     def _owner(self, host: RegionHost) -> int | None:
         group = host.group
         leader = group.leader_id
+        if host.vacant:
+            store = host.leader_store()
+            return store if store is None or self.address(store) is not None else self.store_id
         if not leader:
             return None
         if leader == group.peer:

@@ -7,7 +7,7 @@ next byte says what it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -52,6 +52,9 @@ class Addresses(Protocol):
     def address(self, store_id: int) -> str | None:
         """Give a store's address, or None when it isn't known."""
 
+    def stores(self) -> Sequence[int]:
+        """List the stores whose addresses are known."""
+
 
 class Surroundings:
     """
@@ -94,6 +97,10 @@ class Surroundings:
     def is_up(self, store: int) -> bool:
         """Tell whether a store is reached."""
         return store == self.store_id or (self.links is not None and self.links.is_up(store))
+
+    def others(self) -> list[int]:
+        """List the other stores that are known."""
+        return [store for store in self.addresses.stores() if store != self.store_id]
 
     def address_of(self, store: int, descriptor: Descriptor) -> str:
         """Say where a store is, empty if that isn't known."""

@@ -132,7 +132,6 @@ def scheduling_of(
         region=hosts.get,
         is_up=cluster.peering.is_up,
         address=lambda number: cluster.addresses.address(number) or scheduling.address(number),
-        stays=scheduling.stays,
     )
     return scheduling
 

@@ -256,6 +256,7 @@ class StoreService(DaemonService):
                 forwarder.failed = self.front.refused
         if self.scheduler is not None and cluster is not None:
             self.scheduling = scheduling_of(self, self._reactor, cluster, self.scheduler, self._registration, beginning)
+            self.control.stays = self.scheduling.stays
         measure(self)
         for host in list(hosts):
             host.start()
@@ -343,6 +344,9 @@ class StoreService(DaemonService):
         if cluster is not None:
             assert maker is not None, "a store among others makes snapshots"
             cluster.serve(host, self.table, lambda: self.front.flush(), maker, log)
+            assert self.beginning is not None, "it's known by now"
+            firsts = {first.region: first for first in map(first_descriptor, self.beginning.regions)}
+            host.initial, host.buried = firsts.get(region), recovered.buried
 
     # Where clients of the cluster find stores
 
@@ -519,7 +523,10 @@ class StoreService(DaemonService):
         if self._failed is not None:
             return "stopping after a failure"
         scheduled = bool(self.config.schedulers)
-        problems = (problem_of(host, scheduled) for host in self.regions.hosts.values())
+        hosts = self.regions.ordered
+        # A store may have no peers of some regions, if it has any of others.
+        held = [host for host in hosts if not host.vacant] or hosts
+        problems = (problem_of(host, scheduled) for host in held)
         return self.control.problem or next(filter(None, problems), None)
 
     def status(self) -> dict[str, Any]:

@@ -26,9 +26,10 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from tinykv.region.state import apply_key
+from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.errors import CorruptFile, DiskFailure, DiskFull, StorageError
 from tinykv.storage.folder import Recovery
-from tinykv.storage.log import RESET, Entry
+from tinykv.storage.log import FORGET, RESET, Entry
 from tinykv.storage.readahead import ReadAhead
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
@@ -232,6 +233,11 @@ class Disk:
                 self.data.commit(installed, synced=True)
         log = self.log.visible
         state = self.data.visible.get("region", apply_key(region))
+        tombstone = self.data.visible.get("region", tombstone_key(region))
+        promised = log.hard_state(region)
+        if state is None and promised is not None and promised.peer <= decode_tombstone(tombstone):
+            self.log.commit([(FORGET, region)], synced=True)
+            log = self.log.visible
         applied = (0, 0)
         if state is not None:
             applied = (int.from_bytes(state[:8], "big"), int.from_bytes(state[8:16], "big"))

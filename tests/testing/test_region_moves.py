@@ -1,0 +1,228 @@
+"""Replicas come and go region by region, and stores keep their promises meanwhile; broken on purpose they're caught."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing import region_moves
+from tests.testing.cluster import Variant
+from tests.testing.region_cluster import REGIONS, MovingCluster, RegionStore, RegionWorld
+from tests.testing.seeds import SeedsCase
+from tinykv.keys import slots_range
+from tinykv.region.descriptor import Descriptor
+from tinykv.region.tombstone import encode_tombstone, tombstone_key
+from tinykv.storage.rowstore import RowStore
+from tinykv.storage.writers import LogBatch
+from tinykv.store.burial import Burial
+from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.endpoints import address_of
+from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.runner import run_once
+from tinykv.testing.simulation.scenario import Settings
+
+
+class MovingTests(SeedsCase):
+    """Some seeds; `make sim` runs many."""
+
+    def test_they_keep_their_promises_whatever_happens(self) -> None:
+        figures = self.run_seeds(MovingCluster(), range(4, 6), Settings(MovingCluster.faults))
+        self.assertGreater(figures["replicas destroyed"], 2)
+        self.assertGreater(figures["replies"], 100)
+
+    def test_clients_notice_little(self) -> None:
+        figures = self.run_seeds(MovingCluster(), range(4, 5), Settings(region_moves.KINDS, seconds=6))
+        self.assertGreater(figures["replicas destroyed"], 1)
+        self.assertEqual(figures["requests of unknown outcome"], 0)
+
+
+class BurialTests(SynchronousTestCase):
+    """A replica is taken from a store that goes on."""
+
+    def begin(self) -> RegionWorld:
+        """Begin a cluster of three stores and one without replicas."""
+        world = self.world = RegionWorld(3, Variant(), size=3, moves=True)
+        self.addCleanup(world.close)
+        world.mend()
+        world.run_until(3 * SECOND)
+        return world
+
+    def change(self, region: int, change: Any) -> None:
+        """Have a region's leader propose a change of its members."""
+        store, part = next((store, part) for store, part in self.world.parts_of(region) if part.host.ready)
+
+        def propose() -> None:
+            part.group.propose_change(change(part.host.descriptor))
+            part.host.replica.go_on()
+
+        store.process.soon("changes members", propose)
+
+    def other(self, region: int) -> RegionStore:
+        """Give a store that has a peer of a region, and doesn't lead it."""
+        parts = self.world.parts_of(region)
+        return next(store for store, part in parts if part.group.peer and not part.group.leads)
+
+    def until(self, condition: Any, seconds: int = 20) -> None:
+        """Let happen what does until something is so."""
+        self.assertTrue(self.world.run_while(lambda: not condition(), seconds), self.world.checker.problems)
+        self.assertEqual(self.world.checker.problems, [])
+
+    def test_a_store_crashes_at_each_step(self) -> None:
+        """Whatever is on disk of it, nothing of the peer is left in the end, and it never comes back."""
+        for step in range(7):
+            self.crash_at(6 * step, power=bool(step % 2))
+
+    def crash_at(self, events: int, power: bool) -> None:
+        """Let a store crash so many events after it began to destroy a peer, and be given another one then."""
+        world = self.begin()
+        store = self.other(2)
+        peer = store.parts[2].group.peer
+        self.change(2, lambda now: now.removing(store.id))
+        self.until(lambda: store.parts[2].host._burial.begun)
+        for _ in range(events):
+            world.events.step(world.events.now + SECOND)
+        (world.crash if power else world.kill)(store.name)
+        world.restart(store.name)
+        self.until(lambda: store.parts[2].host.buried == peer)
+        self.assertEqual(store.parts[2].group.peer, 0)
+        self.assertIsNone(store.disk.log.durable.hard_state(2))
+        self.change(2, lambda now: now.adding(store.id, address_of(store.name)))
+        self.until(lambda: len(world.descriptor_of(2).membership.voters) == 3)
+        self.assertGreater(store.parts[2].group.peer, peer)
+        self.until(world.converged)
+        world.compare_at_end()
+        self.assertEqual(world.checker.problems, [])
+        world.close()
+
+    def test_a_learner_that_was_not_told(self) -> None:
+        """It has no vote, so it asks for none; after a while it doubts."""
+        world = self.begin()
+        store = world.stores[4]
+        self.change(1, lambda now: now.adding(4, address_of("store4")))
+        self.until(lambda: store.disk.log.durable.hard_state(1) is not None)
+        world.kill(store.name)
+        world.run_until(world.events.now + SECOND)
+        self.change(1, lambda now: now.removing(4))
+        world.run_until(world.events.now + 8 * SECOND)
+        world.restart(store.name)
+        self.until(lambda: store.parts[1].host.buried == 4)
+
+
+class _Broken(MovingCluster):
+    """Stores of a kind that is broken."""
+
+    kind: type[RegionStore]
+
+    def _world(self, seed: int) -> RegionWorld:
+        world = type("World", (RegionWorld,), {"store_type": self.kind})
+        made: RegionWorld = world(seed, self._variant(), size=3, regions=REGIONS, moves=True)
+        return made
+
+
+def crash_in_burial(world: RegionWorld, events: int) -> list[str]:
+    """Let a store lose its power so many events after it began to destroy a peer, and give what is found then."""
+    world.mend()
+    world.run_until(3 * SECOND)
+    leader = next(part for _, part in world.parts_of(2) if part.host.ready)
+    store = next(store for store, part in world.parts_of(2) if part.group.peer and part is not leader)
+
+    def propose() -> None:
+        leader.group.propose_change(leader.host.descriptor.removing(store.id))
+        leader.host.replica.go_on()
+
+    leader.store.process.soon("changes members", propose)
+    world.run_while(lambda: not store.parts[2].host._burial.begun, 20)
+    for _ in range(events):
+        world.events.step(world.events.now + SECOND)
+    world.crash(store.name)
+    world.restart(store.name)
+    world.close()
+    return world.checker.problems
+
+
+class _HastyBurial(Burial):
+    """What was promised goes before the rows do."""
+
+    def _deleted(self) -> None:
+        batch = LogBatch()
+        batch.forget(self._host.descriptor.region)
+        self._host.regions.log_writer.write(batch, self._late)
+
+    def _late(self) -> None:
+        host = self._host
+        host.rows.put("region", tombstone_key(host.descriptor.region), encode_tombstone(host.group.peer))
+        super()._deleted()
+
+
+class _LateBurial(Burial):
+    """The rows go a while after all else, when their range may be somebody else's."""
+
+    def _delete(self) -> None:
+        host = self._host
+        rows, about = host.rows, host.descriptor
+        host.execution.forget()
+        rows.remove("region", b"apply" + about.region.to_bytes(8, "big"))
+        rows.remove("region", b"descriptor" + about.region.to_bytes(8, "big"))
+        rows.put("region", tombstone_key(about.region), encode_tombstone(host.group.peer))
+        later = [slots_range(about.slots)]
+        host.regions.clock.callLater(3, rows.delete_ranges, "data", later)
+
+
+class _HastyStore(RegionStore):
+    burial = _HastyBurial
+
+    def start(self) -> None:
+        """Start it."""
+        super().start()
+        for part in self.parts.values():
+            part.host._burial.__class__ = self.burial
+
+
+class _LateStore(_HastyStore):
+    burial = _LateBurial
+
+
+class _ReturningStore(RegionStore):
+    """A tombstone means nothing to it."""
+
+    def _recover(self, first: Descriptor, rows: RowStore, start_id: int, random: Any) -> Any:
+        execution, recovered = super()._recover(first, rows, start_id, random)
+        if recovered.buried:
+            recovered = recovered._replace(peer=recovered.descriptor.peer_on(self.id) or 0, buried=0)
+        return execution, recovered
+
+
+class MutationTests(SynchronousTestCase):
+    """Broken on purpose they're caught."""
+
+    def caught(self, kind: type[RegionStore], *words: str) -> None:
+        """Check that some seed shows it, and how."""
+        scenario = _Broken()
+        scenario.kind = kind
+        settings = Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8)
+        for seed in range(1, 61):
+            problems = run_once(scenario, seed, settings).problems
+            if problems:
+                self.assertTrue(any(word in problem for word in words for problem in problems), problems)
+                break
+        else:
+            self.fail("no seed showed it")
+        self.flushLoggedErrors()
+
+    def test_the_log_goes_before_the_rows(self) -> None:
+        """A crash between the two leaves rows of a peer that has forgotten what it promised."""
+        scenario = _Broken()
+        scenario.kind = _HastyStore
+        for events in range(0, 60, 3):
+            problems = crash_in_burial(scenario._world(3), events)
+            if problems:
+                self.assertIn("has forgotten what peer", problems[0])
+                return
+        self.fail("no crash showed it")
+
+    def test_a_delete_that_outlives_its_range(self) -> None:
+        self.caught(_LateStore, "has its rows", "differ from those")
+
+    def test_a_peer_that_comes_back(self) -> None:
+        self.caught(_ReturningStore, "again")
