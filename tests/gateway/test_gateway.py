@@ -399,7 +399,7 @@ class SplitTests(GatewayCase):
         self.assertEqual(client.taken(), OK + b"+PONG\r\n+RESET\r\n")
 
 
-class WaitingTests(GatewayCase):
+class BlockedCase(GatewayCase):
     """Clients that wait in blocking commands."""
 
     def blocked(self, command: bytes = b"BLPOP list 0") -> tuple[Client, tuple[int, int, int]]:
@@ -412,6 +412,10 @@ class WaitingTests(GatewayCase):
         batch.answered(Outcome.ANSWERED, encode_results([(WAITS, encode_timeout(0))]))
         origin: tuple[int, int, int] = operation[6]
         return client, origin
+
+
+class WaitingTests(BlockedCase):
+    """They're told by the stores."""
 
     def test_it_is_pushed(self) -> None:
         """By each store; the first counts."""
@@ -521,6 +525,53 @@ class WaitingTests(GatewayCase):
         sizes = [len(operation[5]) // 2 - 1 for batch in self.links.batches for operation in batch.operations]
         self.assertEqual(sizes[:2], [ASKED_MOST, 1])
         self.assertEqual(len(waiters), ASKED_MOST + 1)
+
+
+class MovedTests(BlockedCase):
+    """Clients that wait where regions change, or have."""
+
+    after = SplitTests.after
+
+    def begun_waiting(self) -> tuple[Client, tuple[int, int, int]]:
+        """Let a client wait for a key of the later part."""
+        return self.blocked(b"BLPOP %b 0" % SplitTests.high)
+
+    def test_it_is_split(self) -> None:
+        """Whom the part that was left doesn't know of is asked for in the other one."""
+        client, origin = self.begun_waiting()
+        self.turn(CHECK_SECONDS + 0.5)
+        self.links.questions.clear()
+        self.batch().answer(replies.array([b":0\r\n"]))
+        self.assertEqual({question.store for question in self.links.questions}, {1, 2, 3})
+        self.answer(self.after)
+        self.turn(GRACE_SECONDS + 1)
+        self.assertEqual(client.taken(), b"")
+        self.turn(CHECK_SECONDS)
+        batch = self.batch()
+        self.assertEqual((batch.region, batch.operations[0][5][0]), (5, b"waiters"))
+        batch.answer(replies.array([b":1\r\n"]))
+        self.gateway.pushed(2, encode_woken(origin, b"*-1\r\n"))
+        self.assertEqual(client.taken(), b"*-1\r\n")
+        self.assertEqual(len(self.router.execution.waiters), 0)
+
+    def test_it_is_merged(self) -> None:
+        self.say(self.after, 1, 2, 3)
+        client, origin = self.begun_waiting()
+        self.gateway.told(3, encode_routes([Route(1, 0, SLOTS, 3, 4, 3)], {}))
+        self.turn(0.5)
+        self.assertEqual(list(self.gateway.regions), [1])
+        self.assertEqual(len(self.gateway.regions[1].waiters), 1)
+        self.assertEqual(self.gateway._former, [])
+        client.lose()
+        self.turn()
+        batch = self.batch()
+        self.assertEqual((batch.store, batch.operations[0][5][-1]), (3, b"gone"))
+
+    def test_its_keys_are_parted(self) -> None:
+        client, origin = self.blocked(b"BLPOP %b %b 0" % (SplitTests.low, SplitTests.high))
+        self.gateway.told(1, encode_routes(self.after, {}))
+        self.gateway.pushed(1, encode_woken(origin, b"-CROSSSLOT\r\n"))
+        self.assertEqual(client.taken(), b"-CROSSSLOT\r\n")
 
 
 class SchedulerTests(GatewayCase):

@@ -10,6 +10,7 @@ nothing, and go there, as long as clients wait.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,7 +28,7 @@ from tinykv.peering.settings import is_address
 from tinykv.raft.messages import Message
 from tinykv.redis.forwarded import decode_woken
 from tinykv.redis.operations import INTERNAL, LOCAL, Operation
-from tinykv.redis.ownership import NOT_HERE
+from tinykv.redis.ownership import NOT_HERE, owns
 from tinykv.region.routes import decode_routes
 
 #: How often it's looked whether everything gets on, in seconds.
@@ -228,12 +229,29 @@ class Gateway:
             known = route.region in before
             self.regions[route.region] = before.pop(route.region) if known else self._new_region(route.region)
         self._former += before.values()
+        self._move_waiters()
         self.log.info("there are {count} regions", count=len(self.regions))
         self.routed([((route.first, route.end), self.regions[route.region]) for route in self._routes.ranges])
+
+    def _move_waiters(self) -> None:
+        """Look for each client that waits in the region that has its keys by now."""
+        ranges = [((route.first, route.end), self.regions[route.region].waiters) for route in self._routes.ranges]
+        here = {id(waiters): slots for slots, waiters in ranges}
+        for region in (*self.regions.values(), *self._former):
+            slots = here.get(id(region.waiters), (0, 0))
+            for blocked in region.waiters.leave(partial(owns, slots)):
+                for others, waiters in ranges:
+                    if owns(others, blocked.operation):
+                        waiters.join(blocked)
+                        break
+                else:
+                    # Its keys lie in several by now, which is for the stores to say.
+                    region.waiters.join(blocked)
 
     def _new_region(self, number: int) -> DistantRegion:
         region = DistantRegion(number, self._start_id, self._clock, self._answered)
         region.forwarder = self._forwarder(region, lambda: self.leader(number))
+        region.waiters.missed = self._ask_all
         return region
 
     def _withdraw(self, region: DistantRegion) -> None:

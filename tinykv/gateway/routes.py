@@ -8,6 +8,7 @@ were.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 
 from tinykv.keys import SLOTS
@@ -32,8 +33,13 @@ class RouteTable:
 
     def take(self, routes: Iterable[Route]) -> bool:
         """Take what somebody says; say if other regions cover the slots now."""
+        ranged = False
         for route in routes:
-            self._known[route.region] = _newer(self._known.get(route.region), route)
+            known = self._known.get(route.region)
+            newer = self._known[route.region] = _newer(known, route)
+            ranged = ranged or known is None or newer[:4] != known[:4]
+        if not ranged:
+            return False
         covering = self._covering()
         if not covering:
             return False
@@ -45,9 +51,11 @@ class RouteTable:
         """Give the regions that cover all slots, those with newer ranges before others; none if they don't do so."""
         covered: list[Route] = []
         for route in sorted(self._known.values(), key=lambda route: -route.version):
-            if all(route.end <= other.first or other.end <= route.first for other in covered):
-                covered.append(route)
-        covered.sort(key=lambda route: route.first)
+            at = bisect(covered, route.first, key=lambda other: other.first)
+            if (at == 0 or covered[at - 1].end <= route.first) and (
+                at == len(covered) or route.end <= covered[at].first
+            ):
+                covered.insert(at, route)
         borders = [route.first for route in covered]
         if [*borders, SLOTS] != [0, *(route.end for route in covered)]:
             return ()

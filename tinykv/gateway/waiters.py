@@ -32,34 +32,37 @@ class Blocked:
     A client with its blocking command.
 
     @ivar client_id: Names it to the stores; the lowest bit says that it speaks RESP3.
+    @ivar waiters: Those of its region.
+    @ivar operation: The command.
     @ivar parked: Whether the store that leads has said that it waits.
     """
 
-    __slots__ = ("_client", "_waiters", "client_id", "number", "parked", "proto")
+    __slots__ = ("_client", "client_id", "number", "operation", "parked", "proto", "waiters")
 
-    def __init__(self, waiters: GatewayWaiters, client: Client, number: int) -> None:
-        self._waiters = waiters
-        self._client = client
-        self.number = number
+    def __init__(self, waiters: GatewayWaiters, operation: Operation) -> None:
+        self.waiters = waiters
+        self.operation = operation
+        _, client, self.number, *_ = operation
+        self._client: Client = client
         self.proto = client.proto
         self.client_id = _name(client.client_id, client.proto)
         self.parked = False
 
     def answer(self, number: int, reply: bytes) -> None:
         """Take the reply, by whichever way it comes first."""
-        self._waiters.forget(self)
+        self.waiters.forget(self)
         self._client.answer(number, reply)
 
     def waits(self, number: int, timeout_ms: int) -> None:
         """Learn that it waits now."""
-        if self._waiters.known(self):
+        if self.waiters.known(self):
             self.parked = True
             self._client.waits(number, timeout_ms)
 
 
     def release(self) -> Client:
         """Give the client, which waits here no more."""
-        self._waiters.forget(self)
+        self.waiters.forget(self)
         return self._client
 
 
@@ -95,6 +98,10 @@ class _Question:
         raise AssertionError("a question of the front's doesn't block")
 
 
+def _nothing() -> None:
+    """Nobody has to know."""
+
+
 class GatewayWaiters:
     """Those of one region."""
 
@@ -106,6 +113,8 @@ class GatewayWaiters:
         @param submit: Sends a question.
         @param answered: Called when clients were answered.
         """
+        #: Called when some don't wait here any more: it may be that they do in another region.
+        self.missed: Callable[[], None] = _nothing
         self._start_id = start_id
         self._clock = clock
         self._submit = submit
@@ -119,7 +128,7 @@ class GatewayWaiters:
     def block(self, operation: Operation) -> Operation:
         """Take a blocking command; give it as it's sent."""
         kind, client, number, *rest = operation
-        blocked = Blocked(self, client, number)
+        blocked = Blocked(self, operation)
         self._blocked[blocked.client_id, number] = blocked
         return (kind, blocked, number, *rest)
 
@@ -152,6 +161,18 @@ class GatewayWaiters:
         blocked.answer(number, reply)
         return True
 
+    def leave(self, stays: Callable[[Operation], bool]) -> list[Blocked]:
+        """Give the clients whose commands aren't for this region any more."""
+        left = [blocked for blocked in self._blocked.values() if not stays(blocked.operation)]
+        for blocked in left:
+            self.forget(blocked)
+        return left
+
+    def join(self, blocked: Blocked) -> None:
+        """Take a client over that waits in this region by now."""
+        blocked.waiters = self
+        self._blocked[blocked.client_id, blocked.number] = blocked
+
     def check(self) -> None:
         """Ask who still waits."""
         asked = [blocked for blocked in self._blocked.values() if blocked.parked]
@@ -165,6 +186,7 @@ class GatewayWaiters:
         """Learn that some don't wait any more."""
         left = [blocked for blocked in those if self.known(blocked)]
         if left:
+            self.missed()
             self._clock.callLater(GRACE_SECONDS, self._tell, left)
 
     def _tell(self, those: list[Blocked]) -> None:

@@ -8,6 +8,7 @@ state have the same kinds of peers and of snapshots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -209,5 +210,5 @@ def join_stores(
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
     notices = Notices(clock, PeerFigures())
-    own.serve(host, Receiver(here=host, table=table, notices=notices, route=peers.routes), snapshots)
+    own.serve(host, Receiver(here=host, table=table, notices=notices, route=partial(peers.routes, [own])), snapshots)
     return Joined(forwarder, snapshots)

@@ -5,7 +5,7 @@ What other stores say to this one, and where it goes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
@@ -298,10 +298,11 @@ class Peers:
 
     # Gateways
 
-    def routes(self) -> bytes:
-        """Say where all regions are, for a gateway; it asks by a batch for a region that there never is."""
-        routes = [known.route for known in self._regions.values()]
-        return encode_routes(sorted(routes), self.addresses())
+    def routes(self, regions: Iterable[RegionPeers] | None = None) -> bytes:
+        """Say where regions are, for a gateway; all of them, if it asks by a batch for a region that there never is."""
+        if regions is not None:
+            return encode_routes([known.route for known in regions], {})
+        return encode_routes(sorted(known.route for known in self._regions.values()), self.addresses())
 
     def waiting_at_gateway(self, origin: Origin) -> GatewayWaiter | None:
         """Give the client of a gateway that waits; None if it's a store's."""
