@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, Change, Step
 from tinykv.raft.refusals import Refused
+from tinykv.store.region_reports import has_caught_up
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
 
@@ -113,4 +114,8 @@ class Moves:
         others = [peer for peer in now.membership.voters if peer != part.group.peer]
         if not learners or not others:
             return self._giving(part)
+        progress = part.group.progress().get(learners[0])
+        if progress is None or not has_caught_up(part.group, progress):
+            # One that isn't there couldn't even be asked for its vote.
+            return None
         return Change((Step(ADD_VOTER, learners[0]), Step(ADD_LEARNER, self._random.choice(others))))
