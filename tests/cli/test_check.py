@@ -15,7 +15,11 @@ from tests.cli.folders import Scribe, fingerprint, write_sample
 from tests.storage.folders import open_small
 from tinykv.cli.main import tinykv
 from tinykv.keys import META_KEY_OFFSET, meta_key
+from tinykv.raft.messages import CHANGE, Entry
+from tinykv.raft.stored import stored_data
+from tinykv.raft.wire import encode_change
 from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.tombstone import encode_tombstone, tombstone_key
 from tinykv.storage.checksum import entry_checksum, numbers_checksum, row_checksum
 from tinykv.storage.sums import sums_path
 from tinykv.storage.tables import FAMILIES
@@ -186,6 +190,21 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self.check().exit_code, 0)
         self.sql("data.db", "UPDATE region SET value = ? WHERE key = ?", row[:-1], key)
         self.finds("descriptor of region 1: ")
+
+    def test_a_tombstone(self) -> None:
+        key = tombstone_key(7)
+        self.sql("data.db", "INSERT INTO region (key, value, crc) VALUES (?, ?, 0)", key, encode_tombstone(3))
+        self.assertEqual(self.check().exit_code, 0)
+        self.sql("data.db", "UPDATE region SET value = x'00' WHERE key = ?", key)
+        self.finds("region 7: a region's tombstone is damaged")
+
+    def test_a_change_of_the_members(self) -> None:
+        change = Descriptor.initial(1, [1, 2, 3]).adding(4, "d:1")
+        data = stored_data(Entry(4, 1, CHANGE, encode_change(change)))
+        self.sql("raft.db", "UPDATE log SET data = ? WHERE idx = 4", data)
+        self.assertEqual(self.check().exit_code, 0)
+        self.sql("raft.db", "UPDATE log SET data = ? WHERE idx = 4", data[:3])
+        self.finds("region 1: entry 4: ")
 
     def test_a_log_entry_that_is_none(self) -> None:
         self.sql("raft.db", "UPDATE log SET data = x'00' WHERE idx = 4")

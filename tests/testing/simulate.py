@@ -14,11 +14,13 @@ from tests.sources import ROOT
 from tests.testing.cluster import Cluster
 from tests.testing.gateway_cluster import GatewayCluster, GatewayRegionCluster
 from tests.testing.one_store import OneStore
-from tests.testing.region_cluster import RegionCluster
+from tests.testing.region_cluster import MovingCluster, RegionCluster
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
-SCENARIOS: Final[list[Scenario]] = [OneStore(), Cluster(), RegionCluster(), GatewayCluster(), GatewayRegionCluster()]
+SCENARIOS: Final[list[Scenario]] = [
+    OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
+]  # fmt: skip
 
 
 def be_quiet() -> None:

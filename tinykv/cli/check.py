@@ -16,6 +16,9 @@ from tinykv.cli.rows_check import RowsCheck, Totals
 from tinykv.cli.screen import printer, progress
 from tinykv.cli.stopped import StoppedStore, hold, pending
 from tinykv.errors import Damaged, Fault
+from tinykv.raft.messages import CHANGE
+from tinykv.raft.stored import entry_of
+from tinykv.raft.wire import Malformed, decode_change
 from tinykv.redis.commands import MODULES
 from tinykv.redis.operations import decode_records
 from tinykv.redis.table import commands_of
@@ -119,9 +122,13 @@ def _entries(store: StoppedStore, bars: Progress, total: int) -> Iterator[str]:
             if not entry.data:
                 continue
             try:
-                time, _ = decode_header(entry.data)
-                decode_records(entry.data, HEADER_BYTES, table)
-            except Damaged as problem:
+                read = entry_of(entry.index, entry.term, entry.data)
+                if read.kind == CHANGE:
+                    decode_change(read.data)
+                    continue
+                time, _ = decode_header(read.data)
+                decode_records(read.data, HEADER_BYTES, table)
+            except (Damaged, Malformed) as problem:
                 yield f"{name}: entry {entry.index}: {problem}"
                 continue
             if time < last_time:

@@ -35,6 +35,7 @@ from tinykv.redis.waiters import Waiters
 from tinykv.redis.zset_value import SortedSet
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.state import ApplyState
+from tinykv.region.tombstone import decode_tombstone
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import RowStore
 
@@ -130,6 +131,11 @@ class RowsCheck:
                     Descriptor.decode(region, value)
                 except Damaged as problem:
                     yield f"descriptor of region {region}: {problem}"
+            elif key.startswith(b"tombstone") and len(key) == 17:
+                try:
+                    decode_tombstone(value)
+                except Damaged as problem:
+                    yield f"region {int.from_bytes(key[9:], 'big')}: {problem}"
             elif key.startswith(b"region") and (key[14:] in known or key[14:21] == b"waiter/" and len(key) == 29):
                 regions.add(int.from_bytes(key[6:14], "big"))
             else:

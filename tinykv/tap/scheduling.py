@@ -154,12 +154,13 @@ def _measured(store: StoreService, region: LedRegion) -> Measured:
     """Measure a region; what nobody counts for each of several is shared out among them."""
     hosts = store.regions.hosts
     host = hosts[region.descriptor.region]
+    held = sum(not other.vacant for other in hosts.values()) or 1
     keyspace = host.keyspace
     routes = store.front.routes
     return Measured(
-        size=_data_bytes(store) // len(hosts),
+        size=_data_bytes(store) // held,
         keys=sum(db.keys for db in keyspace.physical),
-        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)) // len(hosts),
+        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)) // held,
         # Raised by every command that writes, whichever store its client is connected to.
         writes=keyspace.sequence,
         write_bytes=host.queue.bytes,
