@@ -6,9 +6,11 @@ network, disks and the processes at them are simulated, all else is the real cod
 and writes, expiry, transactions with and without WATCH, and blocking pops, one request after another or in pipelines.
 Meanwhile each kind of fault happens at random: messages are lost, late, twice, out of order; links are cut one way or
 both, between groups, or break; machines lose their power, with what wasn't synced on either file; stores are killed,
-paused for longer than a lease, and started again within one; disks are slow, stuck, full and failing; clocks run fast
-and slow and are off; leadership is handed over, now and then to a store that the old leader can't hear; stores are
-added, removed, exchanged by joint configurations and demoted; logs are cut, so that who was away is sent a snapshot.
+paused for longer than a lease, and started again within one; stores end, either way, right where one of their commits
+begins or ends, above all while they install a snapshot; a leader with entries of its own is cut off until the others'
+logs begin behind them, and ends while it's brought up; disks are slow, stuck, full and failing; clocks run fast and
+slow and are off; leadership is handed over, now and then to a store that the old leader can't hear; stores are added,
+removed, exchanged by joint configurations and demoted; logs are cut, so that who was away is sent a snapshot.
 Looked at meanwhile and at the end, when nothing has been wrong for a while:
 
     - at most one leader in a term, one vote of a store in a term, one holder of a lease at a time;

@@ -21,8 +21,9 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-from tests.testing import cluster_changes
+from tests.testing import cluster_changes, cluster_steps
 from tests.testing.cluster_changes import Changes, StandIns
+from tests.testing.cluster_steps import Steps
 from tests.testing.one_store import DOWN_US, Durations, Labour, end_stacks
 from tinykv.config import StoreConfig
 from tinykv.errors import Damaged
@@ -134,6 +135,7 @@ class Variant:
     keyspace = Keyspace
     forwarder = Forwarder
     append_bytes = 0
+    log_entries = 0
 
     def table(self, random: Random) -> Mapping[str, CommandSpec]:
         """Give the commands of a run of a store."""
@@ -156,6 +158,9 @@ class Variant:
 
     def group(self, group: Group) -> None:
         """Spoil a peer."""
+
+    def replica(self, replica: WatchedReplica) -> None:
+        """Spoil what has written down what a peer says."""
 
     def control(self, control: Control) -> None:
         """Spoil what looks after the members."""
@@ -208,6 +213,10 @@ class WatchedReplica(Replica):
     @lease_end.setter
     def lease_end(self, end: float) -> None:
         self._end = end
+
+    def _install(self, ready: Ready, snapshot: SnapshotMeta) -> None:
+        self.watcher.world.installs(self.watcher)
+        super()._install(ready, snapshot)
 
     def applied_to(self, index: int) -> None:
         """Learn up to where entries have been applied."""
@@ -337,7 +346,8 @@ class Store:
         # Each is of another shape: much or little in memory, tables flushed often or seldom.
         self._memtable_bytes = random.choice((1_000, 10_000, 1 << 20))
         self._budget = random.choice((1 << 12, 1 << 15, 1 << 30))
-        self._log_entries = random.choice(LOG_ENTRIES)
+        entries = random.choice(LOG_ENTRIES)
+        self._log_entries = world.variant.log_entries or entries
         self.process = Process(events, self.clock, self.name)
         self.process.kill()
 
@@ -403,6 +413,7 @@ class Store:
         self.replica.watcher = self
         self.group.watch(self)
         variant.group(self.group)
+        variant.replica(self.replica)
         book = AddressBook(dialling(world.streams, process), world.known)
         self.peering = peering = self._link(process, execution.start_id, book, random)
         self.peers = peers = Peers(peering, process)
@@ -637,6 +648,10 @@ class World(faults.Target):
         count = size if size is not None else choose((3, 3, 5))
         self.limits = PeerLimits(snapshot_rate=choose(SNAPSHOT_RATES), snapshot_stall=5.0, snapshot_give_up=10.0)
         self.installed = 0
+        #: Called when a store begins to install a snapshot.
+        self.installs: Callable[[Store], None] = lambda store: None
+        #: How often a store ended right at a step of what it makes durable.
+        self.ended_at_steps = 0
         #: How often a run of a store lingered after its removal.
         self.lingered = 0
         #: Of all runs of all stores.
@@ -1105,6 +1120,7 @@ class Cluster:
         STORM,
         BREAK_LINK,
         *cluster_changes.KINDS,
+        *cluster_steps.KINDS,
     )
 
     def __init__(
@@ -1168,6 +1184,7 @@ class Cluster:
             STORM: world.storm,
             BREAK_LINK: world.break_link,
             **self._changes(world, end),
+            **Steps(world, end).actions,
         }
         nemesis = Nemesis(events, StandIns(world), actions)
         nemesis.arm(schedule)
@@ -1206,6 +1223,7 @@ class Cluster:
             "entries": checker.applied_to,
             "snapshots installed": world.installed,
             "snapshots installed at a start": sum(store.folder.finished for store in world.stores.values()),
+            "ends right at a step": world.ended_at_steps,
             "changes of members": len(world.descriptors) - 1,
             "runs of stores that lingered": world.lingered,
             "stores that left": sum(store.removed for store in world.stores.values()),

@@ -17,15 +17,15 @@ from typing import Any
 
 from zope.interface import implementer
 
-from tests.testing.cluster import REGION, Store, Variant
+from tests.testing.cluster import REGION, Store, Variant, WatchedReplica
 from tests.testing.one_store import Doubled
 from tests.testing.one_store import Retries as RetriesAlone
 from tinykv.interfaces import ILogWriter
 from tinykv.raft.core import Core
-from tinykv.raft.group import Group
+from tinykv.raft.group import Group, Ready
 from tinykv.raft.leader import Leader
 from tinykv.raft.log import RaftLog
-from tinykv.raft.messages import TIMEOUT_NOW, Entry, Message
+from tinykv.raft.messages import TIMEOUT_NOW, Entry, Message, SnapshotMeta
 from tinykv.raft.quorum import agreed
 from tinykv.redis.context import Context
 from tinykv.redis.execution import Execution
@@ -183,6 +183,38 @@ class _ForgetfulLog(RaftLog):
         super()._replace(entries)
         for write, (_, index) in zip(self._writes, before, strict=True):
             write[1] = index
+
+
+class BelievesSnapshotsEarly(Variant):
+    """What a snapshot says to be committed is written down before its log takes the place of the old one."""
+
+    log_entries = 2
+
+    def replica(self, replica: WatchedReplica) -> None:
+        """Let it write that first."""
+        replica.__class__ = _HastyReplica
+
+    def folder(self, disk: Disk) -> Any:
+        """Believe it, as far as the log goes."""
+        return _Believed(disk)
+
+
+class _HastyReplica(WatchedReplica):
+    def _install(self, ready: Ready, snapshot: SnapshotMeta) -> None:
+        self._commit = snapshot.index
+        super()._install(ready, snapshot)
+
+
+class _Believed(Doubled):
+    def recover(self, region: int) -> Recovery:
+        """Find where it stands."""
+        found = super().recover(region)
+        hint = found.hard_state.commit_hint if found.hard_state is not None else 0
+        return replace(found, commit=min(max(hint, found.applied[0]), found.last[0]))
+
+    def entries(self, region: int, after: int) -> Iterator[StoredEntry]:
+        """Yield them."""
+        return self._disk.entries(region, after)
 
 
 # What is decided

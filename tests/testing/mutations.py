@@ -21,6 +21,7 @@ from tests.testing.cluster import (
     Variant,
 )
 from tests.testing.cluster_changes import ADD, EXCHANGE, REMOVE_STORE
+from tests.testing.cluster_steps import OVERTAKE
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Limits
@@ -106,6 +107,15 @@ MUTATIONS: Final = (
         (STRAND,),
         often(2.0),
         first=13,
+    ),
+    Mutation(
+        "a snapshot that is believed before its log is there",
+        mutants.BelievesSnapshotsEarly,
+        "has applied one of term",
+        (OVERTAKE,),
+        often(1.0),
+        clients=12,
+        first=5,
     ),
     Mutation(
         "an entry of an older term that counts as committed",

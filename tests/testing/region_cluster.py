@@ -35,7 +35,7 @@ from tinykv.keys import region_row, slots_range
 from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.membership import Membership
-from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
@@ -93,6 +93,11 @@ class PartReplica(Replica):
     """Tells when entries have been applied."""
 
     part: Part
+
+    def _install(self, ready: Ready, snapshot: SnapshotMeta) -> None:
+        store = self.part.store
+        store.world.installs(store)
+        super()._install(ready, snapshot)
 
     def applied_to(self, index: int) -> None:
         """Learn up to where entries have been applied."""

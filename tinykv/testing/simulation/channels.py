@@ -107,6 +107,7 @@ class WritingChannel:
         self.running, self._answers = taken
         delay = self._disk.duration_us(self._bytes(self.running))
         self._ending = self._disk.events.after(delay, f"{self._process.name} {self._name} commits", self._end)
+        self._disk.stepped()
 
     def _end(self) -> None:
         """Commit, unless the disk is stuck; then it's done when it no longer is."""
@@ -127,6 +128,7 @@ class WritingChannel:
             self.abandon()
             self._say((FAILED, type(error).__name__, str(error)))
             return
+        self._disk.stepped()
         for answer in self._answers:
             self._say(answer)
         self._begin()

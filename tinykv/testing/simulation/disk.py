@@ -151,6 +151,7 @@ class Disk:
     @ivar full: Whether it has no room left: commits fail and nothing of them is there.
     @ivar failing: Whether it fails: commits fail, and may be there nonetheless.
     @ivar lies: The files, C{log} and C{data}, of which it says that something is on disk before it is.
+    @ivar stepped: Called when a commit begins, and when it has ended and the store doesn't know yet.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class Disk:
         self.full = False
         self.failing = False
         self.lies: frozenset[str] = frozenset()
+        self.stepped: Callable[[], None] = lambda: None
         self.log: StoredFile[LogRows] = StoredFile(LogRows())
         self.data: StoredFile[DataRows] = StoredFile(DataRows())
         self._folder = folder
