@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
-from tinykv.cli.playground_cluster import CLUSTER_PORTS, PEER_PORTS, Ports, choose_count, keep, plan
+from tinykv.cli.playground_cluster import CLUSTER_PORTS, PEER_PORTS, Ports, choose_count, choose_regions, keep, plan
 from tinykv.cli.playground_process import TAIL_LINES, last_error, last_words, tail
 from tinykv.cli.playground_schedulers import (
     LocalScheduler,
@@ -125,6 +125,16 @@ class CountTests(SynchronousTestCase):
         for asked in (1, 5):
             problem = self.assertRaises(Problem, choose_count, self.folder, asked, 3)
             self.assertIn("holds 3 stores and stays so: start it with --stores 3", str(problem))
+
+    def test_regions(self) -> None:
+        self.assertEqual(choose_regions(self.folder, None, 3), 1)
+        self.assertEqual(choose_regions(self.folder, 6, 3), 6)
+        self.assertEqual(choose_regions(self.folder, 1, 1), 1)
+        self.assertIn("--stores 3", str(self.assertRaises(Problem, choose_regions, self.folder, 6, 1)))
+        keep(self.folder, [replace(config, initial_regions=6) for config in plan(self.folder, 3, 0, 0)])
+        self.assertEqual(choose_regions(self.folder, None, 3), 6)
+        self.assertEqual(choose_regions(self.folder, 6, 3), 6)
+        self.assertIn("say --regions 6", str(self.assertRaises(Problem, choose_regions, self.folder, 1, 3)))
 
     def test_a_folder_without_its_record(self) -> None:
         for store in ("store-1", "store-2"):

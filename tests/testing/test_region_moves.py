@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing import region_moves
@@ -13,6 +14,7 @@ from tests.testing.seeds import SeedsCase
 from tinykv.keys import slots_range
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.tombstone import encode_tombstone, tombstone_key
+from tinykv.server.control import Answer, answer_relayed, ask, question_of
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch
 from tinykv.store.burial import Burial
@@ -107,6 +109,75 @@ class BurialTests(SynchronousTestCase):
         world.run_until(world.events.now + 8 * SECOND)
         world.restart(store.name)
         self.until(lambda: store.parts[1].host.buried == 4)
+
+
+class OperatorTests(SynchronousTestCase):
+    """What operators ask of any store is done in all regions, or in one, by whoever leads there."""
+
+    def setUp(self) -> None:
+        self.world = RegionWorld(5, Variant(), size=3, moves=True)
+        self.addCleanup(self.world.close)
+        self.world.mend()
+        self.world.run_until(3 * SECOND)
+
+    def relay(self, store: int, payload: bytes) -> Deferred[bytes]:
+        """Pass a question on."""
+        return answer_relayed(self.world.stores[store].control, payload)
+
+    def ask(self, asked_store: int, name: str, **fields: Any) -> Answer:
+        """Ask a store, and wait for the answer."""
+        control: Any = self.world.stores[asked_store].control
+        control.removing_elsewhere = self.remove
+        asked = Deferred.fromCoroutine(ask(control, self.relay, question_of(name, fields)))
+        self.assertTrue(self.world.run_while(lambda: not asked.called, 60))
+        return self.successResultOf(asked)
+
+    def remove(self, leader: int, store: int, region: int) -> Deferred[None]:
+        """Have another store remove one."""
+        removing: Deferred[None] = self.world.stores[leader].control.remove_store(store, region)
+        return removing
+
+    def stores_of(self, region: int) -> list[int]:
+        """Name the stores of a region."""
+        return sorted(self.world.descriptor_of(region).stores.values())
+
+    def test_all_regions(self) -> None:
+        world = self.world
+        status = self.ask(4, "status").body["regions"]
+        self.assertEqual([view["region"] for view in status], list(world.firsts))
+        self.assertTrue(all(member["match"] is not None for view in status for member in view["members"]))
+        address = address_of("store4")
+        self.assertEqual(self.ask(1, "add-store", store=4, address=address).code, 202)
+        self.assertTrue(all(self.stores_of(region) == [1, 2, 3, 4] for region in world.firsts))
+        self.assertTrue(
+            world.run_while(lambda: {"learner"} & {one["role"] for one in self.ask(2, "members").body["members"]}, 30)
+        )
+        # Asked again it finds that all is done.
+        self.assertEqual(self.ask(3, "add-store", store=4, address=address).code, 202)
+        compared = self.ask(4, "checksum").body["regions"]
+        self.assertEqual([one["region"] for one in compared], list(world.firsts))
+        for one in compared:
+            self.assertEqual(len({replica["checksum"] for replica in one["replicas"]} - {None}), 1, one)
+            self.assertEqual(len(one["replicas"]), 4)
+        leaders = {view["leader"] for view in self.ask(1, "status").body["regions"]}
+        gone = leaders.pop()
+        self.assertEqual(self.ask(1, "remove-store", store=gone).code, 202)
+        self.assertTrue(all(gone not in self.stores_of(region) for region in world.firsts))
+        parts = world.stores[gone].parts.values()
+        self.assertTrue(world.run_while(lambda: any(part.group.peer for part in parts), 30))
+        self.assertEqual(world.checker.problems, [])
+
+    def test_one_region(self) -> None:
+        self.assertEqual(self.ask(1, "add-store", store=4, address=address_of("store4"), region=2).code, 202)
+        self.assertEqual([self.stores_of(region) for region in self.world.firsts], [[1, 2, 3], [1, 2, 3, 4], [1, 2, 3]])
+        refused = self.ask(1, "transfer-leader", store=2)
+        self.assertEqual(refused.code, 409)
+        self.assertIn("say which is meant", refused.body["error"])
+        self.assertEqual(self.ask(1, "transfer-leader", store=2, region=3).body, {"leader": 2})
+        self.assertIn("there is no region 9", self.ask(1, "checksum", region=9).body["error"])
+        self.assertEqual(self.ask(3, "remove-store", store=4, region=2).code, 202)
+        part = self.world.stores[4].parts[2]
+        self.assertTrue(self.world.run_while(lambda: part.host.buried != 4, 30))
 
 
 class _Broken(MovingCluster):
