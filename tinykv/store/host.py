@@ -20,6 +20,7 @@ here under its name, so that nothing is in between.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from random import Random
 
 from twisted.internet.defer import Deferred, succeed
@@ -29,6 +30,7 @@ from zope.interface import implementer
 
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import ALL_SLOTS
+from tinykv.raft.membership import Membership
 from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.refusals import Refused
 from tinykv.raft.wire import decode_change
@@ -164,7 +166,7 @@ class RegionHost:
         self.lost_runs: Callable[[Collection[int]], Collection[int]] = lambda runs: ()
         #: The index behind which the log mustn't be cut, since a snapshot as of it is on its way.
         self.log_needed: Callable[[], int | None] = _nothing
-        #: What the region is to a store that has no peer of it; None where only its rows say that.
+        #: What the region was before its first entry; None if that lies before its log, as where it was split off.
         self.initial: Descriptor | None = None
         #: The number of the last peer of it that was destroyed here, 0 if none was; those up to it never return.
         self.buried = 0
@@ -572,7 +574,11 @@ class RegionHost:
 
         @return: False if that can't begin now; it may be asked for again.
         """
-        return self.initial is not None and self._burial.bury(self.initial, done)
+        initial = self.initial
+        if initial is None:
+            # Its log begins behind a copy, which will say who belongs to it.
+            initial = replace(self.descriptor, stores={}, membership=Membership(()), addresses={})
+        return self._burial.bury(initial, done)
 
     def begin_anew(self, descriptor: Descriptor, buried: int) -> None:
         """
