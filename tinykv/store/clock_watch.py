@@ -127,8 +127,9 @@ class ClockWatch:
 
     def _look(self) -> None:
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
-        stores = _voting_stores(self._hosts[0])
-        offsets = {store: found for store in stores.values() if (found := self._offset(store)) is not None}
+        held = [host for host in self._hosts if not host.vacant]
+        stores = dict.fromkeys(store for host in held for store in _voting_stores(host).values())
+        offsets = {store: found for store in stores if (found := self._offset(store)) is not None}
         median = median_of(offsets, len(stores))
         self.offset_ms = None if median is None or self._store_id not in offsets else -median.likeliest
         if self.offset_ms is None or median is None or median.distance <= self._max:
