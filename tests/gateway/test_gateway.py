@@ -323,6 +323,21 @@ class RoutingTests(GatewayCase):
         self.last = self.batch()
         return self.last.operations
 
+    def test_a_setting(self) -> None:
+        """What the stores share is changed there, and what is the front's own along with it, if that was done."""
+        client = self.began()
+        assert self.front is not None
+        for reply, timeout in ((b"-OOM no\r\n", 0), (OK, 7)):
+            client.pipeline(b"CONFIG SET timeout 7 hash-max-listpack-entries 2 proto-max-bulk-len 2mb")
+            self.turn(0.05)
+            batch = self.batch()
+            self.assertEqual(batch.lines, ["CONFIG SET hash-max-listpack-entries 2 proto-max-bulk-len 2097152"])
+            batch.answer(reply)
+            self.turn(0.05)
+            self.assertEqual((client.taken(), self.front.timeout), (reply, timeout))
+        self.assertEqual(self.front.limits.bulk_bytes, 2 << 20)
+        self.assertEqual(client.says(b"CONFIG SET timeout 8"), OK)
+
     def test_connection_commands_in_order(self) -> None:
         client = self.began()
         client.pipeline(b"SET a 1", b"HELLO 3", b"GET b")

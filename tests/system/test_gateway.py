@@ -13,6 +13,7 @@ from threading import Thread
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import TestCase
 
+from tests.peering.certificates import Authority
 from tests.redis_server import BlockingClient, ReplyError
 from tests.system.gateways import GatewayDaemon
 from tests.system.processes import wait_until
@@ -62,14 +63,19 @@ class GatewayCase(TestCase):
     if not sys.platform.startswith("linux"):
         skip = "finds the writers' processes in /proc"
 
-    def start(self, **options: str) -> None:
+    def start(self, *, encrypted: bool = False, **options: str) -> None:
         """Start them."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        self.stores = Stores(folder, Loopback(3), **options)
+        tls: dict[str, str] = {}
+        if encrypted:
+            authority = Authority(folder, "all")
+            certificate, key = authority.issue("one")
+            tls = {"peer_tls_cert": str(certificate), "peer_tls_key": str(key), "peer_tls_ca": str(authority.path)}
+        self.stores = Stores(folder, Loopback(3), **options, **tls)
         self.addCleanup(self.stores.close)
         # One is enough to find the others.
-        self.gateway = GatewayDaemon(folder, stores=self.stores.addresses[0])
+        self.gateway = GatewayDaemon(folder, stores=self.stores.addresses[0], **tls)
         self.addCleanup(self.gateway.kill)
         self.gateway.wait_for()
         wait_until(lambda: self.gateway.page("healthz")[0] == 200, "all regions to have leaders")
@@ -179,7 +185,8 @@ class StaticTests(GatewayCase):
         self.assertEqual(direct.call("RPUSH", "list", "y"), 1)
 
     def test_a_majority_is_lost(self) -> None:
-        self.start(request_timeout="1s")
+        """Where links are encrypted, for a change."""
+        self.start(encrypted=True, request_timeout="1s")
         client = self.connect()
         self.assertEqual(client.call("SET", "a", "1"), b"OK")
         leader = self.gateway.status()["regions"]["1"] - 1

@@ -89,6 +89,21 @@ def _shared_part(front: Front, changes: dict[str, bytes]) -> tuple[CommandSpec, 
 
     Here, where the client is, it changes this store's own parameters along with it.
     """
+    arguments, own = _parted(changes)
+    if len(arguments) == 2:
+        return None
+    spec = front.routes.by_name["config|set"].spec
+
+    def run(context: Context, arguments: list[bytes]) -> bytes:
+        reply = spec.run(context, arguments)
+        _change_along(front, changes, own)
+        return reply
+
+    return replace(spec, run=run), arguments
+
+
+def _parted(changes: dict[str, bytes]) -> tuple[list[bytes], dict[str, bytes]]:
+    """Give the command for what all replicas share, without arguments if that's nothing, and what is this store's."""
     arguments = [b"CONFIG", b"SET"]
     own: dict[str, bytes] = {}
     for name, value in changes.items():
@@ -96,18 +111,14 @@ def _shared_part(front: Front, changes: dict[str, bytes]) -> tuple[CommandSpec, 
             arguments += (name.encode(), value)
         else:
             own[name] = value
-    if len(arguments) == 2:
-        return None
-    spec = front.routes.by_name["config|set"].spec
+    return arguments, own
 
-    def run(context: Context, arguments: list[bytes]) -> bytes:
-        reply = spec.run(context, arguments)
-        _change(front, own)
-        if "proto-max-bulk-len" in changes:
-            front.set_bulk_limit(int(changes["proto-max-bulk-len"]))
-        return reply
 
-    return replace(spec, run=run), arguments
+def _change_along(front: Front, changes: dict[str, bytes], own: dict[str, bytes]) -> None:
+    """Change what is this store's, now that what all replicas share was changed."""
+    _change(front, own)
+    if "proto-max-bulk-len" in changes:
+        front.set_bulk_limit(int(changes["proto-max-bulk-len"]))
 
 
 def _change(front: Front, changes: dict[str, bytes]) -> None:
@@ -121,13 +132,37 @@ def config_set(session: Session, number: int, request: list[bytes]) -> bytes | N
     """Change parameters: all of them, or none. Settings that all replicas share change through the log."""
     front = session.front
     changes = _checked(request)
-    shared = _shared_part(front, changes)
-    if shared is None:
+    arguments, own = _parted(changes)
+    if len(arguments) == 2:
         _change(front, changes)
         return replies.OK
-    spec, arguments = shared
-    front.host.submit((COMMANDS, session, number, 0, spec, arguments, encode_command(arguments)))
+    spec = front.routes.by_name["config|set"].spec
+    changing = _Changing(session, changes, own)
+    session.host.submit((COMMANDS, changing, number, 0, spec, arguments, encode_command(arguments)))
     return None
+
+
+class _Changing:
+    """Changes this store's own parameters when what all replicas share was changed, wherever that was done."""
+
+    __slots__ = ("_changes", "_own", "_session", "client_id", "proto")
+
+    def __init__(self, session: Session, changes: dict[str, bytes], own: dict[str, bytes]) -> None:
+        self._session = session
+        self._changes = changes
+        self._own = own
+        self.client_id = session.client_id
+        self.proto = session.proto
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Take the reply."""
+        if reply == replies.OK:
+            _change_along(self._session.front, self._changes, self._own)
+        self._session.answer(number, reply)
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """It doesn't block."""
+        raise AssertionError("a change of settings doesn't block")
 
 
 def _checked(request: list[bytes]) -> dict[str, bytes]:
