@@ -81,6 +81,7 @@ class PeersTests(SynchronousTestCase):
             group=SimpleNamespace(term=7, leader_id=2),
             execution=self.region.execution,
             departed=False,
+            vacant=False,
         )
         self.peers.of(1).serve(cast(Any, host), cast(Any, None), cast(Any, None))
         self.peers.addresses = lambda: {1: "a:1", 2: "b:2"}
