@@ -164,6 +164,11 @@ class IRegionHost(Interface):
         Take an operation in for this turn's proposal.
         """
 
+    def submit_moved(operation: Operation) -> None:
+        """
+        Take an operation in that was meant for a region of which this one was a part, and which did nothing of it.
+        """
+
     def read(client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> bytes | None:
         """
         Run a read now, by the clock: linearizable, since everything acknowledged has been applied.

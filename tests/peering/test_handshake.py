@@ -17,7 +17,7 @@ ONE = PeerIdentity(
     cluster_id="c1", store_id=1, folder_id="f1", start_id=7, address="one:1", secret=b"s" * 16, features=frozenset("ab")
 )
 TWO = replace(ONE, store_id=2, folder_id="f2", address="[::1]:2", features=frozenset())
-HELLO = b"2 c1 2 f2 link - 00000000000000000000000000000000 two:1".split()
+HELLO = b"3 c1 2 f2 link - 00000000000000000000000000000000 two:1".split()
 
 
 def parse(data: bytes) -> Line:
@@ -90,7 +90,7 @@ class RefusalTests(SynchronousTestCase):
     def test_another_version(self) -> None:
         error = self.assertRaises(Refused, acceptor().hello_received, [b"1"])
         self.assertEqual(error.code, "version")
-        self.assertIn("version 2", error.text)
+        self.assertIn("version 3", error.text)
         self.assertIn("speak 1", error.text)
 
     def test_a_proof_sent_back_proves_nothing(self) -> None:

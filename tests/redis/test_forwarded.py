@@ -94,19 +94,19 @@ def internal(*arguments: bytes) -> Operation:
 
 def carried(*operations: Operation) -> Any:
     """Encode and decode."""
-    return decode_batch(encode_batch(1, 3, 9, list(operations)), TABLE, REMOTE)
+    return decode_batch(encode_batch(1, 1, 3, 9, list(operations)), TABLE, REMOTE)
 
 
 def raw(kind: int, body: bytes, *, flags: int = 0, proto: int = 2, db: int = 0) -> bytes:
     """Give a batch of one operation, whatever is in it."""
-    return pack(">QQQ", 1, 3, 9) + pack(">BBBBQQI", kind, flags, proto, db, 7, 5, len(body)) + body
+    return pack(">QQQQ", 1, 1, 3, 9) + pack(">BBBBQQI", kind, flags, proto, db, 7, 5, len(body)) + body
 
 
 class BatchTests(SynchronousTestCase):
     """L{encode_batch} and L{decode_batch}."""
 
     def test_origin(self) -> None:
-        self.assertEqual(decode_origin(encode_batch(1, 2**64 - 1, 9, [])), (2**64 - 1, 9))
+        self.assertEqual(decode_origin(encode_batch(1, 1, 2**64 - 1, 9, [])), (2**64 - 1, 9))
         self.assertEqual(carried().operations, [])
 
     def test_all_kinds(self) -> None:
@@ -139,9 +139,9 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(batch.operations[0][5], words("SET a 1"))
 
     def test_no_batch(self) -> None:
-        good = encode_batch(1, 3, 9, [one("SET a 1")])
+        good = encode_batch(1, 1, 3, 9, [one("SET a 1")])
         for end in range(len(good)):
-            if end == 24:
+            if end == 32:
                 continue
             self.assertRaises(Damaged, decode_batch, good[:end], TABLE, REMOTE)
 
@@ -161,7 +161,7 @@ class BatchTests(SynchronousTestCase):
 
     def test_an_unknown_command_alone_is_strange(self) -> None:
         unknown = raw(COMMANDS, encode_command(words("NEWCOMMAND a")))
-        batch = decode_batch(unknown + encode_batch(1, 3, 9, [one("SET a 1")])[24:], TABLE, REMOTE)
+        batch = decode_batch(unknown + encode_batch(1, 1, 3, 9, [one("SET a 1")])[32:], TABLE, REMOTE)
         self.assertEqual(batch.strange, frozenset({0}))
         self.assertEqual(batch.operations[1][5], words("SET a 1"))
 
@@ -227,7 +227,7 @@ class BatchTests(SynchronousTestCase):
     @given(st.data())
     def test_damage(self, data: Any) -> None:
         exec_ = transaction("INCR b", watched=[(0, b"k", 1)])
-        good = encode_batch(1, 3, 9, [one("SET a 1"), one("BLPOP q 0"), exec_, internal(b"gone", b"1")])
+        good = encode_batch(1, 1, 3, 9, [one("SET a 1"), one("BLPOP q 0"), exec_, internal(b"gone", b"1")])
         bad = bytearray(good)
         for _ in range(data.draw(st.integers(1, 4))):
             bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))

@@ -34,7 +34,7 @@ class Found:
     def __init__(self, store: LocalStore) -> None:
         self._store = store
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """Give where the region stands."""
         return self._store.recovery
 

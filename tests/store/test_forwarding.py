@@ -103,6 +103,9 @@ class FakeHere:
     start_id = 5
 
     def __init__(self) -> None:
+        self.version = 1
+        self.moved: list[Operation] = []
+        self.lost: set[bytes] = set()
         self.ready = False
         self.vacant = False
         self.closing = False
@@ -115,7 +118,13 @@ class FakeHere:
         self.hurried = 0
 
     def owns(self, operation: Operation) -> bool:
-        return True
+        return operation[0] != COMMANDS or operation[5][1] not in self.lost
+
+    def has_all_of(self, operation: Operation) -> bool:
+        return self.owns(operation)
+
+    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
+        self.moved.append(operation)
 
     def submit(self, operation: Operation) -> None:
         self.submitted.append(operation)
@@ -893,7 +902,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.logged), 3)
 
     def send(self, *operations: Operation, store: int = 2, start_id: int = 7, generation: int = 1) -> Answer:
-        return self.raw(encode_batch(1, start_id, generation, list(operations)), store)
+        return self.raw(encode_batch(1, 1, start_id, generation, list(operations)), store)
 
     def raw(self, payload: bytes, store: int = 2) -> Answer:
         answer = Answer()
@@ -967,7 +976,7 @@ class ReceiverTests(SynchronousTestCase):
     def test_crowded(self) -> None:
         answer = Answer()
         answer.crowded = True
-        self.receiver.forwarded(2, encode_batch(1, 7, 1, [self.one("SET a 1")]), answer)
+        self.receiver.forwarded(2, encode_batch(1, 1, 7, 1, [self.one("SET a 1")]), answer)
         self.assertEqual((answer.told, self.here.submitted), ([Outcome.REFUSED], []))
 
     def test_the_disk_is_full(self) -> None:
@@ -989,7 +998,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.send().told, [b""])
 
     def test_damaged(self) -> None:
-        good = encode_batch(1, 7, 1, [self.one("SET a 1")])
+        good = encode_batch(1, 1, 7, 1, [self.one("SET a 1")])
         for bad in (b"", good[:15], good[:-1], good[:16] + b"x"):
             self.assertEqual(self.raw(bad).told, [Outcome.UNKNOWN])
         self.assertEqual(self.here.submitted, [])

@@ -53,7 +53,7 @@ class Log:
         self.log = entries
         self.hard_state = StoredState(PEER, term, PEER, commit) if term else None
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """Say where it stands."""
         applied = (0, 0) if self.state is None else (self.state.index, self.state.term)
         last = (self.log[-1].index, self.log[-1].term) if self.log else applied

@@ -44,11 +44,11 @@ from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import decode_header
-from tinykv.region.state import ApplyState, apply_key
+from tinykv.region.state import FIRST_INDEX, ApplyState, apply_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.storage.folder_ids import FolderIds
-from tinykv.storage.log import APPEND, FORGET, RESET
+from tinykv.storage.log import APPEND, FORGET, RESET, HardState
 from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import DataWriter, LogBatch
 from tinykv.store.composition import join_stores, replica_of
@@ -236,23 +236,30 @@ class WatchedWriter:
         self.close = writer.close
         #: By region, the term of each entry as of all writes so far, also of those that were cut off.
         self._terms: dict[int, dict[int, int]] = {}
-        for region in store.world.checkers:
-            base, term = store.disk.log.visible.base(region)
+
+    def _of(self, region: int) -> dict[int, int]:
+        """Give a region's, from what the disk has of it when it's written for the first time."""
+        terms = self._terms.get(region)
+        if terms is None:
+            disk = self._store.disk
+            base, term = disk.log.visible.base(region)
             terms = self._terms[region] = {base: term}
-            terms.update((entry.index, entry.term) for entry in store.disk.entries(region, base))
+            terms.update((entry.index, entry.term) for entry in disk.entries(region, base))
+        return terms
 
     def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
         """Write."""
         world = self._store.world
         for operation in batch.operations:
-            terms = self._terms[operation[1]]
+            terms = self._of(operation[1])
             if operation[0] == APPEND:
                 _, region, first, entries = operation
                 before = terms[first - 1] if first > 1 else 0
                 world.checkers[region].writes(self._store.name, before, first, entries)
                 terms.update((index, entry[0]) for index, entry in enumerate(entries, first))
             elif operation[0] == RESET:
-                world.installed += 1
+                # A part that was cut off another region begins without a snapshot.
+                world.installed += operation[2] > FIRST_INDEX
                 terms[operation[2]] = operation[3]
             elif operation[0] == FORGET:
                 terms.clear()
@@ -299,6 +306,10 @@ class DiskLog:
                 break
             found.append(entry_of(entry.index, entry.term, entry.data))
         return found
+
+    def hard_state(self) -> HardState | None:
+        """Give what the region's peer has promised."""
+        return self._disk.log.visible.hard_state(self._region)
 
     def snapshot(self) -> SnapshotMeta | None:
         """Give the newest snapshot that can be sent."""
@@ -674,6 +685,11 @@ class World(faults.Target):
     def checkers(self) -> dict[int, ReplicationChecker]:
         """Give a checker for each region."""
         return {REGION: self.checker}
+
+    @property
+    def actions(self) -> dict[str, Callable[[str], bool]]:
+        """Give faults that only this world has, by name."""
+        return {}
 
     def close(self) -> None:
         """Leave nothing."""
@@ -1185,6 +1201,7 @@ class Cluster:
             BREAK_LINK: world.break_link,
             **self._changes(world, end),
             **Steps(world, end).actions,
+            **world.actions,
         }
         nemesis = Nemesis(events, StandIns(world), actions)
         nemesis.arm(schedule)

@@ -332,9 +332,9 @@ class ReplaysAll(Variant):
 
 
 class _AllCommitted(Doubled):
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """Find where it stands."""
-        found = super().recover(region)
+        found = super().recover(region, row)
         return Recovery(
             region, found.hard_state, found.base, found.applied, found.apply_state, found.last, found.last[0]
         )

@@ -388,9 +388,9 @@ class Doubled:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """Find where it stands."""
-        return self._disk.recover(region)
+        return self._disk.recover(region, row)
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """Yield each twice."""

@@ -7,7 +7,7 @@ the stores that there are from the beginning; one of them has no replica at firs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from random import Random
@@ -31,9 +31,11 @@ from tests.testing.cluster import (
 )
 from tests.testing.one_store import Durations
 from tinykv.config import StoreConfig
-from tinykv.keys import region_row, slots_range
+from tinykv.interfaces import ILogWriter
+from tinykv.keys import SLOTS, region_row, slots_range
 from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
+from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
 from tinykv.raft.stored import entry_of
@@ -41,20 +43,23 @@ from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
-from tinykv.region.descriptor import Descriptor
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor
 from tinykv.region.entry import decode_header
+from tinykv.region.state import FIRST_INDEX
 from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
 from tinykv.server.router import Router
 from tinykv.storage.rowstore import RowStore
-from tinykv.store.composition import join_stores, replica_of
+from tinykv.store.composition import Start, join_stores, replica_of
 from tinykv.store.control import Control
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
-from tinykv.store.recovery import Recovered, recover
+from tinykv.store.recovery import Recoverable, begun_regions, recover_regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
+from tinykv.store.splitting import Adopted, begin_peer
+from tinykv.store.splitting import Part as CutOff
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
 from tinykv.testing.embedded import TABLE
@@ -170,6 +175,12 @@ class RegionStore(Store):
 
     world: RegionWorld
     parts: dict[int, Part]
+    replica_type: type[PartReplica] = PartReplica
+    host_type: type[RegionHost] = RegionHost
+
+    def __init__(self, world: Any, store_id: int) -> None:
+        super().__init__(world, store_id)
+        self.parts = {}
 
     @property
     def _focus(self) -> Part:
@@ -199,13 +210,19 @@ class RegionStore(Store):
         rows = RowStore(disk.reader(), frozen_tables_max=2)
         start_id = new_start_id(self.id, random)
         self._look_at_files()
-        found = [self._recover(first, rows, start_id, random) for first in world.firsts.values()]
-        self.parts = {region: Part(self, region) for region in world.firsts}
+        self.parts = {}
+        found = recover_regions(
+            self.folder_found(),
+            begun_regions(rows.scan("region", *DESCRIPTORS), list(world.firsts.values())),
+            lambda first: self._execution(first, rows, start_id, random),
+            self.id,
+        )
         for _, recovered in found:
             region = recovered.descriptor.region
+            part = self.parts[region] = Part(self, region)
             for entry in disk.entries(region, disk.log.visible.base(region)[0]):
                 if entry.index <= recovered.applied.index:
-                    self.parts[region].applies(entry_of(entry.index, entry.term, entry.data))
+                    part.applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
         watched = TurnWriter(WatchedWriter(log_writer, self), process)
         durations = Durations()
@@ -216,12 +233,13 @@ class RegionStore(Store):
         self.regions = regions = self._share(process, rows, watched, data_writer, durations, random)
         ticks = Ticks(process, world.raft.tick)
         maker = disk.snapshot_maker(process, lambda rows: rows)
-        for execution, recovered in found:
-            part = self.parts[recovered.descriptor.region]
+
+        def begin(execution: Execution, found: Start, log: Storage, quiet_until: float | None) -> RegionHost:
+            part = self.parts[found.descriptor.region]
             replica = replica_of(
-                recovered,
+                found,
                 raft=world.raft,
-                log=part.log,
+                log=log,
                 log_writer=watched,
                 send=part.send,
                 clock=process,
@@ -229,27 +247,26 @@ class RegionStore(Store):
                 random=random,
                 durations=durations,
                 group_type=PartGroup,
-                replica_type=PartReplica,
+                replica_type=self.replica_type,
+                quiet_until=quiet_until,
                 ticks=ticks,
             )
             assert isinstance(replica, PartReplica) and isinstance(replica.group, PartGroup)
             part.replica, part.group = replica, replica.group
             replica.part = part
             replica.group.watch(part)
-            part.host = RegionHost(
+            part.host = self.host_type(
                 regions,
                 replica=replica,
-                descriptor=recovered.descriptor,
+                descriptor=found.descriptor,
                 execution=execution,
                 now_ms=self.clock.calendar_ms,
                 uptime=process.seconds,
                 random=Random(random.getrandbits(64)),
-                applied=recovered.applied,
+                applied=found.applied,
                 request_timeout=REQUEST_TIMEOUT,
                 log_entries_max=self._log_entries,
             )
-            part.host.initial = world.firsts[part.region]
-            part.host.buried = recovered.buried
             world.hosts.append(part.host)
             join_stores(
                 part.host,
@@ -263,9 +280,33 @@ class RegionStore(Store):
                 request_timeout=REQUEST_TIMEOUT,
                 answered=lambda: front.flush(),
             )
-        hosts = list(regions.hosts.values())
+            return part.host
+
+        def bear(cut: CutOff) -> RegionHost | None:
+            region = cut.descriptor.region
+            part = self.parts[region] = Part(self, region)
+            adopted, log = self.begin_peer(cut, part.log, watched)
+            host = begin(cut.execution, adopted, log, 0.0 if adopted.fresh else None)
+            self.control.serve(host).start()
+            peers.begun(region)
+            return host
+
+        for execution, recovered in found:
+            part = self.parts[recovered.descriptor.region]
+            host = begin(execution, recovered, part.log, None)
+            host.initial, host.buried = world.firsts.get(part.region), recovered.buried
+        regions.bear = bear
+        hosts = regions.ordered
         chance = world.events.random(f"chance of {self.name} {self.starts}")
-        router = Router([(host.descriptor.slots, host) for host in hosts], chance.randrange)
+        router = Router(regions.routes(), chance.randrange)
+        regions.moved = router.moved
+
+        def ranges_changed() -> None:
+            router.route(regions.routes())
+            world.ranges_in(self.name, [host.descriptor for host in regions.ordered])
+
+        regions.watchers.append(ranges_changed)
+        ranges_changed()
         self.front = front = Front(
             router,
             TABLE,
@@ -288,7 +329,7 @@ class RegionStore(Store):
             removed=lambda: None,
         )
         control.stays = lambda store: True
-        for host in hosts:
+        for host in list(hosts):
             host.start()
         self.control.start()
         front.start()
@@ -312,17 +353,46 @@ class RegionStore(Store):
     def _look_at_files(self) -> None:
         """Before a start: what a peer has promised is there, or a tombstone of it."""
         log, rows = self.disk.log.visible, self.disk.data.visible
-        for region in self.world.firsts:
+        for region in self.world.regions:
             peer = self.world.promised.get((self.name, region), 0)
             if log.hard_state(region) is None and decode_tombstone(rows.get("region", tombstone_key(region))) < peer:
                 self.world.checker.problem(f"{self.name} has forgotten what peer {peer} of region {region} promised")
 
-    def _recover(self, first: Descriptor, rows: RowStore, start_id: int, random: Random) -> tuple[Execution, Recovered]:
+    def folder_found(self) -> Recoverable:
+        """Give the folder as a start finds it."""
+        return self.disk
+
+    def begin_peer(self, cut: CutOff, log: DiskLog, writer: ILogWriter) -> tuple[Adopted, Storage]:
+        """Let the peer begin, or go on, of a part that was cut off."""
+        return begin_peer(cut, log, writer, self.id)
+
+    def _execution(self, first: Descriptor, rows: RowStore, start_id: int, random: Random) -> Execution:
         keyspace = Keyspace(rows, VALUE_TYPES, budget=self._budget // REGIONS, region=first.region, slots=first.slots)
-        execution = Execution(
+        return Execution(
             keyspace, TABLE, start_id=start_id, random=Random(random.getrandbits(64)), defect=self._defect
         )
-        return execution, recover(self.disk, execution, first, self.id)
+
+
+class _Checkers(dict[int, ReplicationChecker]):
+    """A checker for each region; what one finds is a problem of the world."""
+
+    def __init__(self, first: ReplicationChecker, now: Callable[[], int], firsts: Iterable[int]) -> None:
+        super().__init__()
+        self._first = first
+        self._now = now
+        for region in firsts:
+            self[region] = first if region == 1 else self._made(0)
+
+    def _made(self, applied: int) -> ReplicationChecker:
+        checker = ReplicationChecker(self._now)
+        checker.problems = self._first.problems
+        checker.applied_to = applied
+        return checker
+
+    def __missing__(self, region: int) -> ReplicationChecker:
+        """Make one for a region that was cut off another."""
+        checker = self[region] = self._made(FIRST_INDEX)
+        return checker
 
 
 class RegionWorld(World):
@@ -352,6 +422,8 @@ class RegionWorld(World):
         self.burials = 0
         #: The last peer of each region that has answered something, by store.
         self.promised: dict[tuple[str, int], int] = {}
+        #: The slots of each region in each version.
+        self._ranges: dict[tuple[int, int], tuple[int, int]] = {}
         super().__init__(seed, variant, size=size)
         if moves:
             self._descriptors_in = {region: [first] for region, first in self.firsts.items()}
@@ -361,7 +433,12 @@ class RegionWorld(World):
 
     def descriptor_of(self, region: int) -> Descriptor:
         """Give a region as of the latest change that anyone has applied."""
-        return self._descriptors_in.get(region, [self.firsts[region]])[-1]
+        known = self._descriptors_in.get(region)
+        if known is not None:
+            return known[-1]
+        first = self.firsts.get(region)
+        # One that was split off another begins with the members as they were then.
+        return first if first is not None else self.parts_of(region)[0][1].host.descriptor
 
     def destroyed(self, part: Part, peer: int) -> None:
         """Note that nothing is left of a peer."""
@@ -388,19 +465,43 @@ class RegionWorld(World):
     def checkers(self) -> dict[int, ReplicationChecker]:
         """Give a checker for each region; what one finds is a problem of the world."""
         if not self._checkers:
-            for region in self.firsts:
-                checker = self._checkers[region] = ReplicationChecker(lambda: self.events.now)
-                checker.problems = self.checker.problems
-            self._checkers[1] = self.checker
+            self._checkers = _Checkers(self.checker, lambda: self.events.now, self.firsts)
         return self._checkers
 
     def parts_of(self, region: int) -> list[tuple[RegionStore, Part]]:
         """Give a region's parts, each with its store."""
-        return [(store, store.parts[region]) for store in self.stores.values() if isinstance(store, RegionStore)]
+        return [
+            (store, store.parts[region])
+            for store in self.stores.values()
+            if isinstance(store, RegionStore) and region in store.parts
+        ]
+
+    @property
+    def regions(self) -> list[int]:
+        """Name the regions that are anywhere, in the order in which they came to be known."""
+        return list(dict.fromkeys([region for store in self.stores.values() for region in store.parts]))
+
+    def ranges_in(self, name: str, descriptors: Sequence[Descriptor]) -> None:
+        """
+        Of a store's regions, as of what is applied there: each slot lies in exactly one of them, and in no version of
+        any does one lie in another region of the same version, anywhere and at any time.
+        """
+        slots = [descriptor.slots for descriptor in descriptors]
+        if [first for first, _ in slots] + [SLOTS] != [0] + [end for _, end in slots]:
+            self.checker.problem(f"the regions of {name} have slots {slots}, so some have none or several")
+        for descriptor in descriptors:
+            first, end = descriptor.slots
+            for (region, version), (low, high) in self._ranges.items():
+                if region == descriptor.region and version == descriptor.version:
+                    if (low, high) != (first, end):
+                        self.checker.problem(f"{name} has region {region} with other slots than another store")
+                elif version == descriptor.version and low < end and first < high:
+                    self.checker.problem(f"regions {region} and {descriptor.region} share slots in version {version}")
+            self._ranges[descriptor.region, descriptor.version] = (first, end)
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
         """Of an entry that is applied for the first time: it lies on the disks of a majority."""
-        descriptors = self._descriptors_in.setdefault(region, [self.firsts[region]])
+        descriptors = self._descriptors_in.setdefault(region, [self.descriptor_of(region)])
         found: list[tuple[int, int]] = []
         # As of the entry before, or of the change before that, which may have been decided at the same time.
         for descriptor in descriptors[-2:]:
@@ -432,7 +533,7 @@ class RegionWorld(World):
 
     def look(self) -> None:
         """After each event: nobody leads or leases beside another, in no region."""
-        for region in self.firsts:
+        for region in self.regions:
             checker = self.checkers[region]
             holders: list[str] = []
             for store, part in self.parts_of(region):
@@ -461,14 +562,15 @@ class RegionWorld(World):
 
     def leader(self) -> Store | None:
         """Give the store that leads a region, which is picked by chance."""
-        self.focus = self.random.choice(list(self.firsts))
+        everywhere = [region for region in self.regions if len(self.parts_of(region)) == len(self.stores)]
+        self.focus = self.random.choice(everywhere)
         return super().leader()
 
     def converged(self) -> bool:
         """Say whether all have applied the same of all regions, and nothing is under way."""
-        for region in self.firsts:
+        for region in self.regions:
             parts = self.parts_of(region)
-            if not all(store.runs for store, _ in parts):
+            if len(parts) < len(self.stores) or not all(store.runs for store, _ in parts):
                 return False
             stores = self.descriptor_of(region).stores.values()
             if any(part.group.peer for store, part in parts if store.id not in stores):
@@ -481,7 +583,8 @@ class RegionWorld(World):
 
     def compare_at_end(self) -> None:
         """Compare what all stores have in the end."""
-        for region, checker in self.checkers.items():
+        for region in self.regions:
+            checker = self.checkers[region]
             stores = self.descriptor_of(region).stores.values()
             parts = [(store, part) for store, part in self.parts_of(region) if store.id in stores]
             for store, part in parts:

@@ -29,9 +29,9 @@ from tinykv.redis.set_value import Set
 from tinykv.redis.table import commands_of
 from tinykv.redis.value import row_expires, string_body
 from tinykv.redis.zset_value import SortedSet
-from tinykv.region.descriptor import Descriptor
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor
 from tinykv.storage.rowstore import RowStore
-from tinykv.store.recovery import recover
+from tinykv.store.recovery import begun_regions, recover_regions
 from tinykv.tap.beginning import STORE_ID
 
 #: Memory for values that are read, in bytes; beside it stands what the log's tail holds.
@@ -73,23 +73,26 @@ def write_dump(store: StoppedStore, form: Form, now_ms: int, *, quiet: bool = Tr
     rows = RowStore(store.reader())
     table = commands_of(MODULES)
     firsts = Descriptor.initial_regions(store.regions, [STORE_ID])
-    keyspaces: list[Keyspace] = []
+    begun = begun_regions(rows.scan("region", *DESCRIPTORS), firsts)
     with progress(quiet=quiet) as bars:
-        starts = [(first.region, store.recover(first.region)) for first in firsts]
+        starts = [(first.region, store.recover(first.region)) for first in begun]
         waiting = [
             pending(store.raft, region, found.applied[0]) if found.last[0] > found.applied[0] else 0
             for region, found in starts
         ]
         bar = bars.add_task("log entries", total=sum(waiting))
-        for first in firsts:
-            budget = _BUDGET // len(firsts)
+
+        def execution_of(first: Descriptor) -> Execution:
+            budget = _BUDGET // len(begun)
             keyspace = Keyspace(rows, VALUE_TYPES, budget=budget, region=first.region, slots=first.slots)
-            execution = Execution(keyspace, table, start_id=0, random=Random(0), defect=lambda *_: None)
-            recover(store, execution, first, STORE_ID, lambda _: bars.advance(bar))
+            return Execution(keyspace, table, start_id=0, random=Random(0), defect=lambda *_: None)
+
+        found = recover_regions(store, begun, execution_of, STORE_ID, lambda _: bars.advance(bar))
+        keyspaces = [execution.keyspace for execution, _ in found]
+        for keyspace in keyspaces:
             keyspace.writing = False
             # By this clock nothing has expired, so that the walk over the keys decides alone.
             keyspace.now = 0
-            keyspaces.append(keyspace)
         bar = bars.add_task("keys", total=sum(db.keys for keyspace in keyspaces for db in keyspace.physical))
         for index in range(DATABASES):
             for keyspace in keyspaces:

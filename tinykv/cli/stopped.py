@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tinykv.region.descriptor import Descriptor, descriptor_key
-from tinykv.region.state import apply_key
+from tinykv.region.state import FIRST_INDEX, FIRST_TERM, apply_key
 from tinykv.storage.errors import CorruptFile, FolderInUse, WrongFolder
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, read_last, read_term
@@ -132,20 +132,26 @@ class StoppedStore:
         row = self.raft.execute("SELECT value FROM meta WHERE name = 'regions'").fetchone()
         return 1 if row is None else int(row[0])
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """
         Find where a region stands.
 
+        @param row: Its apply state, where that isn't in data.db.
         @raise CorruptFile: The log begins after what is applied, or the apply state is damaged.
         """
-        with errors_of(self.data_path):
-            row = self.data.execute("SELECT value FROM region WHERE key = ?", (apply_key(region),)).fetchone()
-        state: bytes | None = None if row is None else row[0]
+        state = row
+        if row is None:
+            with errors_of(self.data_path):
+                found = self.data.execute("SELECT value FROM region WHERE key = ?", (apply_key(region),)).fetchone()
+            state = None if found is None else found[0]
         if state is not None and len(state) < 16:
             raise CorruptFile(f"{self.data_path}: the apply state of region {region} is too short")
         applied = (0, 0) if state is None else (int.from_bytes(state[:8], "big"), int.from_bytes(state[8:16], "big"))
         with errors_of(self.raft_path):
             base = read_base(self.raft, region)
+            if state is None and base == (FIRST_INDEX, FIRST_TERM):
+                # It was split off another region, and the next start finds that in the other's log.
+                applied = base
             if base[0] > applied[0]:
                 raise CorruptFile(
                     f"{self.raft_path}: the log of region {region} begins after entry {base[0]}, but the rows hold it"

@@ -23,7 +23,7 @@ from tinykv.errors import Damaged, ScheduleProblem
 from tinykv.gateway.regions import DistantRegion, Forwards
 from tinykv.gateway.routes import RouteTable
 from tinykv.gateway.waiters import released
-from tinykv.interfaces import IForwardAnswer, IPeerHandler, Outcome
+from tinykv.interfaces import IForwardAnswer, IPeerHandler, IRegionHost, Outcome
 from tinykv.peering.settings import is_address
 from tinykv.raft.messages import Message
 from tinykv.redis.forwarded import decode_woken
@@ -74,6 +74,9 @@ class Way(Protocol):
 
     def submit(self, operation: Operation) -> None:
         """Take one."""
+
+    def moved(self, operation: Operation, whole: tuple[int, int], host: IRegionHost) -> None:
+        """Take one that a region did nothing of, and that was meant for some slots."""
 
 
 @implementer(IPeerHandler)
@@ -227,7 +230,9 @@ class Gateway:
         before, self.regions = self.regions, {}
         for route in self._routes.ranges:
             known = route.region in before
-            self.regions[route.region] = before.pop(route.region) if known else self._new_region(route.region)
+            region = before.pop(route.region) if known else self._new_region(route.region)
+            region.ranged((route.first, route.end), route.version)
+            self.regions[route.region] = region
         self._former += before.values()
         self._move_waiters()
         self.log.info("there are {count} regions", count=len(self.regions))
@@ -252,6 +257,7 @@ class Gateway:
         region = DistantRegion(number, self._start_id, self._clock, self._answered)
         region.forwarder = self._forwarder(region, lambda: self.leader(number))
         region.waiters.missed = self._ask_all
+        region.moved = lambda operation, whole, of: self.way.moved(operation, whole, of)
         return region
 
     def _withdraw(self, region: DistantRegion) -> None:

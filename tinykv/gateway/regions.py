@@ -14,10 +14,16 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from tinykv.gateway.figures import NoExecution
-from tinykv.gateway.waiters import GatewayWaiters
+from tinykv.gateway.waiters import GatewayWaiters, released
 from tinykv.interfaces import IRegionHost
+from tinykv.keys import ALL_SLOTS
 from tinykv.redis.operations import INTERNAL, READ, WAITING, Client, Operation
+from tinykv.redis.ownership import names_keys, owns
 from tinykv.redis.spec import CommandSpec
+
+
+def _lost(operation: Operation, whole: tuple[int, int], region: IRegionHost) -> None:
+    raise AssertionError("nothing is moved before it's known where to")
 
 
 class Forwards(Protocol):
@@ -43,6 +49,9 @@ class Forwards(Protocol):
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
 
+    def narrowed(self, whole: tuple[int, int]) -> None:
+        """Learn that the region has fewer keys than before; these were its slots."""
+
     def close(self) -> None:
         """Send nothing any more."""
 
@@ -54,6 +63,8 @@ class DistantRegion:
 
     @ivar forwarder: The way to whoever leads it; set by whoever makes it.
     @ivar waiters: The clients that wait in it.
+    @ivar slots: The first of its slots and the one behind the last, as of C{version}.
+    @ivar moved: Takes an operation to where it belongs by now, with the slots that it was meant for; to be set.
     """
 
     table_bytes = 0
@@ -71,6 +82,9 @@ class DistantRegion:
         @param answered: Called when clients were answered outside of the forwarder.
         """
         self.region = region
+        self.slots = ALL_SLOTS
+        self.version = 0
+        self.moved: Callable[[Operation, tuple[int, int], IRegionHost], None] = _lost
         self.start_id = start_id
         self.replaced: Callable[[Callable[[Operation], bool]], None] = lambda about: None
         self.waiters = GatewayWaiters(start_id, clock, self.submit, answered)
@@ -93,6 +107,16 @@ class DistantRegion:
         if not self._pending:
             self._clock.callLater(0, self._end_turn)
         self._pending.append(operation)
+
+    def submit_moved(self, operation: Operation) -> None:
+        """Take in what was meant for another region."""
+        self.submit_again([operation])
+
+    def ranged(self, slots: tuple[int, int], version: int) -> None:
+        """Learn which slots it has."""
+        whole, self.slots, self.version = self.slots, slots, version
+        if whole != slots:
+            self.forwarder.narrowed(whole)
 
     def submit_again(self, operations: list[Operation]) -> None:
         """Take operations that were to be done elsewhere; they are as they are sent."""
@@ -127,6 +151,14 @@ class DistantRegion:
     def owns(self, operation: Operation) -> bool:
         """Leave it to the store that leads."""
         return True
+
+    def has_all_of(self, operation: Operation) -> bool:
+        """Say whether an operation is for this region alone, as far as that's known."""
+        return names_keys(operation) and owns(self.slots, operation)
+
+    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
+        """Hand on an operation of which nothing was done, and that was meant for some slots."""
+        self.moved(released(operation), whole, self)
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Nothing is done here."""

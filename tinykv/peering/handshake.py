@@ -27,7 +27,7 @@ from tinykv.peering.grammar import GrammarError, line, number
 from tinykv.peering.settings import ANY_CLUSTER, GATEWAYS, PeerIdentity, is_address, is_word
 
 #: The version of the protocol.
-VERSION: Final = 2
+VERSION: Final = 3
 #: What a connection is for.
 LINK: Final = "link"
 SNAPSHOT: Final = "snapshot"

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinykv.errors import CommandError, Fault, OutOfTime
-from tinykv.keys import ALL_SLOTS
+from tinykv.keys import ALL_SLOTS, slot_of
 from tinykv.redis.context import Context, MustWait
 from tinykv.redis.keyspace import Database, Keyspace
-from tinykv.redis.operations import COMMANDS, EXEC, NOBODY, WAITING, Client, Operation
-from tinykv.redis.ownership import NOT_HERE, owns
+from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, NOBODY, WAITING, Client, Operation
+from tinykv.redis.ownership import NOT_HERE, lie_in, owns
 from tinykv.redis.sampling import Chance
 from tinykv.redis.spec import CommandSpec
+from tinykv.redis.spreading import CROSS_SLOT
 from tinykv.redis.value import Value
 from tinykv.redis.waiters import Origin, Waiter, Waiters
 from tinykv.resp import replies
@@ -33,16 +34,24 @@ _CUT_OFF = replies.error(
 _UNBLOCKED = replies.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 
+def _tell_elsewhere(operation: Operation) -> None:
+    """Tell a client that its command isn't for this region."""
+    operation[1].answer(operation[2], NOT_HERE)
+
+
 class Execution:
     """
     A region's commands at work.
 
     @ivar run: Runs one operation of the log and answers its client; L{run_within}, where there are other regions.
+    @ivar narrow: Whether there are other regions.
     @ivar start_id: Names this run of the store, by which it knows its own waiters.
     @ivar calls: How often each command ran, by name; for metrics.
     @ivar keyspace: The data.
     @ivar waiting_client: Gives the client of this store, by its id, that waits with the request of a number.
     @ivar summing: Told the name of each checksum that an entry asks for, when all that is before it has been done.
+    @ivar splitting: Splits the region, as an entry says, when all that is before it has been done.
+    @ivar elsewhere: Takes operations of which nothing was done, since their keys don't lie in this region.
     @ivar refused: Told of a command that was answered with an error: its client, its name, and the error's text.
     @ivar waiters: The clients that wait.
     """
@@ -65,6 +74,8 @@ class Execution:
         self._defect = defect
         self.refused: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self.summing: Callable[[bytes], None] = lambda name: None
+        self.splitting: Callable[[list[bytes]], None] = lambda arguments: None
+        self.elsewhere: Callable[[Operation], None] = _tell_elsewhere
         self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
         self._distant_client: Callable[[Origin], Client | None] = lambda origin: None
         self._random = random
@@ -72,12 +83,15 @@ class Execution:
         self._ready: dict[tuple[int, bytes], None] = {}
         self._seed = 0
         self._place = 0
+        #: Clients of this store that waited here, and wait in a part that was cut off.
+        self._ceded: set[Origin] = set()
         self.run: Callable[[Operation], None] = self._run
         self._look_at_range()
 
     def _look_at_range(self) -> None:
         """Look at the keys of each command, unless all keys lie in this region."""
-        self.run = self._run if self.keyspace.slots == ALL_SLOTS else self.run_within
+        self.narrow = self.keyspace.slots != ALL_SLOTS
+        self.run = self.run_within if self.narrow else self._run
 
     # Entries
 
@@ -94,7 +108,7 @@ class Execution:
         if owns(self.keyspace.slots, operation):
             self._run(operation)
         else:
-            operation[1].answer(operation[2], NOT_HERE)
+            self.elsewhere(operation)
 
     def _run(self, operation: Operation) -> None:
         """Run one operation of the log and answer its client."""
@@ -266,9 +280,11 @@ class Execution:
         keyspace.begin(self.time)
         if name == b"expire":
             db = keyspace.physical[int(arguments[1])]
+            first, end = keyspace.slots
             for key in arguments[2:]:
                 # Looking at an expired key while writing deletes it; one that has a later expiry by now stays.
-                db.get(key)
+                if first <= slot_of(key) < end:
+                    db.get(key)
         elif name == b"wake":
             origin = (int(arguments[1]), int(arguments[2]), int(arguments[3]))
             waiter = self.waiters.find(origin)
@@ -278,6 +294,12 @@ class Execution:
                     # Of one that came with a snapshot the reply isn't known; no value is what it comes down to.
                     nothing = waiter.timed_out or replies.nil_array(waiter.client.proto)
                     waiter.client.answer(origin[2], _UNBLOCKED if arguments[4] == b"error" else nothing)
+            elif origin in self._ceded:
+                # It was on its way while the region was split, and means one who waits in a part by now.
+                self._ceded.discard(origin)
+                self.elsewhere((INTERNAL, NOBODY, 0, 0, None, arguments, None))
+        elif name == b"split":
+            self.splitting(arguments)
         elif name == b"checksum":
             self.summing(arguments[1])
         else:
@@ -291,6 +313,40 @@ class Execution:
                         waiter.client.answer(waiter.origin[2], _CUT_OFF)
         keyspace.commit()
         client.answer(number, replies.OK)
+
+    # Splits
+
+    def cede(self, region: int, slots: tuple[int, int]) -> Execution:
+        """
+        Let a new region have the last of this one's slots, with all that lies in them and who waits for that.
+
+        A client that waits for keys on both sides is told so, as if it asked now.
+
+        @return: The commands at work there.
+        """
+        part = Execution(
+            self.keyspace.cede(region, slots),
+            self.table,
+            start_id=self.start_id,
+            random=self._random,
+            defect=self._defect,
+        )
+        part.time = self.time
+        part.refused = self.refused
+        part.waiting_client = self.waiting_client
+        for waiter in self.waiters:
+            spec = self.table[waiter.arguments[0].decode("latin-1").lower()]
+            if lie_in(self.keyspace.slots, spec, waiter.arguments):
+                continue
+            self.waiters.remove(waiter)
+            if lie_in(slots, spec, waiter.arguments):
+                part.waiters.take(waiter)
+                if waiter.origin[0] == self.start_id:
+                    self._ceded.add(waiter.origin)
+            else:
+                waiter.client.answer(waiter.origin[2], CROSS_SLOT)
+        self._look_at_range()
+        return part
 
     # Reads
 

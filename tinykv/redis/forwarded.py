@@ -1,7 +1,7 @@
 """
 Operations on their way to the store that leads, and what became of them on the way back.
 
-A batch is C{region(8) start_id(8) generation(8)}, then for each operation
+A batch is C{region(8) version(8) start_id(8) generation(8)}, then for each operation
 C{kind(1) flags(1) proto(1) db(1) client(8) number(8) length(4)} and so many bytes: a RESP request, or the body of a
 transaction as the log has it (L{tinykv.redis.operations}). Numbers are big-endian.
 
@@ -36,7 +36,7 @@ from tinykv.redis.operations import (
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp.replies import encode_command
 
-_BATCH = Struct(">QQQ")
+_BATCH = Struct(">QQQQ")
 _OPERATION = Struct(">BBBBQQI")
 _RESULT = Struct(">BI")
 _TIMEOUT = Struct(">Q")
@@ -75,9 +75,15 @@ class Batch:
     strange: frozenset[int]
 
 
-def encode_batch(region: int, start_id: int, generation: int, operations: list[Operation]) -> bytes:
-    """Encode operations of this store's clients on a region's data."""
-    pieces = [_BATCH.pack(region, start_id, generation)]
+def encode_batch(
+    region: int, version: int, start_id: int, generation: int, operations: list[Operation]
+) -> bytes:
+    """
+    Encode operations of this store's clients on a region's data.
+
+    @param version: Of the region, whose range of keys they're meant for.
+    """
+    pieces = [_BATCH.pack(region, version, start_id, generation)]
     for kind, client, number, db, _, arguments, extra in operations:
         flags = 0
         if kind == COMMANDS:
@@ -96,6 +102,11 @@ def region_of(data: bytes) -> int:
     return int(_BATCH.unpack_from(data)[0]) if len(data) >= _BATCH.size else 0
 
 
+def version_of(data: bytes) -> int:
+    """Say which version of its region a batch is meant for."""
+    return int(_BATCH.unpack_from(data)[1])
+
+
 def decode_origin(data: bytes) -> tuple[int, int]:
     """
     Decode where a batch comes from: (the start id of that store's run, its generation, which rises there when
@@ -105,7 +116,7 @@ def decode_origin(data: bytes) -> tuple[int, int]:
     """
     if len(data) < _BATCH.size:
         raise Damaged("a forwarded batch is cut off")
-    _, start_id, generation = _BATCH.unpack_from(data)
+    _, _, start_id, generation = _BATCH.unpack_from(data)
     return start_id, generation
 
 

@@ -40,7 +40,7 @@ from tinykv.keys import (
 )
 from tinykv.redis.idleness import Idleness
 from tinykv.redis.sampling import Chance, pick
-from tinykv.redis.settings import Settings
+from tinykv.redis.settings import SETTINGS_ROW, Settings
 from tinykv.redis.tree import Node, decode_node
 from tinykv.redis.value import (
     KEY_OVERHEAD,
@@ -100,6 +100,9 @@ class Rows(Protocol):
 
     def mark(self, obj: Encodable) -> None:
         """Register a live object that is about to change."""
+
+    def settle(self, start: bytes, end: bytes) -> None:
+        """Let the bytes stand for themselves, in a range of family C{data}, for which live objects stand."""
 
     def delete_ranges(self, family: str, ranges: list[tuple[bytes, bytes]]) -> None:
         """Delete whole ranges, in apply order."""
@@ -404,6 +407,16 @@ class Database:
         self._blocks[slot // _BLOCK] += counter.keys
         self.keys += counter.keys
         self.expiring += counter.expires
+
+    def cede(self, to: Database, slots: tuple[int, int]) -> None:
+        """Let the same database of another region have some slots; what the cache has of them means nothing then."""
+        first, end = slots
+        for slot in [slot for slot in self.counters if first <= slot < end]:
+            counter = self.counters.pop(slot)
+            self._blocks[slot // _BLOCK] -= counter.keys
+            self.keys -= counter.keys
+            self.expiring -= counter.expires
+            to.load_counter(slot, counter)
 
     def _replace(self, key: bytes, old: Live | None, new: Live | None) -> None:
         """Put one value, or nothing, in the place of another; L{set_string} does it itself in its commonest cases."""
@@ -749,6 +762,36 @@ class Keyspace:
             for db in self.physical:
                 db.forget()
             self.cleared()
+
+    def cede(self, region: int, slots: tuple[int, int]) -> Keyspace:
+        """
+        Let a new region have the slots behind some slot of this one's, with all that lies in them.
+
+        Values that live in the cache belong to this region's databases, so the new one has its own made of the rows.
+        What stays of them here is never looked at: nobody asks for keys that lie elsewhere. Rows aren't touched.
+
+        @param slots: The last of this region's.
+        """
+        assert slots[1] == self.slots[1] and self.slots[0] < slots[0] < slots[1], "they're the last"
+        self.rows.settle(*slots_range(slots))
+        # Estimates of one store: both together may use as much as before.
+        self.budget = max(self.budget // 2, 1)
+        to = Keyspace(self.rows, list(self.types.values()), budget=self.budget, region=region, slots=slots)
+        self.slots = (self.slots[0], slots[0])
+        for mine, theirs in zip(self.physical, to.physical, strict=True):
+            mine.cede(theirs, slots)
+        to.databases = [to.physical[db.number] for db in self.databases]
+        to.sequence = self.sequence
+        to.region_time = self.region_time
+        to.complete = not any(db.keys for db in to.physical)
+        own = region_row(self.region)
+        for key, row in list(self.rows.scan("region", own, region_row(self.region + 1))):
+            name = key[len(own) :]
+            if name in (_ORDER, SETTINGS_ROW):
+                assert isinstance(row, bytes), "only values are live objects"
+                self.rows.put("region", region_row(region, name), row)
+        to.settings.load(self.rows)
+        return to
 
     def cleared(self) -> None:
         """Learn that a database was cleared: if it was the last, all there is to know of keys is known again."""

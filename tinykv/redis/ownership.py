@@ -32,13 +32,23 @@ def owns(slots: tuple[int, int], operation: Operation) -> bool:
     if kind == LOOK:
         return all(first <= slot_of(key) < end for key in keys_of_look(arguments))
     if kind not in (EXEC, READ_EXEC):
-        return _lie_in(slots, spec, arguments)
+        return lie_in(slots, spec, arguments)
     return all(first <= slot_of(key) < end for _, key, _ in extra or ()) and all(
-        command is None or _lie_in(slots, command, request) for _, command, request, _ in arguments
+        command is None or lie_in(slots, command, request) for _, command, request, _ in arguments
     )
 
 
-def _lie_in(slots: tuple[int, int], spec: CommandSpec, arguments: list[bytes]) -> bool:
+def names_keys(operation: Operation) -> bool:
+    """Say whether an operation is about certain keys; if not, it's about all that a region has."""
+    kind, _, _, _, spec, arguments, _ = operation
+    if kind in (INTERNAL, LOCAL, LOOK, EXEC, READ_EXEC):
+        return True
+    facts = spec.facts
+    return facts is None or bool(facts.module) or bool(keys_of(facts, arguments))
+
+
+def lie_in(slots: tuple[int, int], spec: CommandSpec, arguments: list[bytes]) -> bool:
+    """Say whether all keys of a command lie in some slots."""
     facts = spec.facts
     if facts is None:
         return True

@@ -15,7 +15,7 @@ from tinykv.errors import Damaged
 from tinykv.keys import FIRST_REGION, region_row
 from tinykv.redis.value import STRING_MAX
 
-_NAME = b"settings"
+SETTINGS_ROW = b"settings"
 
 #: Name and default of each, as Redis 7.0.15 has them.
 DEFAULTS: dict[str, int] = {
@@ -65,7 +65,7 @@ class Settings:
         """
         @param region: Whose they are.
         """
-        self._key = region_row(region, _NAME)
+        self._key = region_row(region, SETTINGS_ROW)
         self.values = dict(DEFAULTS)
         self._take_over()
 

@@ -82,6 +82,10 @@ class Waiters:
         known = self.by_origin.get(waiter.origin)
         if known is not None:
             self.remove(known)
+        self.take(waiter)
+
+    def take(self, waiter: Waiter) -> None:
+        """Enter a waiter that waited in another region, whose order this one shares."""
         self._enter(waiter)
         self._rows.put("region", self._prefix + waiter.order.to_bytes(8, "big"), waiter.encode())
 

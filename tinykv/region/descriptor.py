@@ -35,6 +35,10 @@ _PEER = Struct(">QQ")
 _ID = Struct(">Q")
 
 
+#: The range of all descriptors' row keys, in the family C{region}.
+DESCRIPTORS: Final = (b"descriptor", b"descriptos")
+
+
 def descriptor_key(region: int) -> bytes:
     """Give the row key of a region's descriptor, in the family C{region}."""
     return b"descriptor" + region.to_bytes(8, "big")

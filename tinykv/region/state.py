@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import Final
 
 from tinykv.errors import Damaged
 
 _STATE = Struct(">QQQQ")
+
+#: The entry up to which a region is applied that was cut off another, and its term, as if it had been: nobody who lacks
+#: what it began with has a log that goes so far, so who does gets a snapshot.
+FIRST_INDEX: Final = 5
+FIRST_TERM: Final = 5
 
 
 def apply_key(region: int) -> bytes:

@@ -21,6 +21,7 @@ from tinykv.errors import Damaged
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, LOOK, READ, READ_EXEC, WAITING, Client, Operation
+from tinykv.redis.ownership import NOT_HERE
 from tinykv.redis.scanning import cursor_at, slot_at
 from tinykv.redis.spec import CommandSpec
 from tinykv.redis.spreading import IN_STEPS, Spread, by_key, merged, region_of_transaction, scanned, spread
@@ -178,6 +179,10 @@ class Router:
         """Say nothing yet: each region says for itself why it can't take a command now, when it's given one."""
         return None
 
+    def submit_moved(self, operation: Operation) -> None:
+        """Take in what another region was given; all are here, so there's none."""
+        raise AssertionError("the router has all regions")
+
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
         waiting = [held.operation for held in self._held.values()]
@@ -190,6 +195,51 @@ class Router:
     def _shown(self) -> Sequence[int]:
         """Say in which regions SCAN looks for keys; there's at least one."""
         return range(len(self._hosts))
+
+    # What was moved
+
+    def moved(self, operation: Operation, whole: tuple[int, int], host: IRegionHost) -> None:
+        """
+        Take an operation to where it belongs by now: a region did nothing of it, since it was narrowed meanwhile.
+
+        @param whole: The slots for which it was meant.
+        @param host: That region.
+        """
+        kind, client, number, db, spec, arguments, extra = operation
+        if kind == INTERNAL:
+            for one in self._hosts:
+                one.submit_moved(operation)
+            return
+        if kind == LOOK:
+            self._look(client, number, db, arguments, moved=True)
+            return
+        if kind in (EXEC, READ_EXEC):
+            to: int | Spread | bytes = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
+        else:
+            to = self._within(spread(spec, arguments, self.region_of, len(self._hosts)), whole)
+        if isinstance(to, bytes):
+            client.answer(number, to)
+        elif isinstance(to, int) and spec is not None and spec.name in IN_STEPS or kind == READ and type(to) is Spread:
+            self._read_parts(_Moved(), client, number, db, spec, arguments, to, partial(client.answer, number))
+        elif isinstance(to, int):
+            if self._hosts[to] is host:
+                # It's meant for a region that isn't here.
+                client.answer(number, NOT_HERE)
+            else:
+                self._hosts[to].submit_moved(operation)
+        else:
+            gathering = _Gathering(to, partial(client.answer, number))
+            for place, part in enumerate(to.parts):
+                raw = encode_command(part.arguments)
+                one_part = _Part(client, partial(gathering.take, place))
+                self._hosts[part.region].submit_moved((COMMANDS, one_part, number, db, spec, part.arguments, raw))
+
+    def _within(self, to: int | Spread | bytes, whole: tuple[int, int]) -> int | Spread | bytes:
+        """Leave out what isn't about slots that an operation was meant for: the others have a part of their own."""
+        if not isinstance(to, Spread):
+            return to
+        first, end = whole
+        return Spread([part for part in to.parts if first <= self._firsts[part.region] < end], to.merge)
 
     # What comes
 
@@ -291,13 +341,14 @@ class Router:
 
         self._behind_all(client, number, step)
 
-    def _look(self, client: Client, number: int, db: int, arguments: list[bytes]) -> None:
+    def _look(self, client: Client, number: int, db: int, arguments: list[bytes], moved: bool = False) -> None:
         """Ask about keys each in its own region, where it's its turn: others may be in the midst of a command."""
         question = by_key([arguments[0]], arguments[1:], self.region_of)
         gathering = _Gathering(question, partial(client.answer, number))
         for place, part in enumerate(question.parts):
             one = _Part(client, partial(gathering.take, place))
-            self._hosts[part.region].submit((LOOK, one, number, db, None, part.arguments, None))
+            host = self._hosts[part.region]
+            (host.submit_moved if moved else host.submit)((LOOK, one, number, db, None, part.arguments, None))
 
     def _behind_all(self, client: Client, number: int, step: Callable[[], None]) -> None:
         """
@@ -320,7 +371,7 @@ class Router:
 
     def _read_parts(
         self,
-        how: _Fresh | _InPlace,
+        how: _Fresh | _InPlace | _Moved,
         client: Client,
         number: int,
         db: int,
@@ -364,7 +415,7 @@ class Router:
 
     def _pick(
         self,
-        how: _Fresh | _InPlace,
+        how: _Fresh | _InPlace | _Moved,
         client: Client,
         number: int,
         db: int,
@@ -467,6 +518,25 @@ class _Fresh:
         reply = read(_Part(client, answered), number, db, spec, arguments)
         if reply is not None:
             answered(reply)
+
+
+class _Moved:
+    """Reads that were meant for a region that was narrowed."""
+
+    __slots__ = ()
+
+    def read(
+        self,
+        host: IRegionHost,
+        client: Client,
+        number: int,
+        db: int,
+        spec: CommandSpec,
+        arguments: list[bytes],
+        answered: Callable[[bytes], None],
+    ) -> None:
+        """Read in one region."""
+        host.submit_moved((READ, _Part(client, answered), number, db, spec, arguments, None))
 
 
 class _InPlace:

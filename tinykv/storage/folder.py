@@ -136,20 +136,24 @@ class DataFolder:
         self._raft: sqlite3.Connection | None = raft
         self._data: sqlite3.Connection | None = data
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """
         Find where a region stands, and make its log agree with its rows: a log that lacks the applied entry
         is replaced by that as its base. To be called before L{start_writers}.
 
+        @param row: its apply state, where that isn't in data.db yet: it was cut off another region, whose log is being
+            replayed.
         @raise CorruptFile: the log begins after what is applied, has a hole, or holds something else than what was
             written; nothing was changed.
         """
         raft, data = self._connections()
-        with errors_of(self.data_path):
-            state = Reader(self.data_path, data).get("region", b"apply" + region.to_bytes(8, "big"))
-            tombstone = Reader(self.data_path, data).get("region", tombstone_key(region))
-        if state is None and tombstone is not None:
-            self._forget_buried(region, tombstone)
+        state = row
+        if row is None:
+            with errors_of(self.data_path):
+                state = Reader(self.data_path, data).get("region", b"apply" + region.to_bytes(8, "big"))
+                tombstone = Reader(self.data_path, data).get("region", tombstone_key(region))
+            if state is None and tombstone is not None:
+                self._forget_buried(region, tombstone)
         if state is not None and len(state) < 16:
             raise CorruptFile(
                 f"{self.data_path}: the apply state of region {region} is too short. The file was left as "

@@ -16,7 +16,7 @@ from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.stored import entry_of
 from tinykv.storage.connection import PASSING_CACHE_KIB, connect_reader
 from tinykv.storage.errors import from_sqlite
-from tinykv.storage.log import read_base, read_last, read_some, read_term
+from tinykv.storage.log import HardState, read_base, read_hard_state, read_last, read_some, read_term
 
 T = TypeVar("T")
 
@@ -62,6 +62,12 @@ class LogReader:
         @return: index and term of the last entry, or of the base.
         """
         return self._asked(lambda: read_last(self._connection, self._region))
+
+    def hard_state(self) -> HardState | None:
+        """
+        @return: what the region's peer has promised; C{None} if nothing.
+        """
+        return self._asked(lambda: read_hard_state(self._connection, self._region))
 
     def term(self, index: int) -> int:
         """

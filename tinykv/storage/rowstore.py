@@ -254,6 +254,19 @@ class RowStore:
         active.live[key] = obj
         obj.table = active
 
+    def settle(self, start: bytes, end: bytes) -> None:
+        """
+        Put the bytes of all live objects of family C{data} in their place whose keys are in [start, end): whoever has
+        changed them doesn't any more. As L{pause}, it may take its time.
+        """
+        for table in self._tables:
+            for key, obj in list(table.live.items()):
+                if start <= key < end:
+                    self.pausing()
+                    # Meanwhile it may have gone with its table to disk.
+                    if table.live.get(key) is obj:
+                        table.encode(obj)
+
     def delete_ranges(self, family: str, ranges: Iterable[tuple[bytes, bytes]]) -> None:
         """
         Delete all rows in the ranges [start, end). Many ranges in one call cost little more than one.

@@ -6,7 +6,7 @@ long is done in slices (L{tinykv.store.pacing}), between which the reactor has i
 
 Where another peer leads, nobody waits for an entry as a rule. So entries gather there for a moment, and are applied
 together: that takes half of what each takes alone, when others have had the processor's caches in between. What
-somebody waits for is applied at once: a read, a blocked client, a change of the peers.
+somebody waits for is applied at once: a read, a blocked client, a change of the peers, a split.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tinykv.raft.messages import CHANGE, Entry
 from tinykv.redis import looks
 from tinykv.redis.execution import Execution
 from tinykv.redis.operations import LOCAL, LOOK, READ, Operation, decode_records
+from tinykv.redis.ownership import owns
 from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.store.batches import Batch, cold_keys
@@ -28,6 +29,7 @@ from tinykv.store.lease import Lease
 from tinykv.store.pacing import Pacer, Stacks
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.replica import Replica
+from tinykv.store.splitting import splits
 
 #: Operations between two looks at the time while an entry is applied.
 OPERATIONS_A_LOOK = 32
@@ -193,7 +195,7 @@ class ApplyQueue:
         for entry in reversed(entries):
             if entry.index <= self._gathered:
                 break
-            if entry.kind == CHANGE:
+            if entry.kind == CHANGE or splits(entry.data):
                 return False
             self._gathered_bytes += len(entry.data)
         self._gathered = entries[-1].index
@@ -299,6 +301,9 @@ class ApplyQueue:
         if type(client) is RemoteClient and client.put_off():
             return
         execution = self._execution
+        if execution.narrow and not owns(self._keyspace.slots, operation):
+            execution.elsewhere(operation)
+            return
         if kind == LOOK:
             client.answer(number, looks.answer(execution, db, arguments, self._now_ms()))
             return

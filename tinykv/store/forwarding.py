@@ -35,6 +35,7 @@ from tinykv.redis.forwarded import (
     decode_results,
     decode_timeout,
     encode_batch,
+    version_of,
 )
 from tinykv.redis.operations import (
     COMMANDS,
@@ -87,8 +88,18 @@ class Here(Protocol):
 
     start_id: int
 
+    @property
+    def version(self) -> int:
+        """Which range of keys the region has."""
+
     def owns(self, operation: Operation) -> bool:
         """Say whether all keys of an operation lie in the region."""
+
+    def has_all_of(self, operation: Operation) -> bool:
+        """Say whether an operation that was meant for the region before it was narrowed is still for it alone."""
+
+    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
+        """Hand on an operation of which nothing was done, and that was meant for some slots."""
 
     @property
     def ready(self) -> bool:
@@ -215,6 +226,8 @@ class Forwarder:
         #: Whether something was refused, so that nothing new leaves until all under way have an outcome.
         self._blocked = False
         self._generation = 1
+        #: The region's slots when the oldest came of what waits or is under way, if it has fewer by now.
+        self._whole: tuple[int, int] | None = None
         #: The step of the front's that waits for this store to know all that was decided: as it was taken from the
         #: queue, and as it was handed on.
         self._looking: tuple[_Waiting, Operation] | None = None
@@ -284,6 +297,32 @@ class Forwarder:
         """Give the operations of which certainly nothing was done: what waits, and what was refused."""
         refused = [waiting for flight in self._flights for waiting in flight.refused]
         return [operation for _, operation in (*refused, *self._queue)]
+
+    def narrowed(self, whole: tuple[int, int]) -> None:
+        """
+        Learn that the region has fewer keys than before, and so isn't the place for some of what waits or is under way.
+
+        What is under way goes first, as far as nothing of it was done: whoever leads refuses it.
+        """
+        if not self.holds:
+            return
+        self._whole = self._whole or whole
+        if self._flights:
+            self._blocked = True
+        self._soon()
+
+    def _move(self) -> None:
+        """Hand on, in order, what isn't for the region any more, now that nothing is under way."""
+        whole, self._whole = self._whole, None
+        assert whole is not None
+        waiting, self._queue = self._queue, deque()
+        self._given_back = 0
+        for one in waiting:
+            if self._here.has_all_of(one[1]):
+                self._queue.append(one)
+            else:
+                self.retried += 1
+                self._here.move(one[1], whole)
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
@@ -395,6 +434,8 @@ class Forwarder:
         here = self._here
         if self._blocked or self._looking is not None or here.unresolved:
             return
+        if self._whole is not None:
+            self._move()
         if here.ready:
             if not self._flights:
                 waiting, self._queue = self._queue, deque()
@@ -454,7 +495,11 @@ class Forwarder:
         self._flights.append(flight)
         self.forwarded += len(waiting)
         payload = encode_batch(
-            self._region, self._here.start_id, self._generation, [operation for _, operation in waiting]
+            self._region,
+            self._here.version,
+            self._here.start_id,
+            self._generation,
+            [operation for _, operation in waiting],
         )
         self._links.forward(to, payload, lambda outcome, data: self._landed(flight, outcome, data))
 
@@ -682,7 +727,9 @@ class Receiver:
             return
         here = self._here
         # A store that stops would never come to its end if the others' clients kept it busy: another one does it.
-        if not here.ready or here.closing or answer.crowded or self._refused.get(origin, 0) >= generation:
+        # What is about all keys of the region mustn't be done where it has others than its sender took it to have.
+        other = version_of(payload) != here.version
+        if other or not here.ready or here.closing or answer.crowded or self._refused.get(origin, 0) >= generation:
             self._refuse_from(origin, generation)
             answer.refuse(self._route() if store_id >= GATEWAYS else b"")
             return
@@ -694,7 +741,11 @@ class Receiver:
             if place in batch.strange:
                 client.answer(number, _STRANGE)
             elif not here.owns(operation):
-                client.answer(number, NOT_HERE)
+                if store_id >= GATEWAYS:
+                    client.answer(number, NOT_HERE)
+                else:
+                    # It learns where the keys are when it applies what is applied here already.
+                    client.refuse()
             elif place in batch.fresh:
                 if client.put_off():
                     continue

@@ -32,14 +32,15 @@ from tinykv.interfaces import IRegionHost
 from tinykv.keys import ALL_SLOTS
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import Entry, SnapshotMeta
-from tinykv.raft.refusals import Refused
+from tinykv.raft.refusals import ChangeRefused, Refused
 from tinykv.raft.wire import decode_change
 from tinykv.redis.execution import Execution
-from tinykv.redis.operations import INTERNAL, NOBODY, Client, Operation
-from tinykv.redis.ownership import owns
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Client, Operation
+from tinykv.redis.ownership import names_keys, owns
 from tinykv.redis.spec import CommandSpec
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import COMMAND_BYTES_MAX
+from tinykv.region.splitting import Split, why_not
 from tinykv.region.state import ApplyState
 from tinykv.store.admission import Admission
 from tinykv.store.apply_queue import ApplyQueue
@@ -54,13 +55,21 @@ from tinykv.store.proposals import GATHER_SECONDS, HOLD_SECONDS, Elsewhere, Prop
 from tinykv.store.reads import Reads
 from tinykv.store.refusals import UNDECIDED, give_up
 from tinykv.store.regions import Regions
+from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.replica import Replica
 from tinykv.store.runs import store_of
+from tinykv.store.splitting import Part, divide
 from tinykv.store.successor import successor_of
 
 
 def _nothing() -> None:
     """Nothing is to be done, or there's nothing."""
+
+
+def _let_go(hosts: list[RegionHost]) -> None:
+    """Let regions propose what waited."""
+    for host in hosts:
+        host.proposals.let_go()
 
 
 def _no_snapshots(snapshot: SnapshotMeta) -> str:
@@ -79,6 +88,7 @@ class RegionHost:
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
     @ivar submit_before: Takes in what came before all that waits; see L{Proposals.submit_before}.
+    @ivar submit_moved: Takes in what another region was given, which did nothing of it; see L{Proposals.submit_moved}.
     @ivar undone: Gives the operations of which certainly nothing was done; see L{Proposals.undone}.
     @ivar read: Runs a read now; None if its client is answered later; see L{Reads.read}.
     @ivar read_local: The same, from what is applied here, old as it may be; see L{Reads.read_local}.
@@ -98,6 +108,7 @@ class RegionHost:
     log = Logger()
     submit: Callable[[Operation], None]
     submit_before: Callable[[list[Operation]], None]
+    submit_moved: Callable[[Operation], None]
     undone: Callable[[], list[Operation]]
     read: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
     read_local: Callable[[Client, int, int, CommandSpec, list[bytes]], bytes | None]
@@ -182,6 +193,9 @@ class RegionHost:
         self.closing = False
         self._closing: Deferred[None] | None = None
         self._giving_up: IDelayedCall | None = None
+        #: What was cut off by the entry that was applied last, and the region's slots before that.
+        self._parts: list[Part] = []
+        self._whole = descriptor.slots
 
         held = regions.durations.turn_seconds.observe
         self.pacer = pacer = Pacer(clock, regions.now, answered, held, stacks=regions.stacks)
@@ -215,6 +229,8 @@ class RegionHost:
             gather_seconds=gather_seconds,
         )
         queue.give_back = proposals.give_back
+        execution.splitting = self._split
+        execution.elsewhere = self._not_here
         self._expiry = Expiry(
             slots=lambda: self.descriptor.slots,
             queue=queue,
@@ -289,6 +305,7 @@ class RegionHost:
         self.give_up_all = self._installation.give_up_all
         self.submit = proposals.submit
         self.submit_before = proposals.submit_before
+        self.submit_moved = proposals.submit_moved
         self.undone = proposals.undone
         self.read_local = reads.read_local
         self.read = reads.read_local if read_mode == "local" else reads.read
@@ -421,6 +438,11 @@ class RegionHost:
         return slots == ALL_SLOTS or owns(slots, operation)
 
     @property
+    def version(self) -> int:
+        """Which range of keys the region has, as of what is applied: it rises with each change of that."""
+        return self.descriptor.version
+
+    @property
     def elsewhere(self) -> Elsewhere | None:
         """Where operations go that can't be done here; None where no other store could lead."""
         return self.proposals.elsewhere
@@ -505,6 +527,8 @@ class RegionHost:
                 leads="leads" if ready else "doesn't lead any more",
                 term=group.term,
             )
+        if not ready:
+            self.proposals.decided()
         if self.elsewhere is not None:
             self.elsewhere.leads(ready)
         if self.proposals.pending:
@@ -519,6 +543,93 @@ class RegionHost:
         if self.descriptor is not before:
             self.rows.put("region", descriptor_key(self._region), self.descriptor.encode())
             self.described()
+
+    # Splits
+
+    def propose_split(self, split: Split) -> int:
+        """
+        Have the region split; give the index of the entry that says it.
+
+        @raise Refused: It can't be now; nothing was done.
+        """
+        problem = why_not(self.descriptor, split)
+        if problem is not None:
+            raise ChangeRefused(problem)
+        return self.proposals.decide(split.encode())
+
+    def _split(self, arguments: list[bytes]) -> None:
+        """Apply an entry that splits the region; nothing more is applied until its parts are at work."""
+        self.proposals.decided()
+        whole = self.descriptor.slots
+        divided = divide(self.execution, self.descriptor, arguments)
+        if divided is None:
+            return
+        self._whole, self.descriptor, self._parts = whole, divided.descriptor, divided.parts
+        self.queue.between = lambda: True
+
+    def _bring_up(self) -> None:
+        """Let the parts that were cut off begin, and have done there what was to be done here."""
+        regions, proposals, elsewhere, whole = self.regions, self.proposals, self.elsewhere, self._whole
+        parts, self._parts = self._parts, []
+        self.queue.between = self.flushing.between
+        what = "region {region} was split: {parts} begin"
+        self.log.info(what, region=self._region, parts=", ".join(str(part.descriptor.region) for part in parts))
+        under_way = self.unresolved or proposals.pending or (elsewhere is not None and elsewhere.holds)
+        with regions.together():
+            hosts = [host for part in parts if (host := regions.bear(part)) is not None]
+        if under_way:
+            for host in hosts:
+                host.proposals.hold()
+        self._move_pending(whole)
+        if under_way:
+            # When this is run, the outcome of all that was sent before is known.
+            proposals.submit((LOCAL, NOBODY, 0, 0, None, lambda: _let_go(hosts), None))
+        for host in hosts:
+            host.start()
+            if self.group.leads:
+                host.replica.campaign()
+        self.described()
+        self._clock.callLater(0, self.queue.go_on)
+
+    def _move_pending(self, whole: tuple[int, int]) -> None:
+        """Look anew where that belongs of which nothing was done."""
+        proposals, elsewhere = self.proposals, self.elsewhere
+        pending, proposals.pending = proposals.pending, []
+        if elsewhere is not None and elsewhere.holds:
+            elsewhere.narrowed(whole)
+            elsewhere.take(pending)
+            return
+        kept: list[Operation] = []
+        for operation in pending:
+            if self.has_all_of(operation):
+                kept.append(operation)
+            else:
+                self.move(operation, whole)
+        proposals.pending[:0] = kept
+        proposals.go_on()
+
+    def has_all_of(self, operation: Operation) -> bool:
+        """Say whether an operation that was meant for the region before it was narrowed is still for it alone."""
+        if operation[0] == INTERNAL and operation[5][0] == b"wake":
+            # Whom it's about may be on the way to a part.
+            return False
+        return names_keys(operation) and self.owns(operation)
+
+    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
+        """
+        Hand on an operation of which nothing was done, since not all that it's about lies here.
+
+        @param whole: The slots for which it was meant.
+        """
+        client = operation[1]
+        if type(client) is RemoteClient:
+            client.refuse()
+        elif client is not NOBODY or operation[0] == INTERNAL:
+            self.regions.moved(operation, whole, self)
+
+    def _not_here(self, operation: Operation) -> None:
+        """Hand on what was found not to lie here when it was its turn."""
+        self.move(operation, self._whole)
 
     def progress(self, peer: int) -> tuple[int, int] | None:
         """Give up to where a peer is known to have the log, and up to where it's applied here; None if nobody knows."""
@@ -537,6 +648,8 @@ class RegionHost:
         queue = self.queue
         if queue.failed:
             return
+        if self._parts:
+            self._bring_up()
         self._answered()
         self.proposals.applied()
         queue.keep_cache()
@@ -555,7 +668,9 @@ class RegionHost:
 
     def _replaced(self, descriptor: Descriptor) -> None:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
-        self.descriptor = descriptor
+        before, self.descriptor = self.descriptor, descriptor
+        if (before.start, before.end) != (descriptor.start, descriptor.end):
+            self.regions.ranges_changed()
         self.replaced(self.owns)
         self.skipped()
         self.described()

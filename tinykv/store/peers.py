@@ -16,7 +16,7 @@ from tinykv.errors import Fault
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IPeering
 from tinykv.peering.settings import GATEWAYS
 from tinykv.raft.membership import MAX_MEMBERS
-from tinykv.raft.messages import APPEND, HEARTBEAT, SNAPSHOT, Message, SnapshotMeta
+from tinykv.raft.messages import APPEND, HEARTBEAT, PRE_VOTE, SNAPSHOT, VOTE, Message, SnapshotMeta
 from tinykv.raft.wire import Malformed, decode_message
 from tinykv.redis.forwarded import region_of
 from tinykv.redis.waiters import Origin
@@ -31,6 +31,13 @@ from tinykv.store.surroundings import MARK
 
 #: Messages that only the leader of a group sends.
 _OF_LEADERS = frozenset((APPEND, HEARTBEAT, SNAPSHOT))
+
+#: Messages by which a region begins whose peer here is about to be made: it was cut off another one, which this store
+#: applies a little later than others do.
+_OF_CANDIDATES = frozenset((PRE_VOTE, VOTE))
+#: Regions that aren't here of which such messages are kept; and of how many peers of each.
+PARKED_REGIONS = 64
+PARKED_PEERS = 16
 
 #: Clients that wait at a store which hasn't been reached for so long are taken for gone, in seconds.
 LOST_SECONDS = 20.0
@@ -235,6 +242,22 @@ class Peers:
         self._gateways_gone: dict[int, float] = {}
         #: Gives the addresses of all stores, this one's too.
         self.addresses: Callable[[], Mapping[int, str]] = dict
+        #: The last question for votes of each peer, by region: of those that aren't here, the latest last.
+        self._parked: dict[int, dict[int, tuple[int, Message]]] = {}
+
+    def begun(self, region: int) -> None:
+        """Learn that a region begins here: who has asked its peer for votes before hears from it now."""
+        for store, message in self._parked.pop(region, {}).values():
+            self.received(store, region, message)
+
+    def _park(self, store_id: int, region: int, message: Message) -> None:
+        """Keep a question for votes, in case its region begins here soon."""
+        parked = self._parked.pop(region, {})
+        if len(parked) < PARKED_PEERS or message.sender in parked:
+            parked[message.sender] = (store_id, message)
+        self._parked[region] = parked
+        if len(self._parked) > PARKED_REGIONS:
+            del self._parked[next(iter(self._parked))]
 
     def of(self, region: int) -> RegionPeers:
         """Give the peers of a region, which is on this store."""
@@ -267,10 +290,12 @@ class Peers:
     def received(self, store_id: int, region_id: int, message: Message) -> None:
         """Take a Raft message."""
         known = self._regions.get(region_id)
-        if known is None:
-            self.strays += 1
-        else:
+        if known is not None:
             known.received(store_id, message)
+        elif message.kind in _OF_CANDIDATES:
+            self._park(store_id, region_id, message)
+        else:
+            self.strays += 1
 
     def unreachable(self, store_id: int, region_id: int) -> None:
         """Learn that messages were lost."""

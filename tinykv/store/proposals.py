@@ -19,7 +19,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from tinykv.raft.refusals import Refused
+from tinykv.raft.refusals import ChangeRefused, NotLeader, Refused
 from tinykv.redis.execution import Execution
 from tinykv.redis.operations import INTERNAL, LOCAL, LOOK, NOBODY, READ, WAITING, Operation, encode_records
 from tinykv.region.entry import ENTRY_BYTES_MAX, encode_header
@@ -66,6 +66,9 @@ class Elsewhere(Protocol):
     def leads(self, here: bool) -> None:
         """Learn whether they can be done here now."""
 
+    def narrowed(self, whole: tuple[int, int]) -> None:
+        """Learn that the region has fewer keys than before; these were its slots."""
+
 
 class Proposals:
     """
@@ -77,6 +80,8 @@ class Proposals:
     @ivar refused_since: Since when what is pending is too much for what is undecided already; None if it isn't.
     @ivar entries: How many entries were proposed.
     @ivar closed: Whether nothing more is taken.
+    @ivar deciding: The entry that changes which keys the region has, and isn't applied: until then nothing else is
+        proposed, so that all that stands in the log was meant for the region as it's then. 0 if there's none.
     """
 
     def __init__(
@@ -100,6 +105,10 @@ class Proposals:
         self.refused_since: float | None = None
         self.entries = 0
         self.closed = False
+        self.deciding = 0
+        #: What came before all that waits, while all of it waits for what was sent to another region; None if it
+        #: doesn't.
+        self._moved: list[Operation] | None = None
         self._queue = queue
         self._replica = replica
         self._group = replica.group
@@ -134,6 +143,28 @@ class Proposals:
             self._turn_due = True
             self._clock.callLater(0, self._end_turn)
 
+    def hold(self) -> None:
+        """
+        Propose nothing until L{let_go}: clients of this store may have sent something before, to the region of which
+        this one was cut off, of which it isn't known whether it was done there.
+        """
+        self._moved = []
+
+    def submit_moved(self, operation: Operation) -> None:
+        """Take in what another region was given, which certainly did nothing of it."""
+        if self._moved is None:
+            self.submit(operation)
+        else:
+            self._moved.append(operation)
+
+    def let_go(self) -> None:
+        """Propose again: first what was moved here, in its order."""
+        moved, self._moved = self._moved, None
+        if moved and not self.closed:
+            self.pending[:0] = moved
+        if self.pending:
+            self.go_on()
+
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in that came before all those which wait to be proposed."""
         if operations and not self.closed:
@@ -157,7 +188,8 @@ class Proposals:
 
     def undone(self) -> list[Operation]:
         """Give the operations that wait to be proposed: certainly nothing of them was done."""
-        return self.pending if self.elsewhere is None else [*self.elsewhere.undone(), *self.pending]
+        moved = self._moved or ()
+        return [*moved, *self.pending] if self.elsewhere is None else [*self.elsewhere.undone(), *moved, *self.pending]
 
     def go_on(self) -> None:
         """Propose what came while there was no leader, or too much on its way."""
@@ -212,7 +244,7 @@ class Proposals:
         """Make this turn's operations an entry, or several if they are large."""
         self._turn_due = False
         queue = self._queue
-        if queue.failed:
+        if queue.failed or self._moved is not None:
             return
         if self._rows.full:
             # They wait here, and their clients with them; the flush that ends it calls again.
@@ -229,7 +261,13 @@ class Proposals:
                 operations, self.pending = self.pending, []
                 elsewhere.take(operations)
             return
-        if not self.pending or self._waits():
+        if not self.pending:
+            return
+        if self.deciding:
+            if self.refused_since is None:
+                self.refused_since = self._clock.seconds()
+            return
+        if self._waits():
             return
         operations = self.pending
         self.pending = []
@@ -249,6 +287,34 @@ class Proposals:
             self.refused_since = None
         self._replica.go_on()
         queue.go_on()
+
+    def decide(self, arguments: list[bytes]) -> int:
+        """
+        Have something decided that changes which keys the region has, in an entry of its own; give its index.
+
+        @raise Refused: This peer doesn't lead, or too much is on its way, or another such entry is.
+        """
+        queue = self._queue
+        if not queue.ready:
+            raise NotLeader(self._group.leader_id)
+        if self.deciding:
+            raise ChangeRefused("the change of the region before isn't applied")
+        last = max(self._execution.time, self._proposed_time)
+        time = max(self._now_ms(), last)
+        record = encode_records([(INTERNAL, NOBODY, 0, 0, None, arguments, None)], self._execution.start_id)
+        (index,) = self._group.propose([b"".join([encode_header(time, self._random.getrandbits(64)), *record])])
+        self._proposed_time = time
+        self.deciding = index
+        self._replica.no_lease_before(index)
+        self._replica.go_on()
+        queue.go_on()
+        return index
+
+    def decided(self) -> None:
+        """Learn that it was applied, or that another store leads, which sees to it."""
+        if self.deciding:
+            self.deciding = 0
+            self.go_on()
 
     def _propose(self, operations: list[Operation]) -> None:
         execution = self._execution

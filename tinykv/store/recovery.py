@@ -8,7 +8,7 @@ leader tells it the rest again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from tinykv.errors import Damaged
@@ -19,13 +19,14 @@ from tinykv.raft.wire import decode_change
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import decode_records
-from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES, decode_header
-from tinykv.region.state import ApplyState
+from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState
 from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
+from tinykv.store.splitting import Part, divide
 
 #: Ranges of the rows that commands kept of a region when a store had one, and their names didn't say which.
 _ROWS_WITHOUT_REGION: Final = (
@@ -38,8 +39,12 @@ _ROWS_WITHOUT_REGION: Final = (
 class Recoverable(Protocol):
     """Where a start finds a region: a folder that is open for serving, or one that is only looked at."""
 
-    def recover(self, region: int) -> Recovery:
-        """Find where a region stands."""
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
+        """
+        Find where a region stands.
+
+        @param row: Its apply state, where that isn't in data.db yet.
+        """
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """Yield the entries of a region's log above C{after}."""
@@ -70,6 +75,7 @@ def recover(
     initial: Descriptor,
     store: int,
     progress: Callable[[int], None] | None = None,
+    split: Callable[[Part], None] | None = None,
 ) -> Recovered:
     """
     Bring the commands' view of a region up to what is known to be decided.
@@ -77,28 +83,75 @@ def recover(
     @param initial: The region as it was at its beginning; it stays so until its peers change.
     @param store: The store whose peer this is.
     @param progress: Told of each entry that was applied.
+    @param split: Told of each part that an entry has cut off; it's to be recovered by L{recover_part}.
     @raise tinykv.storage.errors.StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
-    region = initial.region
     rows = execution.keyspace.rows
-    found = folder.recover(region)
-    hard = found.hard_state
-    if found.last[1] > (hard.term if hard is not None else 0):
-        # A term is written down together with its first entry.
-        known = "there is no vote on disk" if hard is None else f"the vote on disk is of term {hard.term}"
-        raise Damaged(f"the log has an entry of term {found.last[1]}, but {known}")
-    buried = _buried(rows, region)
-    row = rows.get("region", descriptor_key(region))
+    found = folder.recover(initial.region)
+    state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
+    row = rows.get("region", descriptor_key(initial.region))
     descriptor = initial
     if row is not None:
         assert isinstance(row, bytes), "only values are live objects"
-        descriptor = Descriptor.decode(region, row)
-    state = ApplyState() if found.apply_state is None else ApplyState.decode(found.apply_state)
-    _name_rows(execution, region)
+        descriptor = Descriptor.decode(initial.region, row)
+    _name_rows(execution, initial.region)
     execution.keyspace.slots = descriptor.slots
     execution.keyspace.sequence = state.sequence
     execution.load(state.time)
+    return _replay(folder, execution, found, state, descriptor, store, progress, split)
+
+
+def recover_part(
+    folder: Recoverable,
+    part: Part,
+    store: int,
+    progress: Callable[[int], None] | None = None,
+    split: Callable[[Part], None] | None = None,
+) -> Recovered:
+    """
+    Bring a part that was cut off while the log of the whole was replayed up to what is known to be decided.
+
+    What raft.db has of it already stays as it is (R5).
+
+    @raise tinykv.storage.errors.StorageError: The files can't be read.
+    @raise tinykv.errors.Damaged: They don't hold what they must.
+    """
+    found = folder.recover(part.descriptor.region, part.applied.encode())
+    return _replay(folder, part.execution, found, part.applied, part.descriptor, store, progress, split)
+
+
+def _replay(
+    folder: Recoverable,
+    execution: Execution,
+    found: Recovery,
+    state: ApplyState,
+    descriptor: Descriptor,
+    store: int,
+    progress: Callable[[int], None] | None,
+    split: Callable[[Part], None] | None,
+) -> Recovered:
+    """Replay a region's log over its rows, as far as it's known to be decided."""
+    region = descriptor.region
+    rows = execution.keyspace.rows
+    buried = _buried(rows, region)
+    hard = found.hard_state
+    promised = 0 if hard is None else hard.term
+    if found.last[1] > promised and (hard is not None or found.last != (FIRST_INDEX, FIRST_TERM)):
+        # A term is written down together with its first entry.
+        known = "there is no vote on disk" if hard is None else f"the vote on disk is of term {hard.term}"
+        raise Damaged(f"the log has an entry of term {found.last[1]}, but {known}")
+
+    def splitting(arguments: list[bytes]) -> None:
+        nonlocal descriptor
+        divided = divide(execution, descriptor, arguments)
+        if divided is not None:
+            descriptor = divided.descriptor
+            if split is not None:
+                for part in divided.parts:
+                    split(part)
+
+    execution.splitting = splitting
     index, term = state.index, state.term
     for stored in folder.entries(region, state.index):
         if stored.index > found.commit and not _decides_alone(descriptor, store):
@@ -118,8 +171,52 @@ def recover(
             progress(index)
     applied = ApplyState(index, term, execution.time, execution.keyspace.sequence)
     commit = max(index, found.commit)
-    hard_state = HardState(0, 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
+    # A part that was cut off has a term before its peer has promised anything.
+    hard_state = HardState(found.last[1], 0, commit) if hard is None else HardState(hard.term, hard.vote, commit)
     return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store, buried), buried)
+
+
+def begun_regions(rows: Iterable[tuple[bytes, object]], firsts: Sequence[Descriptor]) -> list[Descriptor]:
+    """
+    Name the regions that a store starts with, in the order of their ranges; those that the logs have beyond them come
+    up when these are replayed.
+
+    @param rows: The rows in data.db whose keys begin as those of descriptors.
+    @param firsts: The regions with which the cluster began; they have rows once they were flushed.
+    """
+    known = {first.region: first for first in firsts}
+    for key, row in rows:
+        region = int.from_bytes(key[len(DESCRIPTORS[0]) :], "big")
+        assert isinstance(row, bytes), "only values are live objects"
+        known[region] = Descriptor.decode(region, row)
+    return sorted(known.values(), key=lambda descriptor: descriptor.start)
+
+
+def recover_regions(
+    folder: Recoverable,
+    begun: Sequence[Descriptor],
+    execution_of: Callable[[Descriptor], Execution],
+    store: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[tuple[Execution, Recovered]]:
+    """
+    Bring all regions of a store up to what is known to be decided, those among them that the logs split off.
+
+    @param begun: As L{begun_regions} gives them.
+    @param execution_of: Puts the commands of a region together, of which nothing is known yet but this.
+    @return: In the order of their ranges.
+    @raise tinykv.storage.errors.StorageError: The files can't be read.
+    @raise tinykv.errors.Damaged: They don't hold what they must.
+    """
+    found: list[tuple[Execution, Recovered]] = []
+
+    def split(part: Part) -> None:
+        found.append((part.execution, recover_part(folder, part, store, progress, split)))
+
+    for first in begun:
+        execution = execution_of(first)
+        found.append((execution, recover(folder, execution, first, store, progress, split)))
+    return sorted(found, key=lambda one: one[1].descriptor.start)
 
 
 def _name_rows(execution: Execution, region: int) -> None:

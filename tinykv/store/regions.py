@@ -10,7 +10,8 @@ some times a second.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -20,6 +21,9 @@ from twisted.python.failure import Failure
 
 from tinykv.errors import Fault
 from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, ISnapshotInstaller
+from tinykv.keys import SLOTS
+from tinykv.redis.operations import Operation
+from tinykv.redis.ownership import NOT_HERE
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.durations import Durations
 from tinykv.store.flushes import Flushes
@@ -27,6 +31,12 @@ from tinykv.store.pacing import Stacks
 
 if TYPE_CHECKING:
     from tinykv.store.host import RegionHost
+    from tinykv.store.splitting import Part
+
+def _not_here(operation: Operation, whole: tuple[int, int], host: RegionHost) -> None:
+    """Tell a client that its command isn't for the region that it was given to, where nobody knows better."""
+    operation[1].answer(operation[2], NOT_HERE)
+
 
 #: A group in which nothing has happened for so long falls silent, in seconds, where a store has several.
 QUIET_SECONDS = 5.0
@@ -39,11 +49,16 @@ class Regions:
     @ivar hosts: The regions, by id, in the order of their ranges.
     @ivar ordered: The same without ids: always this list, which changes when they do.
     @ivar watchers: Called when there are other regions than before, or their ranges are others.
+    @ivar bear: To be set where regions may be split: makes a region of a part that was cut off, and takes it in; gives
+        None if this store has no peer of it.
+    @ivar moved: To be set likewise: takes an operation to where it belongs by now, which certainly did nothing; with
+        the slots that it was meant for, and the region where it was.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
     """
 
     log = Logger()
+    bear: Callable[[Part], RegionHost | None]
 
     def __init__(
         self,
@@ -83,7 +98,9 @@ class Regions:
         self.hosts: dict[int, RegionHost] = {}
         self.ordered: list[RegionHost] = []
         self.watchers: list[Callable[[], None]] = []
+        self.moved: Callable[[Operation, tuple[int, int], RegionHost], None] = _not_here
         self.failed = False
+        self._changing = False
         self.stacks = Stacks()
         self.flushes = Flushes(
             rows=rows,
@@ -130,6 +147,8 @@ class Regions:
 
     def ranges_changed(self) -> None:
         """Learn that there are other regions, or that the ranges are others; keep them in their order."""
+        if self._changing:
+            return
         ordered = self.ordered
         ordered[:] = sorted(self.hosts.values(), key=lambda host: host.descriptor.start)
         self.hosts.clear()
@@ -139,9 +158,24 @@ class Regions:
         for watcher in self.watchers:
             watcher()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make several changes of which others learn as one."""
+        self._changing = True
+        try:
+            yield
+        finally:
+            self._changing = False
+            self.ranges_changed()
+
     def routes(self) -> list[tuple[tuple[int, int], RegionHost]]:
-        """Give each region with the first of its slots and the one behind the last, in their order."""
-        return [(host.descriptor.slots, host) for host in self.ordered]
+        """
+        Give each region with the first of the slots that go there and the one behind the last, in their order.
+
+        Slots of a region that isn't here (yet) go to the one before them, which refuses them.
+        """
+        firsts = [0, *(host.descriptor.slots[0] for host in self.ordered[1:]), SLOTS]
+        return [((firsts[place], firsts[place + 1]), host) for place, host in enumerate(self.ordered)]
 
     def overlapping(self, start: bytes, end: bytes) -> list[RegionHost]:
         """

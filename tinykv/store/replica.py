@@ -100,6 +100,8 @@ class Replica:
         #: Up to where the others have been told what is committed, whether entries went along or not.
         self._tell = 0
         self._telling: IDelayedCall | None = None
+        #: The entry that has to be applied before a lease counts.
+        self._unleased = 0
         #: While a snapshot is installed: what is to be written behind it.
         self._held: deque[Ready] | None = None
 
@@ -137,6 +139,21 @@ class Replica:
     def oldest_write(self) -> float | None:
         """Say since when the oldest write of the log is under way, by the clock; None if none is."""
         return self._writes[0] if self._writes else None
+
+    def campaign(self) -> None:
+        """Ask for leadership without waiting for a timeout; once started."""
+        if self.group.campaign(self._uptime()):
+            self.go_on()
+
+    def no_lease_before(self, index: int) -> None:
+        """
+        Rely on no lease until an entry of the own term has been applied.
+
+        One that splits the region takes keys from it, at each store when that applies it: from when it's decided on
+        another group may serve them (R18).
+        """
+        self._unleased = index
+        self.lease_end = -inf
 
     def _tick(self) -> None:
         """Count a tick; a group that is quiet has nothing to do then."""
@@ -196,6 +213,8 @@ class Replica:
     def _look_at_role(self) -> None:
         group = self.group
         self.lease_end = group.lease_end
+        if self._unleased:
+            self._look_at_lease()
         self._tell_role()
         role = (group.term, group.leader_id)
         if role != self._role and not self._stopped:
@@ -229,6 +248,15 @@ class Replica:
         """Learn up to where entries have been applied."""
         self.group.applied_to(index)
         self.lease_end = self.group.lease_end
+        if self._unleased:
+            self._look_at_lease()
+
+    def _look_at_lease(self) -> None:
+        """See whether a lease counts again."""
+        if not self.group.leads or self.group.applied >= self._unleased:
+            self._unleased = 0
+        else:
+            self.lease_end = -inf
 
     def _write(self, ready: Ready) -> None:
         """Write what a Ready says; a snapshot holds up all that comes behind it."""

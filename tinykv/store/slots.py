@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from zope.interface import implementer
 
 from tinykv.interfaces import ISlots, SlotRange
+from tinykv.keys import SLOTS
 from tinykv.redis.execution import Execution
 from tinykv.store.host import RegionHost
 
@@ -40,8 +41,9 @@ class Slots:
 
     def ranges_changed(self) -> None:
         """Learn that there are other regions, or that their ranges are others."""
-        ranges = [(host, host.descriptor.slots) for host in self._hosts]
-        self._host_of_slot = [host for host, (first, end) in ranges for _ in range(first, end)]
+        firsts = [0, *(host.descriptor.slots[0] for host in self._hosts[1:]), SLOTS]
+        ranges = zip(self._hosts, firsts, firsts[1:], strict=False)
+        self._host_of_slot = [host for host, first, end in ranges for _ in range(first, end)]
 
     def owner(self, slot: int) -> int | None:
         """Say who is to be asked about a slot."""

@@ -25,12 +25,14 @@ import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
 from tinykv.interfaces import ILogWriter, ISnapshotMaker
+from tinykv.raft.log import Storage
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.operations import Operation
 from tinykv.redis.table import commands_of
-from tinykv.region.descriptor import Descriptor
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
@@ -45,14 +47,15 @@ from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.removal_mark import RemovalMark
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
-from tinykv.store.composition import replica_of
+from tinykv.store.composition import Start, replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import Recovered, recover
+from tinykv.store.recovery import begun_regions, recover_regions
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
 from tinykv.store.slots import Slots
+from tinykv.store.splitting import Part, begin_peer
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
 from tinykv.tap import daemon
@@ -115,6 +118,7 @@ class StoreService(DaemonService):
     front: Front
     folder: DataFolder
     _slots: Slots
+    _begun_with: int
     _registration: Registration
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
@@ -176,7 +180,11 @@ class StoreService(DaemonService):
         start_id = new_start_id(config.store_id, random)
         firsts = sorted(map(first_descriptor, beginning.regions), key=lambda descriptor: descriptor.start)
         self._check_begun_with(len(firsts))
-        found = [self._recover(first, len(firsts), start_id, random) for first in firsts]
+        begun = begun_regions(self.rows.scan("region", *DESCRIPTORS), firsts)
+        found = recover_regions(
+            folder, begun, lambda first: self._execution(first, len(begun), start_id, random), config.store_id
+        )
+        self._begun_with = len(found)
         self.removal_mark = RemovalMark(config.data_dir)
         if self.removal_mark.is_set or any(recovered.peer is None for _, recovered in found):
             refuse(
@@ -195,7 +203,7 @@ class StoreService(DaemonService):
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
         log_writer: ILogWriter = self.log_writer
-        if len(firsts) > 1:
+        if len(found) > 1:
             log_writer = TurnWriter(log_writer, self._reactor)
         self.regions = Regions(
             rows=self.rows,
@@ -219,8 +227,24 @@ class StoreService(DaemonService):
         if cluster is not None:
             pool = self._reactor.getThreadPool()
             maker = folder.snapshot_maker(self._reactor, lambda step: deferToThreadPool(self._reactor, pool, step))
+
+        def begin(execution: Execution, found: Start, log: Storage | None = None, quiet: float | None = None) -> None:
+            self._begin_region(execution, found, maker, ticks, random, log, quiet)
+
+        def bear(part: Part) -> RegionHost | None:
+            peer, log = begin_peer(part, self.log_reader.of(part.descriptor.region), log_writer, config.store_id)
+            if peer.peer is None:
+                return None
+            begin(part.execution, peer, log, 0.0 if peer.fresh else None)
+            return self._born(part.descriptor.region)
+
+        initial = {first.region: first for first in firsts}
         for execution, recovered in found:
-            self._begin_region(execution, recovered, len(firsts), maker, ticks, random)
+            begin(execution, recovered)
+            if cluster is not None:
+                host = self.regions.hosts[recovered.descriptor.region]
+                host.initial, host.buried = initial.get(recovered.descriptor.region), recovered.buried
+        self.regions.bear = bear
         if cluster is not None:
             cluster.start(self.regions)
         self.summer = folder.summer(self._reactor)
@@ -248,6 +272,7 @@ class StoreService(DaemonService):
         self.front.slots = self._slots
         if not one:
             self.front.node_host = self._node_router(random.randrange)
+        self.regions.moved = self._moved
         self.regions.watchers.append(lambda: self._ranges_changed(random.randrange))
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
@@ -268,6 +293,12 @@ class StoreService(DaemonService):
         slots, own = self._slots, self.config.store_id
         return NodeRouter(self.regions.routes(), chance, lambda slot: slots.owner(slot) == own)
 
+    def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost) -> None:
+        """Take a client's command to where it belongs by now."""
+        router = self.front.host
+        assert isinstance(router, Router), "there are several regions"
+        router.moved(operation, whole, host)
+
     def _ranges_changed(self, chance: Callable[[int], int]) -> None:
         """Learn that there are other regions, or that their ranges are others: clients' commands go there."""
         front, routes = self.front, self.regions.routes()
@@ -287,31 +318,43 @@ class StoreService(DaemonService):
                 f" set it to {begun}"
             )
 
-    def _recover(self, first: Descriptor, regions: int, start_id: int, random: Random) -> tuple[Execution, Recovered]:
-        """Find where a region stands, which is one of several."""
-        config = self.config
-        keyspace = Keyspace(
-            self.rows, VALUE_TYPES, budget=config.memory_budget // regions, region=first.region, slots=first.slots
-        )
-        execution = Execution(
+    def _execution(self, first: Descriptor, regions: int, start_id: int, random: Random) -> Execution:
+        """Put the commands of a region together, which is one of several."""
+        budget = self.config.memory_budget // regions
+        keyspace = Keyspace(self.rows, VALUE_TYPES, budget=budget, region=first.region, slots=first.slots)
+        return Execution(
             keyspace,
             self.table,
             start_id=start_id,
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )
-        return execution, recover(self.folder, execution, first, config.store_id)
+
+    def _born(self, region: int) -> RegionHost:
+        """Make a region known that was split off another one, and is about to begin."""
+        host = self.regions.hosts[region]
+        self.control.serve(host).start()
+        if self.cluster is not None:
+            self.cluster.forwarders[-1].failed = self.front.refused
+            self.cluster.peers.begun(region)
+        return host
 
     def _begin_region(
         self,
         execution: Execution,
-        recovered: Recovered,
-        regions: int,
+        recovered: Start,
         maker: ISnapshotMaker | None,
         ticks: Ticks,
         random: Random,
+        begun: Storage | None,
+        quiet_until: float | None,
     ) -> None:
-        """Put a region together, and among other stores."""
+        """
+        Put a region together, and among other stores.
+
+        @param begun: Its log, if there's more to be known of it than the file has yet.
+        @param quiet_until: See L{replica_of}.
+        """
         config, cluster = self.config, self.cluster
         region = recovered.descriptor.region
         log = self.log_reader.of(region)
@@ -320,13 +363,14 @@ class StoreService(DaemonService):
             replica=replica_of(
                 recovered,
                 raft=raft_config(config),
-                log=log,
+                log=log if begun is None else begun,
                 log_writer=self.regions.log_writer,
                 send=cluster.peers.of(region).send if cluster is not None else _nobody,
                 clock=self._reactor,
                 uptime=uptime,
                 random=random,
                 durations=self.metrics,
+                quiet_until=quiet_until,
                 ticks=ticks,
             ),
             descriptor=recovered.descriptor,
@@ -338,15 +382,12 @@ class StoreService(DaemonService):
             request_timeout=config.request_timeout,
             expiry_effort=config.active_expire_effort,
             log_entries_max=config.log_entries_max,
-            log_bytes_max=config.log_bytes_max // regions,
+            log_bytes_max=config.log_bytes_max // max(self._begun_with, 1 + len(self.regions.hosts)),
             read_mode=config.read_mode,
         )
         if cluster is not None:
             assert maker is not None, "a store among others makes snapshots"
             cluster.serve(host, self.table, lambda: self.front.flush(), maker, log)
-            assert self.beginning is not None, "it's known by now"
-            firsts = {first.region: first for first in map(first_descriptor, self.beginning.regions)}
-            host.initial, host.buried = firsts.get(region), recovered.buried
 
     # Where clients of the cluster find stores
 

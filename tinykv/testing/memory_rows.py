@@ -56,6 +56,14 @@ class MemoryRows:
         obj.table = self.active
         self.rows["data"][obj.row_key] = obj
 
+    def settle(self, start: bytes, end: bytes) -> None:
+        """Let bytes stand where live objects do."""
+        rows = self.rows["data"]
+        for key, row in rows.items():
+            if start <= key < end and not isinstance(row, bytes):
+                rows[key] = row.encode()
+                row.table = None
+
     def delete_ranges(self, family: str, ranges: list[tuple[bytes, bytes]]) -> None:
         """Delete whole ranges."""
         for start, end in ranges:

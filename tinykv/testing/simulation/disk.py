@@ -220,9 +220,11 @@ class Disk:
 
     # A run of a store
 
-    def open(self, region: int) -> Recovery:
+    def open(self, region: int, row: bytes | None = None) -> Recovery:
         """
         Open the folder, and find where a region stands, as L{tinykv.storage.folder.DataFolder.recover} does.
+
+        @param row: Its apply state, where that isn't in the rows yet.
 
         @raise CorruptFile: The files don't belong together.
         """
@@ -234,7 +236,7 @@ class Disk:
             if installed is not None:
                 self.data.commit(installed, synced=True)
         log = self.log.visible
-        state = self.data.visible.get("region", apply_key(region))
+        state = row if row is not None else self.data.visible.get("region", apply_key(region))
         tombstone = self.data.visible.get("region", tombstone_key(region))
         promised = log.hard_state(region)
         if state is None and promised is not None and promised.peer <= decode_tombstone(tombstone):
@@ -257,9 +259,9 @@ class Disk:
         commit = max(hint, applied[0]) if hint <= last[0] else applied[0]
         return Recovery(region, hard_state, base, applied, state, last, commit)
 
-    def recover(self, region: int) -> Recovery:
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
         """Open the folder; the name by which L{tinykv.tap.store.recover} calls it."""
-        return self.open(region)
+        return self.open(region, row)
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """Yield the entries of a region's log above C{after}."""

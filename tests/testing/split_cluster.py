@@ -1,0 +1,99 @@
+"""
+Simulated stores whose regions are split, at any time and whatever else happens: L{tests.testing.region_cluster}, with
+splits among the faults. They begin with one region, or some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from tests.testing.cluster import Variant, World
+from tests.testing.region_cluster import RegionCluster, RegionStore, RegionWorld
+from tinykv.raft.refusals import Refused
+from tinykv.region.descriptor import Descriptor
+from tinykv.region.splitting import Split, own_cuts
+from tinykv.testing.simulation.events import SECOND
+
+SPLIT: Final = "split"
+#: There are no more regions than these.
+MOST: Final = 12
+#: How many times some are split.
+BURSTS: Final = 3
+
+
+class SplitStore(RegionStore):
+    """A store that keeps its log, so that none needs a snapshot of a region that was split meanwhile."""
+
+    def __init__(self, world: Any, store_id: int) -> None:
+        super().__init__(world, store_id)
+        self._log_entries = 1_000_000
+
+
+class SplitWorld(RegionWorld):
+    """
+    The stores.
+
+    @ivar splits: How many were proposed.
+    """
+
+    store_type = SplitStore
+
+    def __init__(self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1) -> None:
+        self.splits = 0
+        super().__init__(seed, variant, size=size, regions=regions)
+        # Some in any case, whatever else is drawn.
+        for _ in range(BURSTS):
+            at = self.random.randint(2 * SECOND, 8 * SECOND)
+            self.events.after(at, "splits some regions", self.split, "")
+
+    @property
+    def actions(self) -> dict[str, Callable[[str], bool]]:
+        """Give faults that only this world has, by name."""
+        return {SPLIT: self.split}
+
+    def split(self, node: str) -> bool:
+        """Split regions, which are picked by chance, one after another."""
+        for place in range(self.random.choice((1, 2, 3))):
+            self.events.after(self.random.randint(0, place * SECOND), "splits a region", self._split_one)
+        return True
+
+    def _split_one(self) -> None:
+        leader = self.leader()
+        if leader is None or leader.process.life is not leader.process.life.RUNNING or len(self.regions) >= MOST:
+            return
+        leader.process.soon("splits a region", self._split, leader, self.focus)
+
+    def _split(self, store: RegionStore, region: int) -> None:
+        host = store.parts[region].host
+        descriptor: Descriptor = host.descriptor
+        first, end = descriptor.slots
+        held = sorted({slot for db in host.keyspace.physical for slot in db.counters if first < slot < end})
+        wanted = self.random.choice((1, 1, 2))
+        slots = self.random.sample(held, min(wanted, len(held)))
+        if not slots and end - first > 1:
+            slots = [self.random.randrange(first + 1, end)]
+        if not slots:
+            return
+        try:
+            host.propose_split(
+                Split(descriptor.version, descriptor.conf_ver, own_cuts(descriptor, sorted(slots)))
+            )
+        except Refused:
+            return  # it leads no more, or is being changed
+        self.splits += 1
+
+
+class SplitCluster(RegionCluster):
+    """The scenario."""
+
+    name = "splits"
+    faults: Sequence[str] = (*RegionCluster.faults, SPLIT)
+
+    def __init__(self, *, size: int | None = None, regions: int = 1, pipeliners: int | None = None) -> None:
+        super().__init__(size=size, regions=regions, pipeliners=pipeliners)
+
+    world_type: type[SplitWorld] = SplitWorld
+
+    def _world(self, seed: int) -> World:
+        return self.world_type(seed, self._variant(), size=self._size, regions=self._regions)
