@@ -82,9 +82,7 @@ class InstallationTests(SynchronousTestCase):
         self.assertEqual(self.writer.batches, [])
         done()
         self.clock.advance(0)
-        return [
-            (kind, *rest[2:]) if kind == STATE else (kind, rest[1]) for kind, *rest in operations
-        ]
+        return [(kind, *rest[2:]) if kind == STATE else (kind, rest[1]) for kind, *rest in operations]
 
     def snapshot(self, term: int) -> None:
         """Let a snapshot as of entry 10 come."""
@@ -99,3 +97,11 @@ class InstallationTests(SynchronousTestCase):
         self.assertEqual(self.writer.batches, [])
         installed()
         self.assertEqual(self.written(), [(RESET, 10), (STATE, 2, 0, 10)])
+
+    def test_a_peer_that_begins_anew_knows_of_nothing_that_is_committed(self) -> None:
+        self.replica.stop()
+        self.replica.group.begin_anew(MEMBERS)
+        self.replica.group.become(1)
+        self.replica.begin_anew()
+        self.snapshot(2)
+        self.assertEqual(self.written(), [(STATE, 2, 0, 0)])

@@ -130,6 +130,7 @@ class Replica:
         self.lease_end = -inf
         self._role = (self.group.term, self.group.leader_id)
         self._told = (self.group.role, self.group.leader_id)
+        self._commit = self.group.hard_state.commit
         self._tell = 0
         self._held = None
         self._stopped = False

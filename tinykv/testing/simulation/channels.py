@@ -187,17 +187,24 @@ class DataChannel(WritingChannel):
         queue = self._queue
         if self._installing is None and queue and queue[0][0] == INSTALL:
             self._installing = self._disk.installing(queue.pop(0))
+        flush = self._take_flush()
         if self._installing is not None:
-            # There's one region, and it's stopped meanwhile: no flush has to go in between.
-            step = self._installing.step(self._file.visible)
+            # A flush of the other regions goes along with a step.
+            step = self._installing.step(self._file.visible, flush)
             if self._installing.over:
                 self._installing = None
             return step
-        for place, piece in enumerate(queue, 1):
+        return (flush, [(DONE, 1)]) if flush else None
+
+    def _take_flush(self) -> Transaction:
+        """Take the pieces of the next flush, if all of them are there, and no snapshot is to be installed before."""
+        for place, piece in enumerate(self._queue, 1):
+            if piece[0] == INSTALL:
+                break
             if piece[0] == COMMIT:
-                transaction, self._queue = queue[:place], queue[place:]
-                return transaction, [(DONE, 1)]
-        return None
+                flush, self._queue = self._queue[:place], self._queue[place:]
+                return flush
+        return []
 
     def abandon(self) -> None:
         """Do nothing more."""

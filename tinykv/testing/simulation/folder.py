@@ -186,11 +186,12 @@ class Installing:
         self._store: DataStore | None = None
         self._session: DataSession | None = None
 
-    def step(self, rows: DataRows) -> tuple[Transaction, list[tuple[Any, ...]]]:
+    def step(self, rows: DataRows, flush: Transaction) -> tuple[Transaction, list[tuple[Any, ...]]]:
         """
         Do a step.
 
         @param rows: What the simulated file holds.
+        @param flush: The pieces of a flush, if one goes along.
         @return: What it changes, and what the store is told when that is on disk.
         """
         if self._session is None:
@@ -198,7 +199,7 @@ class Installing:
             self._session = DataSession(self._store)
         assert self._store is not None
         messages, self._messages = self._messages, []
-        replies = self._session.take(messages)
+        replies = self._session.take([*messages, *flush])
         changed = difference(rows, self._store)
         if not self._session.busy:
             self._folder.deleted(self._path, self._contents)
