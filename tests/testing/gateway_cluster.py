@@ -16,7 +16,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IProtocol
 
 from tests.testing.cluster import MIX, REQUEST_TIMEOUT, Cluster, Variant, World
-from tests.testing.region_cluster import REGIONS, RegionCluster, RegionWorld
+from tests.testing.region_cluster import REGIONS, MovingCluster, RegionCluster, RegionWorld
 from tinykv.config import StoreConfig
 from tinykv.gateway.gateway import Gateway, Place
 from tinykv.gateway.regions import DistantRegion, Forwards
@@ -181,9 +181,16 @@ class GatewayRegionWorld(RegionWorld):
     """Several regions."""
 
     def __init__(
-        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = REGIONS, ends: bool = True
+        self,
+        seed: int,
+        variant: Variant,
+        *,
+        size: int | None = None,
+        regions: int = REGIONS,
+        moves: bool = False,
+        ends: bool = True,
     ) -> None:
-        super().__init__(seed, variant, size=size, regions=regions)
+        super().__init__(seed, variant, size=size, regions=regions, moves=moves)
         self.gateways = _Gateways(self, ends=ends)
 
     def _port(self, name: str, process: Process) -> RespPort:
@@ -221,3 +228,15 @@ class GatewayRegionCluster(RegionCluster):
         return GatewayRegionWorld(seed, self._variant(), size=self._size, regions=self._regions, ends=self._ends)
 
 
+
+
+class GatewayMovingCluster(MovingCluster):
+    """The scenario in which replicas move between stores."""
+
+    name = "gateway-moves"
+
+    def __init__(self, *, size: int | None = None, regions: int = REGIONS) -> None:
+        super().__init__(size=size, regions=regions, pipeliners=0)
+
+    def _world(self, seed: int) -> RegionWorld:
+        return GatewayRegionWorld(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)

@@ -12,7 +12,7 @@ from twisted.logger import globalLogBeginner
 from tests.proofs.report import digest_of_sources
 from tests.sources import ROOT
 from tests.testing.cluster import Cluster
-from tests.testing.gateway_cluster import GatewayCluster, GatewayRegionCluster
+from tests.testing.gateway_cluster import GatewayCluster, GatewayMovingCluster, GatewayRegionCluster
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import MovingCluster, RegionCluster
 from tinykv.testing.simulation.runner import main
@@ -20,6 +20,7 @@ from tinykv.testing.simulation.scenario import Scenario
 
 SCENARIOS: Final[list[Scenario]] = [
     OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
+    GatewayMovingCluster(),
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.testing.cluster import TRANSFER
-from tests.testing.gateway_cluster import GatewayCluster, GatewayRegionCluster
+from tests.testing.gateway_cluster import GatewayCluster, GatewayMovingCluster, GatewayRegionCluster
 from tests.testing.seeds import SeedsCase
 from tinykv.testing.simulation.scenario import Settings
 
@@ -19,6 +19,11 @@ class GatewayClusterTests(SeedsCase):
     def test_several_regions(self) -> None:
         figures = self.run_seeds(GatewayRegionCluster(), range(1, 3), Settings(GatewayRegionCluster.faults))
         self.assertGreater(figures["replies"], 2 * 40)
+
+    def test_replicas_move(self) -> None:
+        figures = self.run_seeds(GatewayMovingCluster(), range(9, 10), Settings(GatewayMovingCluster.faults))
+        self.assertGreater(figures["replies"], 40)
+        self.assertGreater(figures["faults move-replica"], 1)
 
     def test_nobody_is_left_in_doubt_when_nothing_is_wrong(self) -> None:
         for scenario in (GatewayCluster(size=3, ends=False), GatewayRegionCluster(size=3, ends=False)):
