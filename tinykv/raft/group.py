@@ -182,6 +182,15 @@ class Group:
         return self._log.snapshot
 
     @property
+    def copies_first(self) -> bool:
+        """Whether this peer, when it leads, begins with a snapshot where a new member has nothing."""
+        return self._log.copies_first
+
+    @copies_first.setter
+    def copies_first(self, copies: bool) -> None:
+        self._log.copies_first = copies
+
+    @property
     def quiesced(self) -> bool:
         """Whether the group is silent: ticks do nothing then."""
         return self._core.quiesced

@@ -224,6 +224,9 @@ class Leader:
             previous = following - 1
             if following > last and not progress.due and progress.commit >= min(committed, previous):
                 return
+            if previous == 0 and log.copies_first and peer in self._membership.learners:
+                self._send_snapshot(peer, progress)
+                return
             try:
                 log_term = log.term(previous)
                 found = shared.get(following)

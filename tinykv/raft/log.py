@@ -61,6 +61,8 @@ class RaftLog:
     @ivar held_up: Index of the last change that wasn't handed out at once, since it wasn't durable that it's committed.
     @ivar written: Index up to which entries were handed out to be written.
     @ivar snapshot: The snapshot that takes this log's place and isn't durable yet.
+    @ivar copies_first: Whether a new member, which has no vote yet, begins with a snapshot, even if the log goes back
+        to its beginning: what that did isn't to be done again where others go by it already.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class RaftLog:
         "_writes",
         "applied",
         "committed",
+        "copies_first",
         "handed",
         "held_up",
         "last",
@@ -100,6 +103,7 @@ class RaftLog:
         self._tail: list[Entry] = []
         self._writes: deque[list[int]] = deque()
         self.snapshot: SnapshotMeta | None = None
+        self.copies_first = False
         self._snapshot_written = False
 
     def term(self, index: int) -> int:

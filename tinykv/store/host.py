@@ -432,6 +432,11 @@ class RegionHost:
         """Whether this store has no peer of the region, or one that isn't told any more what is decided."""
         return self.departed or not self.group.peer
 
+    @property
+    def needs_copy(self) -> bool:
+        """Whether a peer that begins here must begin with a snapshot: there may be others of what its log did first."""
+        return bool(self.buried) and not self.applied and len(self.regions.hosts) > 1
+
     def owns(self, operation: Operation) -> bool:
         """Say whether all keys of an operation lie in the region."""
         slots = self.keyspace.slots
@@ -690,7 +695,7 @@ class RegionHost:
         @return: False if that can't begin now; it may be asked for again.
         """
         initial = self.initial
-        if initial is None:
+        if initial is None or initial.version != self.descriptor.version:
             # Its log begins behind a copy, which will say who belongs to it.
             initial = replace(self.descriptor, stores={}, membership=Membership(()), addresses={})
         return self._burial.bury(initial, done)

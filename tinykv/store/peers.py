@@ -21,6 +21,8 @@ from tinykv.raft.wire import Malformed, decode_message
 from tinykv.redis.forwarded import region_of
 from tinykv.redis.waiters import Origin
 from tinykv.region.routes import Route, encode_routes
+from tinykv.storage.errors import StorageError
+from tinykv.storage.snapshot_format import read_head
 from tinykv.store.control import Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
@@ -125,6 +127,10 @@ class RegionPeers:
         if not self._is_for_here(store_id, message):
             self._peers.strays += 1
             return
+        if message.kind == APPEND and not message.index and host.needs_copy:
+            # The leader comes to send one.
+            self._peers.strays += 1
+            return
         if message.sender not in host.descriptor.stores:
             self._hear(store_id, message)
         try:
@@ -193,13 +199,27 @@ class RegionPeers:
     def snapshot_received(self, store_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""
         message = self._read(store_id, meta)
-        if message is not None and message.snapshot is not None:
+        if message is not None and message.snapshot is not None and self._has_place(path):
             self.received(store_id, message)
             if self.host.group.restoring is message.snapshot:
                 # It may be a while until it's installed, and another one may arrive meanwhile.
                 self._arrived.append((message.snapshot, path))
                 return
         os.unlink(path)
+
+    def _has_place(self, path: str) -> bool:
+        """Say whether a snapshot's range is free of what other regions here have: one that's old may have been cut."""
+        try:
+            head = read_head(path)
+        except StorageError:
+            # Whoever installs it says what is wrong.
+            return True
+        others = self.host.regions.overlapping(head.start, head.end)
+        taken = [other.descriptor.region for other in others if other is not self.host and not other.vacant]
+        if taken:
+            what = "region {region}: a snapshot isn't installed, since regions {taken} have keys of its range here"
+            self.log.warn(what, region=self.region, taken=taken)
+        return not taken
 
     def _read(self, store_id: int, meta: bytes) -> Message | None:
         """Read the message that came with a snapshot; None if it isn't for the peer here."""

@@ -153,6 +153,9 @@ class Regions:
         ordered[:] = sorted(self.hosts.values(), key=lambda host: host.descriptor.start)
         self.hosts.clear()
         self.hosts.update((host.descriptor.region, host) for host in ordered)
+        for host in ordered:
+            # What the log of a whole did is not to be done again where its parts are at work.
+            host.group.copies_first = len(ordered) > 1 or host.descriptor.version > 1
         # With one there's nothing to be found out.
         self.rows.pausing = ordered[0].pacer.pause if len(ordered) == 1 else self.stacks.pause
         for watcher in self.watchers:

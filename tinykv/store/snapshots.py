@@ -79,6 +79,8 @@ class Snapshots:
         self._now = now
         self._meta: SnapshotMeta | None = None
         self._path = ""
+        #: The range of keys of that, and of the one that is being made.
+        self._range = self._making_range = (b"", b"")
         self._making = False
         self._under_way: set[Deferred[None]] = set()
         #: Who has got one and catches up: by peer, the index that it's as of, and until when the log is kept.
@@ -105,6 +107,9 @@ class Snapshots:
     def newest(self) -> SnapshotMeta | None:
         """Give what can be sent; if there's nothing, it's being made from now on."""
         meta = self._meta
+        if meta is not None and self._range != self._key_range():
+            # Another region has a part of it by now.
+            meta = None
         if meta is not None and (self._under_way or meta.index >= self._log_begins()):
             return meta
         if not self._making and not self._closed:
@@ -116,7 +121,7 @@ class Snapshots:
         if self._closed:
             return
         key = descriptor_key(self._region)
-        start, end = self._key_range()
+        start, end = self._making_range = self._key_range()
         making: Deferred[Any] = self._maker.make(self._region, start=start, end=end, labels=[key])
         making.addCallbacks(self._made, self._not_made, callbackArgs=(key,))
 
@@ -125,6 +130,7 @@ class Snapshots:
         row = made.labels[key]
         assert row is not None, "every region has a descriptor"
         descriptor = Descriptor.decode(self._region, row)
+        self._range = self._making_range
         self._meta = SnapshotMeta(made.index, made.term, descriptor.membership)
         self._path = made.path
         self.log.info(
