@@ -303,7 +303,7 @@ class AdoptTests(SplitsCase):
         self.assertEqual(found.hard_state, HardState(9, 1, 7))
         self.assertFalse(found.fresh)
         # What is known to be decided is no more than the log has, and no less than what is applied.
-        self.assertEqual(adopt(part, StoredState(1, 9, 1, 70), (8, 9), 1).hard_state.commit, 8)
+        self.assertEqual(adopt(part, StoredState(1, 9, 1, 70), (8, 9), 1).hard_state.commit, FIRST_INDEX)
         self.assertEqual(adopt(part, StoredState(1, 9, 1, 0), (8, 9), 1).hard_state.commit, FIRST_INDEX)
 
     def test_nothing_is_known(self) -> None:

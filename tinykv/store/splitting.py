@@ -118,7 +118,8 @@ def adopt(part: Part, stored: StoredState | None, last: tuple[int, int], store: 
         return Adopted(part.applied, HardState(FIRST_TERM, 0, FIRST_INDEX), part.descriptor, peer, True)
     if stored.peer != peer:
         raise Damaged(f"region {region} was split off with peer {peer} on this store, which has peer {stored.peer}")
-    commit = min(max(stored.commit_hint, FIRST_INDEX), last[0])
+    # As L{tinykv.storage.folder.DataFolder.recover}: one beyond the log's end says nothing of this log.
+    commit = max(stored.commit_hint, FIRST_INDEX) if stored.commit_hint <= last[0] else FIRST_INDEX
     return Adopted(part.applied, HardState(stored.term, stored.vote, commit), part.descriptor, peer, False)
 
 
