@@ -37,7 +37,7 @@ from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
-from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, HardState, Message, SnapshotMeta
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
@@ -45,7 +45,7 @@ from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor
 from tinykv.region.entry import decode_header
-from tinykv.region.state import FIRST_INDEX
+from tinykv.region.state import FIRST_INDEX, ApplyState
 from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
@@ -55,7 +55,7 @@ from tinykv.store.composition import Start, join_stores, replica_of
 from tinykv.store.control import Control
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
-from tinykv.store.recovery import Recoverable, begun_regions, recover_regions
+from tinykv.store.recovery import Recoverable, Recovered, begun_regions, buried_in, recover_regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
 from tinykv.store.splitting import Adopted, begin_peer
@@ -291,6 +291,23 @@ class RegionStore(Store):
             peers.begun(region)
             return host
 
+        def adopt(about: Descriptor) -> None:
+            region = about.region
+            if disk.log.visible.hard_state(region) is not None:
+                return
+            part = self.parts[region] = Part(self, region)
+            vacant = replace(about, stores={}, membership=Membership(()), addresses={})
+            execution = self._execution(vacant, rows, start_id, random)
+            execution.load(0)
+            buried = buried_in(rows, region)
+            host = begin(
+                execution, Recovered(ApplyState(), HardState(0, 0, 0), vacant, 0, buried), part.log, None
+            )
+            self.control.serve(host).start()
+            peers.begun(region)
+            host.buried = buried
+            host.start()
+
         for execution, recovered in found:
             part = self.parts[recovered.descriptor.region]
             host = begin(execution, recovered, part.log, None)
@@ -329,6 +346,7 @@ class RegionStore(Store):
             removed=lambda: None,
         )
         control.stays = lambda store: True
+        control.adopt = adopt
         for host in list(hosts):
             host.start()
         self.control.start()

@@ -14,22 +14,27 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tinykv.errors import ControlRefused, NotLeading
+from tinykv.errors import ControlRefused, Damaged, NotLeading
 from tinykv.interfaces import (
     IClusterControl,
     IForwardAnswer,
     ISummer,
     MemberView,
+    Outcome,
     RegionChecksums,
     RegionView,
     merged_member,
 )
+from tinykv.region.descriptor import Descriptor
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
 from tinykv.store.region_control import GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
 from tinykv.store.surroundings import Addresses, Links, Surroundings
 
+#: How often a store is asked about a region that isn't here, in seconds; and of how many that is remembered.
+MET_SECONDS: Final = 1.0
+MET_REGIONS: Final = 64
 #: A question of operators, which another store has passed on.
 QUESTION: Final = b"Q"
 
@@ -43,6 +48,7 @@ class Control:
     @ivar relayed: Answers a question of operators that another store passes on.
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
     @ivar stays: Tells whether a store is to go on without any region.
+    @ivar adopt: Makes a region of which there's nothing here, and lets it begin; None where there can't be any.
     @ivar hinted: Told who leads a region, by the word of another store.
     """
 
@@ -81,6 +87,9 @@ class Control:
         self.stays: Callable[[int], bool] = lambda store: False
         self.hinted: Callable[[int, int | None], None] = lambda region, store: None
         self.regions: dict[int, RegionControl] = {}
+        self.adopt: Callable[[Descriptor], None] | None = None
+        #: When it was last asked about regions that aren't here, the latest last.
+        self._met: dict[int, float] = {}
         self._clock = clock
         self._lingers = lingers
         self._removed = removed
@@ -269,6 +278,40 @@ class Control:
             return None
         waits = next(region.departure.waits for region in self.regions.values() if region.departure.begun)
         return f"removed from the cluster: it stops when a majority of the others knows that; {waits}"
+
+    # Regions that aren't here
+
+    def met(self, store_id: int, region: int) -> None:
+        """Learn that a store leads a region that isn't here, and takes this store for one of its stores."""
+        now = self._clock.seconds()
+        if self.adopt is None or now - self._met.get(region, -MET_SECONDS) < MET_SECONDS:
+            return
+        self._met.pop(region, None)
+        self._met[region] = now
+        if len(self._met) > MET_REGIONS:
+            del self._met[next(iter(self._met))]
+        self._around.ask(store_id, MEMBERS + b"%d" % region).addCallback(self._told_region, region)
+
+    def _told_region(self, answer: tuple[Outcome, bytes], region: int) -> None:
+        """Let a region begin here that has a peer on this store, if its keys lie in none that's at work here."""
+        outcome, row = answer
+        if outcome is not Outcome.ANSWERED or self.adopt is None or region in self.regions:
+            return
+        try:
+            theirs = Descriptor.decode(region, row)
+        except Damaged as problem:
+            self.log.warn("what another store says of region {region} makes no sense: {problem}", region=region,
+                          problem=str(problem))  # fmt: skip
+            return
+        regions = self._first.host.regions
+        others = regions.overlapping(theirs.start, theirs.end)
+        if theirs.peer_on(self.store_id) is None or not all(other.may_cede(theirs) for other in others):
+            # The leader comes again; by then what has its keys may have been cut, or given up.
+            return
+        with regions.together():
+            for other in others:
+                other.cede(theirs)
+            self.adopt(theirs)
 
     # What other stores ask
 

@@ -183,6 +183,8 @@ class RegionHost:
         self.buried = 0
         #: Whether the peer was taken from this store, and is there for others only.
         self.departed = False
+        #: Whether it was cut since this store has a peer of what was split off it, and none of this.
+        self.ceded = False
         #: Names the store that leads, as far as is known.
         self.leader_store: Callable[[], int | None] = _nothing
         self._region = region = descriptor.region
@@ -435,7 +437,7 @@ class RegionHost:
     @property
     def needs_copy(self) -> bool:
         """Whether a peer that begins here must begin with a snapshot: there may be others of what its log did first."""
-        return bool(self.buried) and not self.applied and len(self.regions.hosts) > 1
+        return bool(self.buried or self.ceded) and not self.applied and len(self.regions.hosts) > 1
 
     def owns(self, operation: Operation) -> bool:
         """Say whether all keys of an operation lie in the region."""
@@ -687,6 +689,25 @@ class RegionHost:
         self._maybe_closed()
 
     # A replica that was taken from this store
+
+    def may_cede(self, part: Descriptor) -> bool:
+        """Say whether some keys may lie in another region: this store has no peer of this one, and it was cut since."""
+        own = self.descriptor
+        beyond = part.end and (not own.end or part.end < own.end)
+        if not self.vacant or self.departed or own.version >= part.version:
+            return False
+        return own.start < part.start or bool(beyond)
+
+    def cede(self, part: Descriptor) -> None:
+        """Leave to another region what it has by now, as far as this store knows it: commands go there."""
+        own = self.descriptor
+        if own.start < part.start:
+            own = replace(own, end=part.start)
+        else:
+            own = replace(own, start=part.end)
+        self.ceded = True
+        self.descriptor = own
+        self.execution.keyspace.slots = own.slots
 
     def bury(self, done: Callable[[], None]) -> bool:
         """

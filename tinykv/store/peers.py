@@ -316,6 +316,8 @@ class Peers:
             self._park(store_id, region_id, message)
         else:
             self.strays += 1
+            if message.kind in _OF_LEADERS:
+                self._control.met(store_id, region_id)
 
     def unreachable(self, store_id: int, region_id: int) -> None:
         """Learn that messages were lost."""

@@ -134,7 +134,7 @@ def _replay(
     """Replay a region's log over its rows, as far as it's known to be decided."""
     region = descriptor.region
     rows = execution.keyspace.rows
-    buried = _buried(rows, region)
+    buried = buried_in(rows, region)
     hard = found.hard_state
     promised = 0 if hard is None else hard.term
     if found.last[1] > promised and (hard is not None or found.last != (FIRST_INDEX, FIRST_TERM)):
@@ -236,7 +236,7 @@ def _name_rows(execution: Execution, region: int) -> None:
             rows.remove("region", key)
 
 
-def _buried(rows: Rows, region: int) -> int:
+def buried_in(rows: Rows, region: int) -> int:
     """
     Give the number of the last peer of a region that was destroyed here, 0 if none was.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -26,13 +27,15 @@ from tinykv.client.scheduler import Scheduler
 from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
 from tinykv.interfaces import ILogWriter, ISnapshotMaker
 from tinykv.raft.log import Storage
-from tinykv.raft.messages import Message
+from tinykv.raft.membership import Membership
+from tinykv.raft.messages import HardState, Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.operations import Operation
 from tinykv.redis.table import commands_of
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor
+from tinykv.region.state import ApplyState
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
@@ -50,7 +53,7 @@ from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.composition import Start, replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import begun_regions, recover_regions
+from tinykv.store.recovery import Recovered, begun_regions, buried_in, recover_regions
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
@@ -245,12 +248,29 @@ class StoreService(DaemonService):
                 host = self.regions.hosts[recovered.descriptor.region]
                 host.initial, host.buried = initial.get(recovered.descriptor.region), recovered.buried
         self.regions.bear = bear
+
+        def adopt(about: Descriptor) -> None:
+            region = about.region
+            if self.log_reader.of(region).hard_state() is not None:
+                # What a peer has promised is no other one's; that comes up by itself, or not at all (R5).
+                return
+            vacant = replace(about, stores={}, membership=Membership(()), addresses={})
+            execution = self._execution(vacant, 1 + len(self.regions.hosts), start_id, random)
+            execution.load(0)
+            buried = buried_in(self.rows, region)
+            begin(execution, Recovered(ApplyState(), HardState(0, 0, 0), vacant, 0, buried))
+            host = self._born(region)
+            host.buried = buried
+            host.start()
+
         if cluster is not None:
             cluster.start(self.regions)
         self.summer = folder.summer(self._reactor)
         self.control = make_control(
             config, self._reactor, self.regions, cluster, self.summer, self._serve_stores_only, self._removed
         )
+        if cluster is not None:
+            self.control.adopt = adopt
         hosts = self.regions.ordered
         one = len(hosts) == 1
         self.front = Front(
