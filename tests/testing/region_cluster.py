@@ -217,6 +217,7 @@ class RegionStore(Store):
             lambda first: self._execution(first, rows, start_id, random),
             self.id,
         )
+        found = [(execution, self.believed(recovered)) for execution, recovered in found]
         for _, recovered in found:
             region = recovered.descriptor.region
             part = self.parts[region] = Part(self, region)
@@ -375,6 +376,10 @@ class RegionStore(Store):
             peer = self.world.promised.get((self.name, region), 0)
             if log.hard_state(region) is None and decode_tombstone(rows.get("region", tombstone_key(region))) < peer:
                 self.world.checker.problem(f"{self.name} has forgotten what peer {peer} of region {region} promised")
+
+    def believed(self, recovered: Recovered) -> Recovered:
+        """Give what a start makes of what it found of a region."""
+        return recovered
 
     def folder_found(self) -> Recoverable:
         """Give the folder as a start finds it."""

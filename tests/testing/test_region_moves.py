@@ -17,9 +17,9 @@ from tinykv.keys import slots_range
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.tombstone import encode_tombstone, tombstone_key
 from tinykv.server.control import Answer, answer_relayed, ask, question_of
-from tinykv.storage.rowstore import RowStore
 from tinykv.storage.writers import LogBatch
 from tinykv.store.burial import Burial
+from tinykv.store.recovery import Recovered
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
@@ -282,11 +282,11 @@ class _LateStore(_HastyStore):
 class _ReturningStore(RegionStore):
     """A tombstone means nothing to it."""
 
-    def _recover(self, first: Descriptor, rows: RowStore, start_id: int, random: Any) -> Any:
-        execution, recovered = super()._recover(first, rows, start_id, random)
+    def believed(self, recovered: Recovered) -> Recovered:
+        """Take a peer that was destroyed for one that never was."""
         if recovered.buried:
-            recovered = recovered._replace(peer=recovered.descriptor.peer_on(self.id) or 0, buried=0)
-        return execution, recovered
+            return recovered._replace(peer=recovered.descriptor.peer_on(self.id) or 0, buried=0)
+        return recovered
 
 
 class MutationTests(SynchronousTestCase):
