@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Step
 from tinykv.raft.refusals import Refused
+from tinykv.region.descriptor import Descriptor
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Target
@@ -93,8 +94,19 @@ class Changes:
         if leader is None or peer is None or (few and self._random.random() < 0.7):
             return False
         if store is leader:
+            if not self._all_begun(descriptor):
+                return False
             return self._ask(leader, "removes itself", self._propose, self._removing_itself(leader.id))
         return self._ask(leader, "removes a store", self._remove, store)
+
+    def _all_begun(self, descriptor: Descriptor) -> bool:
+        """
+        Tell whether each voter's store has its peer. One that an exchange has just made a voter follows leaders only,
+        and where the leader goes before it was there, nobody may get its vote. The control begins with learners.
+        """
+        stores = {store.id: store for store in self._world.stores.values()}
+        voters = (stores[descriptor.stores[voter]] for voter in descriptor.membership.voters)
+        return all(store.starts and store.group.peer for store in voters)
 
     @staticmethod
     def _removing_itself(store: int) -> Callable[[Any], Change | None]:
