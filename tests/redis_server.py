@@ -4,6 +4,8 @@ RESP.
 
 from __future__ import annotations
 
+import errno
+import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -30,10 +32,24 @@ class ReplyError(Exception):
         return hash(self.wire)
 
 
+#: Below what systems choose ports from for whoever connects, who could have one before it's listened on.
+_PORTS = range(10_000, 32_768)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    """Return a port of 127.0.0.1 that nobody listens on at the moment; another one each time."""
+    while True:
+        port = secrets.choice(_PORTS)
+        if port in _given:
+            continue
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            continue
+        _given.add(port)
         return port
 
 

@@ -131,8 +131,11 @@ class Contract(_Mixin):
         self.applied(3, 2)
         found = self.files.reopen()
         self.assertEqual((found.base, found.applied, found.last, found.commit), ((0, 0), (3, 2), (4, 2), 3))
-        self.batch(("hard_state", 1, 7, 2, 7, 9))
+        self.batch(("hard_state", 1, 7, 2, 7, 4))
         self.assertEqual(self.files.reopen().commit, 4)
+        # Beyond the log's end it's of another log.
+        self.batch(("hard_state", 1, 7, 2, 7, 9))
+        self.assertEqual(self.files.reopen().commit, 3)
 
     def test_a_log_that_lacks_what_is_applied_is_replaced(self) -> None:
         self.batch(("append", 1, 1, [(1, b"a"), (1, b"b")]))
