@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.server.harness import SocketTransport, Store
-from tinykv.server.intake import Intake
+from tinykv.server.intake import TURN_BYTES, Intake
 from tinykv.server.session import Session
 
 
@@ -226,6 +226,33 @@ class IntakeTests(SynchronousTestCase):
         for _ in range(3):
             self.turn()
         self.assertEqual([client.session.answered for client in clients], [1] * 5)
+
+    def test_more_bytes_than_one_turn_takes(self) -> None:
+        clients = [self.connect() for _ in range(4)]
+        pipeline = b"ECHO %s\r\n" % (b"x" * (TURN_BYTES // 3))
+        for client in clients:
+            client.socket.send(pipeline)
+        self.turn()
+        self.assertEqual([client.session.answered for client in clients], [1, 1, 1, 0])
+        # Who has more to say comes after who wasn't read yet.
+        clients[0].socket.send(pipeline * 3)
+        clients[1].socket.send(b"PING\r\n")
+        self.turn()
+        self.assertEqual([client.session.answered for client in clients], [1, 1, 1, 1])
+        self.turn()
+        self.turn()
+        self.assertEqual(clients[1].session.answered, 2)
+
+    def test_one_that_was_left_for_the_next_turn_is_closed_meanwhile(self) -> None:
+        clients = [self.connect() for _ in range(4)]
+        for client in clients:
+            client.socket.send(b"ECHO %s\r\n" % (b"x" * (TURN_BYTES // 2)))
+        self.turn()
+        self.assertEqual([client.session.answered for client in clients], [1, 1, 0, 0])
+        number = clients[2].server_side.fileno()
+        self.intake.unwatch(number)
+        self.turn()
+        self.assertEqual([client.session.answered for client in clients], [1, 1, 0, 1])
 
     def test_its_end(self) -> None:
         client = self.connect()

@@ -34,8 +34,9 @@ LAG_MS = 10
 #: For so long, in seconds, operations wait for an entry that is under way, so that they become one entry together.
 #: Where it takes longer, on a slow disk or between distant stores, several are under way.
 HOLD_SECONDS = 0.005
-#: So many operations wait no longer: they're worth an entry of their own.
-HELD_MOST = 1024
+#: So many operations wait no longer: they're worth an entry of their own. It's what a turn reads at most where they're
+#: small, so that long pipelines are parsed and applied while what came before is made durable.
+HELD_MOST = 400
 #: For so long, in seconds, the first of the clients that were answered together wait for the others to speak again.
 GATHER_SECONDS = 0.001
 
