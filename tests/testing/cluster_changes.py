@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Step
 from tinykv.raft.refusals import Refused
-from tinykv.region.descriptor import Descriptor
+from tinykv.store.region_reports import has_caught_up
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Target
@@ -28,6 +28,8 @@ KINDS: Final = (ADD, REMOVE_STORE, EXCHANGE, DEMOTE)
 
 #: With fewer voters than these a removal is seldom: with two of them, one that is away is enough for a standstill.
 ENOUGH: Final = 4
+#: How often it's looked how far a store is that is to take another's place.
+LOOK_US: Final = SECOND // 20
 
 
 class Changes:
@@ -94,19 +96,8 @@ class Changes:
         if leader is None or peer is None or (few and self._random.random() < 0.7):
             return False
         if store is leader:
-            if not self._all_begun(descriptor):
-                return False
             return self._ask(leader, "removes itself", self._propose, self._removing_itself(leader.id))
         return self._ask(leader, "removes a store", self._remove, store)
-
-    def _all_begun(self, descriptor: Descriptor) -> bool:
-        """
-        Tell whether each voter's store has its peer. One that an exchange has just made a voter follows leaders only,
-        and where the leader goes before it was there, nobody may get its vote. The control begins with learners.
-        """
-        stores = {store.id: store for store in self._world.stores.values()}
-        voters = (stores[descriptor.stores[voter]] for voter in descriptor.membership.voters)
-        return all(store.starts and store.group.peer for store in voters)
 
     @staticmethod
     def _removing_itself(store: int) -> Callable[[Any], Change | None]:
@@ -130,7 +121,7 @@ class Changes:
     # By the group, what the control doesn't do yet
 
     def exchange(self, node: str) -> bool:
-        """Put a new store in the place of another one, by a joint configuration."""
+        """Put a new store in the place of another one, by a joint configuration when it has caught up."""
         leader, store = self._leader(), self._world.store(node)
         if leader is None or self._world.descriptor.peer_on(store.id) is None:
             return False
@@ -138,15 +129,33 @@ class Changes:
         if spare is None:
             return False
         self._trouble(spare)
+        address = address_of(spare.name)
 
-        def change(now: Any) -> Change | None:
-            peer = now.peer_on(store.id)
-            if peer is None or now.peer_on(spare.id) is not None:
-                return None
-            added = now.adding(spare.id, address_of(spare.name))
-            return Change((Step(ADD_VOTER, now.next_peer), Step(REMOVE, peer)), context=added.context)
+        def add(now: Any) -> Change | None:
+            return now.adding(spare.id, address) if now.peer_on(spare.id) is None else None
 
-        return self._ask(leader, "exchanges stores", self._propose, change)
+        self._look_at(store, spare)
+        return self._ask(leader, "takes in a store for another", self._propose, add)
+
+    def _look_at(self, store: Store, spare: Store) -> None:
+        """See soon how far the new store is: one that hasn't begun couldn't even be asked for its vote."""
+        events = self._world.events
+        if events.now + LOOK_US < self._end_us:
+            events.at(events.now + LOOK_US, f"how far is {spare.name}?", self._exchange, store, spare)
+
+    def _exchange(self, store: Store, spare: Store) -> None:
+        leader = self._leader()
+        if leader is not None:
+            descriptor = leader.host.descriptor
+            old, new = descriptor.peer_on(store.id), descriptor.peer_on(spare.id)
+            if old is None:
+                return
+            progress = None if new is None else leader.group.progress().get(new)
+            if new is not None and progress is not None and has_caught_up(leader.group, progress):
+                change = Change((Step(ADD_VOTER, new), Step(REMOVE, old)))
+                self._ask(leader, "exchanges stores", self._propose, lambda now: change)
+                return
+        self._look_at(store, spare)
 
     def demote(self, node: str) -> bool:
         """Take their votes from one or two stores, by a joint configuration if two; the leader gives them back."""
