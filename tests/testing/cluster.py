@@ -555,7 +555,8 @@ class Store:
 
     def _stopped(self, process: Process, problem: BaseException) -> None:
         """The store ends by itself, and is started anew a little later, as by systemd."""
-        if not (self.disk.full or self.disk.failing):
+        # A store that was paused meanwhile learns of a failure when the disk is well again.
+        if not self.disk.failed:
             self.world.checker.problem(f"{self.name} stopped without a reason: {problem!r}")
         # In the next turn: it's in the middle of something.
         process.soon("ends", self._end, process)

@@ -191,7 +191,7 @@ class World(faults.Target):
 
     def _stopped(self, process: Process, problem: BaseException) -> None:
         """The store ends by itself, and is started anew a little later, as by systemd."""
-        if not (self.disk.full or self.disk.failing):
+        if not self.disk.failed:
             self.problems.append(f"The store stopped without a reason: {problem!r}")
         # In the next turn: it's in the middle of something.
         process.soon("ends", self._end, process)

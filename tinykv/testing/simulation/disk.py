@@ -150,6 +150,7 @@ class Disk:
     @ivar slowness: How many times as long everything takes.
     @ivar full: Whether it has no room left: commits fail and nothing of them is there.
     @ivar failing: Whether it fails: commits fail, and may be there nonetheless.
+    @ivar failed: Whether something has failed since the store was started.
     @ivar lies: The files, C{log} and C{data}, of which it says that something is on disk before it is.
     @ivar stepped: Called when a commit begins, and when it has ended and the store doesn't know yet.
     """
@@ -166,6 +167,7 @@ class Disk:
         self.slowness = 1.0
         self.full = False
         self.failing = False
+        self.failed = False
         self.lies: frozenset[str] = frozenset()
         self.stepped: Callable[[], None] = lambda: None
         self.log: StoredFile[LogRows] = StoredFile(LogRows())
@@ -191,6 +193,7 @@ class Disk:
 
     def problem(self) -> Problem | None:
         """Say why a commit fails now, if it does."""
+        self.failed = self.failed or self.full or self.failing
         if self.full:
             return Problem(DiskFull(f"{self.name}: the disk is full"))
         if self.failing:
@@ -349,6 +352,7 @@ class Disk:
 
     def killed(self) -> None:
         """The store's process was killed, or has ended by itself; the machine runs on."""
+        self.failed = False
         if self._channels is not None:
             for channel in self._channels:
                 if not (self.full or self.failing):
@@ -364,6 +368,7 @@ class Disk:
 
         @return: How many committed transactions are lost: none, but with durability C{os} or a disk that lies.
         """
+        self.failed = False
         running = (None, None) if self._channels is None else [channel.running for channel in self._channels]
         lost = self.log.lose_power(self._random, running[0]) + self.data.lose_power(self._random, running[1])
         if self._channels is not None:
