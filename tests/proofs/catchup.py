@@ -29,6 +29,7 @@ CATCH_UP_SECONDS = 120.0
 #: How long there may be no acknowledged write meanwhile, in ms.
 GAP_MS = 1000.0
 LOG_BYTES_MAX = "16mb"
+MEMTABLE_BYTES = "32mb"
 
 
 def writes(count: int, seed: int = 1) -> Iterator[Command]:
@@ -70,7 +71,8 @@ def catch_up(folder: Path, count: int, load: Load, **options: str) -> tuple[Figu
     def written(done: int, took: float) -> Figures:
         return {"acknowledged writes": done, "of these a second": round(done / took)}
 
-    options = {"log_bytes_max": LOG_BYTES_MAX, **options}
+    # What isn't in data.db can't be cut off the log, and a larger table would take all that is written to these keys.
+    options = {"log_bytes_max": LOG_BYTES_MAX, "memtable_bytes": MEMTABLE_BYTES, **options}
     return away_and_back(folder, writes(count), load, CATCH_UP_SECONDS, teller("catchup"), written=written, **options)
 
 
