@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tinykv import config_values as kinds
+from tinykv.config_checks import check_ports, check_secret, check_tls_port, check_together
 from tinykv.config_options import ConfigError as ConfigError
 from tinykv.config_options import OptionTable
 from tinykv.config_options import option as _option
@@ -411,13 +412,7 @@ def checked(config: StoreConfig, source: str) -> StoreConfig:
     """
     if config.port == 0 and len(config.bind) > 1:
         raise ConfigError(source, "resp", "port", "can't be 0 with several addresses in bind")
-    if config.tls_port is not None:
-        for name in ("tls_cert", "tls_key"):
-            if getattr(config, name) is None:
-                raise ConfigError(source, "tls", name, "is needed for tls_port")
-    if config.tls_auth_clients != "no" and config.tls_ca is None:
-        needed = f"is needed for tls_auth_clients = {config.tls_auth_clients}"
-        raise ConfigError(source, "tls", "tls_ca", needed)
+    check_tls_port(config, source)
     if config.cluster_port == 0 and len(config.bind) > 1:
         raise ConfigError(source, "resp", "cluster_port", "can't be 0 with several addresses in bind")
     ports = [
@@ -429,12 +424,7 @@ def checked(config: StoreConfig, source: str) -> StoreConfig:
         ports.append(("http", "http_port", config.http_port))
     if is_clustered(config) and config.peer_bind in (*config.bind, config.http_bind):
         ports.append(("cluster", "peer_port", config.peer_port))
-    taken: dict[int, str] = {}
-    for section, name, port in ports:
-        if port and port in taken:
-            raise ConfigError(source, section, name, f"is the same as {taken[port]} ({port})")
-        if port:
-            taken[port] = name
+    check_ports(ports, source)
     _check_cluster(config, source)
     if config.bulk_limit > config.query_buffer_limit:
         raise ConfigError(source, "limits", "query_buffer_limit", "is less than bulk_limit")
@@ -455,11 +445,9 @@ def _check_cluster(config: StoreConfig, source: str) -> None:
     if config.lease_drift_bound >= longest:
         why = f"must be less than election_ticks - 1 ticks ({kinds.render_duration(longest)})"
         raise ConfigError(source, "replication", "lease_drift_bound", why)
-    for name in ("peer_tls_cert", "peer_tls_key", "peer_tls_ca"):
-        if getattr(config, name) is None and (config.peer_tls_cert or config.peer_tls_key or config.peer_tls_ca):
-            raise ConfigError(source, "cluster", name, "is needed too: certificate, key and ca go together")
-    if config.cluster_secret and config.cluster_secret_file is not None:
-        raise ConfigError(source, "cluster", "cluster_secret_file", "is given beside cluster_secret; give one")
+    names = ("peer_tls_cert", "peer_tls_key", "peer_tls_ca")
+    check_together(config, source, "cluster", names, "is needed too: certificate, key and ca go together")
+    check_secret(config, source, "cluster", "cluster_secret")
     _check_schedule(config, source)
     if not config.initial_stores and config.join:
         why = "is needed for join = yes: the stores with which the cluster began"
@@ -489,12 +477,10 @@ def _check_schedule(config: StoreConfig, source: str) -> None:
 
     @raise ConfigError: They don't fit together.
     """
-    if config.schedule_token and config.schedule_token_file is not None:
-        raise ConfigError(source, "schedule", "schedule_token_file", "is given beside schedule_token; give one")
-    given = {name for name in ("schedule_tls_cert", "schedule_tls_key") if getattr(config, name) is not None}
-    for name in ("schedule_tls_cert", "schedule_tls_key", "schedule_tls_ca"):
-        if given and getattr(config, name) is None:
-            raise ConfigError(source, "schedule", name, "is needed too: certificate and key go together, and need a ca")
+    check_secret(config, source, "schedule", "schedule_token")
+    names = ("schedule_tls_cert", "schedule_tls_key", "schedule_tls_ca")
+    why = "is needed too: certificate and key go together, and need a ca"
+    check_together(config, source, "schedule", names, why, implied=("schedule_tls_ca",))
 
 
 def _check_reachable(config: StoreConfig, source: str) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.store.members import Cluster, Member
 from tests.store.test_read_modes import Reader, bulk
 from tinykv.redis.operations import WAITING, lookup
-from tinykv.store.apply_queue import GATHER_BYTES, GATHER_SECONDS
+from tinykv.store.apply_queue import BEHIND_BYTES, BEHIND_SECONDS
 from tinykv.testing.embedded import TABLE
 
 #: Long enough for an entry to be decided everywhere, and short beside what it may wait then.
@@ -60,7 +60,7 @@ class GatheringTests(SynchronousTestCase):
         self.leader.write("SET b 2")
         self.cluster.run(_DECIDED)
         self.assertEqual([self.behind(one) for one in (self.leader, self.follower, self.other)], [0, 2, 2])
-        self.cluster.run(GATHER_SECONDS)
+        self.cluster.run(BEHIND_SECONDS)
         self.assertEqual([self.behind(one) for one in (self.leader, self.follower, self.other)], [0, 0, 0])
         self.assertEqual(self.follower.host.keyspace.databases[0].keys, 2)
 
@@ -79,7 +79,7 @@ class GatheringTests(SynchronousTestCase):
         self.assertLess(most, 20)
 
     def test_so_many_bytes_are_enough(self) -> None:
-        self.leader.write("SET a " + (GATHER_BYTES - 1000) * "x")
+        self.leader.write("SET a " + (BEHIND_BYTES - 1000) * "x")
         self.cluster.run(_DECIDED)
         self.assertEqual(self.behind(self.follower), 1)
         self.leader.write("SET b " + 1000 * "x")

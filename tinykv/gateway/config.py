@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tinykv import config_values as kinds
-from tinykv.config import ConfigError, StoreConfig, check_exposure
-from tinykv.config_options import OptionTable, option
+from tinykv.config import StoreConfig, check_exposure
+from tinykv.config_checks import check_ports, check_secret, check_tls_port, check_together
+from tinykv.config_options import ConfigError, OptionTable, option
 from tinykv.config_values import InitialStore
 
 SECTIONS = {
@@ -156,21 +157,11 @@ def checked(config: GatewayConfig, source: str) -> GatewayConfig:
     """
     if config.port == 0 and len(config.bind) > 1:
         raise ConfigError(source, "resp", "port", "can't be 0 with several addresses in bind")
-    if config.tls_port is not None:
-        for name in ("tls_cert", "tls_key"):
-            if getattr(config, name) is None:
-                raise ConfigError(source, "tls", name, "is needed for tls_port")
-    if config.tls_auth_clients != "no" and config.tls_ca is None:
-        raise ConfigError(source, "tls", "tls_ca", f"is needed for tls_auth_clients = {config.tls_auth_clients}")
+    check_tls_port(config, source)
     ports = [("resp", "port", config.port), ("tls", "tls_port", config.tls_port)]
     if config.http_bind in config.bind:
         ports.append(("http", "http_port", config.http_port))
-    taken: dict[int, str] = {}
-    for section, name, port in ports:
-        if port and port in taken:
-            raise ConfigError(source, section, name, f"is the same as {taken[port]} ({port})")
-        if port:
-            taken[port] = name
+    check_ports(ports, source)
     _check_cluster(config, source)
     if config.bulk_limit > config.query_buffer_limit:
         raise ConfigError(source, "limits", "query_buffer_limit", "is less than bulk_limit")
@@ -192,20 +183,11 @@ def _check_cluster(config: GatewayConfig, source: str) -> None:
         why = "is needed, or cluster_secret_file: what the stores have there"
         raise ConfigError(source, "cluster", "cluster_secret", why)
     for secret, section in (("cluster_secret", "cluster"), ("schedule_token", "schedule")):
-        if getattr(config, secret) and getattr(config, f"{secret}_file") is not None:
-            raise ConfigError(source, section, f"{secret}_file", f"is given beside {secret}; give one")
-    for section, names, given in (
-        ("cluster", ("peer_tls_cert", "peer_tls_key", "peer_tls_ca"), ("peer_tls_cert", "peer_tls_key", "peer_tls_ca")),
-        (
-            "schedule",
-            ("schedule_tls_cert", "schedule_tls_key", "schedule_tls_ca"),
-            ("schedule_tls_cert", "schedule_tls_key"),
-        ),
-    ):
-        if any(getattr(config, name) is not None for name in given):
-            for name in names:
-                if getattr(config, name) is None:
-                    raise ConfigError(source, section, name, "is needed too: certificate, key and ca go together")
+        check_secret(config, source, section, secret)
+    why = "is needed too: certificate, key and ca go together"
+    check_together(config, source, "cluster", ("peer_tls_cert", "peer_tls_key", "peer_tls_ca"), why)
+    names = ("schedule_tls_cert", "schedule_tls_key", "schedule_tls_ca")
+    check_together(config, source, "schedule", names, why, implied=("schedule_tls_ca",))
 
 
 TABLE = OptionTable(

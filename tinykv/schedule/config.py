@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from tinykv import config_values as kinds
+from tinykv.config_checks import check_secret, check_together
 from tinykv.config_options import ConfigError, OptionTable, option
 from tinykv.config_values import InitialStore
 from tinykv.raft.config import RaftConfig
@@ -205,16 +206,12 @@ def checked(config: ScheduleConfig, source: str) -> ScheduleConfig:
     """
     for group, section in (("tls", "tls"), ("peer_tls", "cluster")):
         names = [f"{group}_cert", f"{group}_key"] + (["peer_tls_ca"] if section == "cluster" else [])
-        given = [name for name in names if getattr(config, name) is not None]
-        for name in names:
-            if given and name not in given:
-                raise ConfigError(source, section, name, f"is needed too: {', '.join(names)} go together")
+        check_together(config, source, section, names, f"is needed too: {', '.join(names)} go together")
     if config.tls_auth_clients != "no" and (config.tls_ca is None or config.tls_cert is None):
         name = "tls_ca" if config.tls_ca is None else "tls_cert"
         raise ConfigError(source, "tls", name, f"is needed for tls_auth_clients = {config.tls_auth_clients}")
     for secret, section in (("token", "http"), ("cluster_secret", "cluster")):
-        if getattr(config, secret) and getattr(config, f"{secret}_file") is not None:
-            raise ConfigError(source, section, f"{secret}_file", f"is given beside {secret}; give one")
+        check_secret(config, source, section, secret)
     if config.http_port == 0 and config.initial_members and not config.http_advertise:
         why = "can't be any free one: other members tell clients where this is"
         raise ConfigError(source, "http", "http_port", why)

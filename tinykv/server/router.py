@@ -220,7 +220,8 @@ class Router:
         if isinstance(to, bytes):
             client.answer(number, to)
         elif isinstance(to, int) and spec is not None and spec.name in IN_STEPS or kind == READ and type(to) is Spread:
-            self._read_parts(_Moved(), client, number, db, spec, arguments, to, partial(client.answer, number))
+            answered = partial(client.answer, number)
+            self._read_parts(_InPlace(moved=True), client, number, db, spec, arguments, to, answered)
         elif isinstance(to, int):
             if self._hosts[to] is host:
                 # It's meant for a region that isn't here.
@@ -305,7 +306,7 @@ class Router:
             _submit(self._hosts[to], (kind, client, number, db, spec, arguments, extra))
         elif kind == READ:
             answered = partial(client.answer, number)
-            self._read_parts(_InPlace(), client, number, db, spec, arguments, to, answered)
+            self._read_parts(_InPlace(moved=False), client, number, db, spec, arguments, to, answered)
         else:
             assert isinstance(to, Spread)
             gathering = _Gathering(to, partial(client.answer, number))
@@ -371,7 +372,7 @@ class Router:
 
     def _read_parts(
         self,
-        how: _Fresh | _InPlace | _Moved,
+        how: _Fresh | _InPlace,
         client: Client,
         number: int,
         db: int,
@@ -415,7 +416,7 @@ class Router:
 
     def _pick(
         self,
-        how: _Fresh | _InPlace | _Moved,
+        how: _Fresh | _InPlace,
         client: Client,
         number: int,
         db: int,
@@ -520,29 +521,16 @@ class _Fresh:
             answered(reply)
 
 
-class _Moved:
-    """Reads that were meant for a region that was narrowed."""
-
-    __slots__ = ()
-
-    def read(
-        self,
-        host: IRegionHost,
-        client: Client,
-        number: int,
-        db: int,
-        spec: CommandSpec,
-        arguments: list[bytes],
-        answered: Callable[[bytes], None],
-    ) -> None:
-        """Read in one region."""
-        host.submit_moved((READ, _Part(client, answered), number, db, spec, arguments, None))
-
-
 class _InPlace:
     """Reads that keep their places behind their clients' writes."""
 
-    __slots__ = ()
+    __slots__ = ("_moved",)
+
+    def __init__(self, moved: bool) -> None:
+        """
+        @param moved: Whether they were meant for a region that was narrowed.
+        """
+        self._moved = moved
 
     def read(
         self,
@@ -555,7 +543,8 @@ class _InPlace:
         answered: Callable[[bytes], None],
     ) -> None:
         """Read in one region."""
-        host.submit((READ, _Part(client, answered), number, db, spec, arguments, None))
+        submit = host.submit_moved if self._moved else host.submit
+        submit((READ, _Part(client, answered), number, db, spec, arguments, None))
 
 
 def _scanned(reply: bytes, following: int) -> bytes:

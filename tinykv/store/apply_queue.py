@@ -34,9 +34,9 @@ from tinykv.store.splitting import splits
 #: Operations between two looks at the time while an entry is applied.
 OPERATIONS_A_LOOK = 32
 #: For how many seconds entries gather at most where nobody waits for them. Who leads next has them to apply first.
-GATHER_SECONDS = 0.1
+BEHIND_SECONDS = 0.1
 #: And how many bytes of them: some 2,000 small commands.
-GATHER_BYTES = 256 * 1024
+BEHIND_BYTES = 256 * 1024
 
 
 class ApplyQueue:
@@ -156,7 +156,7 @@ class ApplyQueue:
         if self._may_gather():
             self._gathers = True
             if self._gathering is None:
-                self._gathering = self._clock.callLater(GATHER_SECONDS, self._gathered_enough)
+                self._gathering = self._clock.callLater(BEHIND_SECONDS, self._gathered_enough)
         else:
             self._run()
 
@@ -167,7 +167,7 @@ class ApplyQueue:
 
     def hurry(self) -> None:
         """Learn that somebody waits for what will be decided soon."""
-        self._hurried_until = self._clock.seconds() + GATHER_SECONDS
+        self._hurried_until = self._clock.seconds() + BEHIND_SECONDS
         self.catch_up()
 
     def stop(self) -> None:
@@ -199,7 +199,7 @@ class ApplyQueue:
                 return False
             self._gathered_bytes += len(entry.data)
         self._gathered = entries[-1].index
-        return self._gathered_bytes < GATHER_BYTES
+        return self._gathered_bytes < BEHIND_BYTES
 
     def _decided(self) -> bool:
         """Say if there's something to apply, or to read from what is applied."""

@@ -14,9 +14,10 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
 
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
@@ -24,13 +25,20 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from tinykv.config_options import ConfigError
+from tinykv.config import StoreConfig
+from tinykv.config_options import ConfigError, OptionTable
 from tinykv.errors import Fault
+from tinykv.gateway.config import GatewayConfig
 from tinykv.peering.tls import PeerTls
+from tinykv.schedule.config import ScheduleConfig
 from tinykv.storage.errors import StorageError
+from tinykv.tap.endpoints import environment_at_start, passed_sockets
+from tinykv.tap.logging import LoggedService, observer_for
 from tinykv.tap.peers import reload_tls
 from tinykv.tap.runtime import tune_collector
 from tinykv.tap.tls import TlsPort
+
+D = TypeVar("D", StoreConfig, GatewayConfig, ScheduleConfig)
 
 #: A port to listen on: its name, where, and what serves it.
 Wanted = tuple[str, IStreamServerEndpoint, Any]
@@ -73,6 +81,38 @@ def refuse(why: str) -> NoReturn:
     """
     print(f"tinykv: {why}", file=sys.stderr, flush=True)
     raise SystemExit(1)
+
+
+def service_of(
+    options: Options,
+    table: OptionTable[D],
+    default: D,
+    make: Callable[[D, Any, dict[str, int]], Service],
+    check: Callable[[D, dict[str, int]], None] | None = None,
+) -> IService:
+    """
+    Make a daemon's service, or end with what is wrong with the configuration.
+
+    @param default: The configuration where no file is named.
+    @param make: Makes the daemon, of its configuration, the reactor, and the sockets that systemd passed by name.
+    @param check: Raises L{ConfigError} if such sockets don't go with the configuration.
+    """
+    if not __debug__:
+        refuse("the program's invariants are asserted: don't run it with python -O")
+    passed = passed_sockets(environment_at_start())
+    try:
+        config = table.load(Path(options["config"])) if options["config"] is not None else default
+        config = table.override(config, options.overrides)
+        if check is not None:
+            check(config, passed)
+    except ConfigError as problem:
+        refuse(str(problem))
+    outermost = LoggedService(observer_for(config))
+    from twisted.internet import reactor
+
+    make(config, reactor, passed).setServiceParent(outermost)
+    service: IService = outermost
+    return service
 
 
 def now_ms() -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Final
 
@@ -23,7 +22,6 @@ from twisted.logger import Logger
 
 import tinykv
 from tinykv.client.scheduler import Scheduler
-from tinykv.config_options import ConfigError
 from tinykv.gateway.config import TABLE, GatewayConfig
 from tinykv.gateway.gateway import Gateway, Place
 from tinykv.gateway.regions import DistantRegion, Forwards
@@ -41,9 +39,8 @@ from tinykv.server.router import Router
 from tinykv.store.forwarding import Forwarder
 from tinykv.store.runs import gateway_of, new_gateway_run
 from tinykv.tap import daemon
-from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse
-from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
-from tinykv.tap.logging import LoggedService, observer_for
+from tinykv.tap.daemon import DaemonService, Wanted, now_ms, service_of
+from tinykv.tap.endpoints import check_passed, endpoints
 from tinykv.tap.peers import peer_tls, read_secret
 from tinykv.tap.scheduling import scheduler_of
 from tinykv.tap.tls import TlsPort
@@ -64,21 +61,7 @@ class Options(daemon.Options):
 
 def makeService(options: Options) -> IService:
     """Make the daemon's service, or end with what is wrong with the configuration."""
-    if not __debug__:
-        refuse("the program's invariants are asserted: don't run it with python -O")
-    passed = passed_sockets(environment_at_start())
-    try:
-        config = TABLE.load(Path(options["config"])) if options["config"] is not None else GatewayConfig()
-        config = TABLE.override(config, options.overrides)
-        check_passed(config, passed)
-    except ConfigError as problem:
-        refuse(str(problem))
-    outermost = LoggedService(observer_for(config))
-    from twisted.internet import reactor
-
-    GatewayService(config, reactor, passed).setServiceParent(outermost)
-    service: IService = outermost
-    return service
+    return service_of(options, TABLE, GatewayConfig(), GatewayService, check_passed)
 
 
 class GatewayService(DaemonService):

@@ -20,7 +20,6 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 import tinykv
-from tinykv.config_options import ConfigError
 from tinykv.peering.address_book import AddressBook
 from tinykv.peering.peering import Peering
 from tinykv.peering.settings import PeerIdentity, PeerLimits
@@ -49,9 +48,8 @@ from tinykv.store.composition import replica_of, snapshots_of
 from tinykv.store.runs import new_start_id
 from tinykv.store.snapshots import Snapshots
 from tinykv.tap import daemon
-from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
-from tinykv.tap.endpoints import endpoints, environment_at_start, passed_sockets
-from tinykv.tap.logging import LoggedService, observer_for
+from tinykv.tap.daemon import DaemonService, Wanted, now_ms, service_of, uptime
+from tinykv.tap.endpoints import endpoints
 from tinykv.tap.peers import peer_tls, raft_config, read_secret, secret_of
 from tinykv.tap.tls import TlsPort
 
@@ -67,19 +65,7 @@ class Options(daemon.Options):
 
 def makeService(options: Options) -> IService:
     """Make the daemon's service, or end with what is wrong with the configuration."""
-    if not __debug__:
-        refuse("the program's invariants are asserted: don't run it with python -O")
-    try:
-        config = TABLE.load(Path(options["config"])) if options["config"] is not None else ScheduleConfig()
-        config = TABLE.override(config, options.overrides)
-    except ConfigError as problem:
-        refuse(str(problem))
-    outermost = LoggedService(observer_for(config))
-    from twisted.internet import reactor
-
-    ScheduleService(config, reactor, passed_sockets(environment_at_start())).setServiceParent(outermost)
-    service: IService = outermost
-    return service
+    return service_of(options, TABLE, ScheduleConfig(), ScheduleService)
 
 
 def cluster_id_of(config: ScheduleConfig) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -24,7 +23,7 @@ from twisted.python.failure import Failure
 
 import tinykv
 from tinykv.client.scheduler import Scheduler
-from tinykv.config import ConfigError, StoreConfig, is_clustered, load, override
+from tinykv.config import TABLE, StoreConfig, is_clustered
 from tinykv.interfaces import ILogWriter, ISnapshotMaker
 from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
@@ -65,10 +64,9 @@ from tinykv.tap import daemon
 from tinykv.tap.beginning import REGION, asked_beginning, cluster_id_of, known_beginning
 from tinykv.tap.cluster import Cluster
 from tinykv.tap.control import control_pages, make_control
-from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, uptime
-from tinykv.tap.endpoints import check_passed, endpoints, environment_at_start, passed_sockets
+from tinykv.tap.daemon import DaemonService, Wanted, now_ms, refuse, service_of, uptime
+from tinykv.tap.endpoints import check_passed, endpoints
 from tinykv.tap.figures import measure
-from tinykv.tap.logging import LoggedService, observer_for
 from tinykv.tap.peers import cluster_address, raft_config
 from tinykv.tap.scheduling import registration_of, scheduler_of, scheduling_of
 from tinykv.tap.tls import TlsPort
@@ -89,21 +87,7 @@ class Options(daemon.Options):
 
 def makeService(options: Options) -> IService:
     """Make the daemon's service, or end with what is wrong with the configuration."""
-    if not __debug__:
-        refuse("the program's invariants are asserted: don't run it with python -O")
-    passed = passed_sockets(environment_at_start())
-    try:
-        config = load(Path(options["config"])) if options["config"] is not None else StoreConfig()
-        config = override(config, options.overrides)
-        check_passed(config, passed)
-    except ConfigError as problem:
-        refuse(str(problem))
-    outermost = LoggedService(observer_for(config))
-    from twisted.internet import reactor
-
-    StoreService(config, reactor, passed).setServiceParent(outermost)
-    service: IService = outermost
-    return service
+    return service_of(options, TABLE, StoreConfig(), StoreService, check_passed)
 
 
 class StoreService(DaemonService):
