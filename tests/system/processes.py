@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from tests.redis_server import Argument, BlockingClient, ReplyError
 from tests.sources import ROOT
 
 #: How long anything may take that a test waits for, in seconds; a busy machine takes its time.
@@ -34,6 +36,20 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
     while not true():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited in vain for {what}")
+        time.sleep(_POLL)
+
+
+def ask_again(client: BlockingClient, *arguments: Argument) -> Any:
+    """
+    Return the reply to a command that may be done twice: it's asked again while a store waits in vain for a disk or
+    for the others, which a busy machine can hold up for longer than a test has stores wait.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        reply = client.attempt(*arguments)
+        refused = isinstance(reply, ReplyError) and str(reply).startswith(("TRYAGAIN", "TIMEOUT", "CLUSTERDOWN"))
+        if not refused or time.monotonic() > deadline:
+            return reply
         time.sleep(_POLL)
 
 

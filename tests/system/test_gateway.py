@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from tests.peering.certificates import Authority
 from tests.redis_server import BlockingClient, ReplyError
 from tests.system.gateways import GatewayDaemon
-from tests.system.processes import wait_until
+from tests.system.processes import ask_again, wait_until
 from tests.system.scheduled import ScheduledStore
 from tests.system.schedulers import Daemons
 from tests.system.sessions import redis_py_session, txredisapi_session
@@ -188,7 +188,7 @@ class StaticTests(GatewayCase):
         """Where links are encrypted, for a change."""
         self.start(encrypted=True, request_timeout="1s")
         client = self.connect()
-        self.assertEqual(client.call("SET", "a", "1"), b"OK")
+        self.assertEqual(ask_again(client, "SET", "a", "1"), b"OK")
         leader = self.gateway.status()["regions"]["1"] - 1
         self.stores.kill(leader)
         wait_until(lambda: not isinstance(client.attempt("SET", "a", "2"), ReplyError), "another leader")
