@@ -597,6 +597,16 @@ class RegionChecksums(TypedDict):
     replicas: list[ReplicaChecksum]
 
 
+class RegionRange(TypedDict):
+    """
+    Which slots a region has: C{first} and C{last} of them, both included.
+    """
+
+    region: int
+    first: int
+    last: int
+
+
 class IClusterControl(Interface):
     """
     What an operator may see of the stores of a cluster, and change.
@@ -663,6 +673,18 @@ class IClusterControl(Interface):
         @param seconds: How long a store may take for it, from 1 to L{CHECKSUM_SECONDS_MAX}.
         @return: fires with what they said. Fails with L{tinykv.errors.ControlRefused}, such as while they're being
             compared already.
+        """
+
+    def split(region: int | None, slots: Sequence[int], parts: int) -> Deferred[list[RegionRange]]:
+        """
+        Split a region in parts.
+
+        @param region: Which; None for the one in which the slots lie, or for the only one.
+        @param slots: The first slot of each part but the first, in any order. None are given where the region is to be
+            split in so many C{parts} of about as many keys; otherwise C{parts} doesn't matter.
+        @return: fires with what the region has by then, and its parts, in order. Fails with
+            L{tinykv.errors.ControlRefused}, such as for a slot that isn't in it; with
+            L{tinykv.errors.ControlUnknown}.
         """
 
 
@@ -781,6 +803,17 @@ class HeardRegions(TypedDict):
     refused: dict[int, str]
 
 
+class PartIds(TypedDict):
+    """
+    The ids of a part that is to be split off a region.
+
+    @ivar peers: Those of its peers, in the order of the region's own peers by id.
+    """
+
+    region: int
+    peers: list[int]
+
+
 class IScheduler(Interface):
     """
     The scheduler, as stores and gateways ask it.
@@ -814,6 +847,12 @@ class IScheduler(Interface):
 
     def timestamps(count: int) -> Deferred[range]:
         """Ask for timestamps above all that were ever given."""
+
+    def ask_split(region: int, *, version: int, conf_ver: int, count: int) -> Deferred[list[PartIds]]:
+        """Ask for the ids of so many parts of a region, which has this epoch. Refused if it has a newer one."""
+
+    def report_split(regions: Sequence[RegionInfo]) -> Deferred[None]:
+        """Say how a region was split: what is left of it, and its parts, in their order. Refused if that is old."""
 
     def region_at(key: bytes) -> Deferred[RegionInfo | None]:
         """Ask for the region of a key; None where none is known."""

@@ -193,7 +193,8 @@ class CtlTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         self.control.problem = ControlRefused("another change is under way")
-        for command in (("add-store", "4", "h:1"), ("remove-store", "3"), ("transfer-leader",), ("checksum",)):
+        for command in (("add-store", "4", "h:1"), ("remove-store", "3"), ("transfer-leader",), ("checksum",),
+                        ("split",)):  # fmt: skip
             self.assertEqual(self.refused(*command), "tinykv: another change is under way\n")
 
     def test_nobody_can_tell(self) -> None:
@@ -204,6 +205,19 @@ class CtlTests(SynchronousTestCase):
         self.assertEqual(self.done("transfer-leader", "3"), "Store 3 leads.\n")
         self.control.leads = 1
         self.assertEqual(self.done("transfer-leader"), "Store 2 leads.\n")
+
+    def test_split(self) -> None:
+        said = self.done("split", "--region", "1")
+        self.assertRegex(said, r"1 .* 0 .* 8191 ")
+        self.assertRegex(said, r"2 .* 8192 .* 16383 ")
+        self.assertIn("Region 1 was split.", said)
+        # The key lies in slot 15495, as another one with its tag does.
+        told = json.loads(self.done("--json", "split", "--slot", "7", "--key", "a", "--key", "{a}b"))
+        self.assertEqual([part["first"] for part in told["regions"]], [0, 7, 15495])
+        self.done("split", "--parts", "257")
+        self.assertEqual(
+            self.control.asked, [("split", 1, (), 2), ("split", None, (7, 15495), 2), ("split", None, (), 257)]
+        )
 
     def test_equal_checksums(self) -> None:
         said = self.done("checksum")
@@ -238,12 +252,21 @@ class CtlTests(SynchronousTestCase):
             ("remove-store", "three"),
             ("remove-store", "3", "--timeout", "soon"),
             ("transfer-leader", "-1"),
+            ("split", "--slot", "0"),
+            ("split", "--slot", "16384"),
+            ("split", "--parts", "1"),
+            ("split", "--parts", "258"),
+            ("split", "--slot", "5", "--parts", "2"),
+            ("split", "--region", "0"),
+            # It lies in slot 0.
+            ("split", "--key", "3560"),
+            ("split", *(word for slot in range(1, 258) for word in ("--slot", str(slot)))),
         ):
             self.assertEqual(self.run_ctl(*arguments).exit_code, 2, arguments)
         self.assertEqual(self.control.asked, [])
 
     def test_help(self) -> None:
-        for command in ("members", "status", "add-store", "remove-store", "transfer-leader", "checksum"):
+        for command in ("members", "status", "add-store", "remove-store", "transfer-leader", "checksum", "split"):
             self.assertIn(f"Usage: tinykv ctl {command}", self.done(command, "--help"))
 
 

@@ -27,6 +27,7 @@ from tinykv.interfaces import IScheduler
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.stores import StoreStats
 from tinykv.region.descriptor import Descriptor
+from tinykv.region.splitting import Cut, Split, parts_of
 
 TOKEN = b"0123456789abcdef"
 
@@ -152,6 +153,20 @@ class RealTests(Case):
         self.assertIn("doesn't lead", heard["refused"][1])
         self.assertEqual(self.done(scheduler.region_at(b"k")), led)
         self.assertEqual(self.done(scheduler.regions(b"", b"", 10)), [led])
+        epoch = {"version": 1, "conf_ver": 1}
+        first, second = self.done(scheduler.ask_split(1, **epoch, count=2))
+        self.assertEqual([len(part["peers"]) for part in (first, second)], [3, 3])
+        numbers = {number for part in (first, second) for number in (part["region"], *part["peers"])}
+        self.assertEqual(len(numbers), 8)
+        whole = Descriptor.initial(1, [1, 2, 3])
+        cut = Cut(5, first["region"], tuple(first["peers"]))
+        left, (right,) = parts_of(whole, Split(1, 1, (cut,)))
+        parts = [RegionInfo.of(part, 1) for part in (left, right)]
+        self.assertIsNone(self.done(scheduler.report_split(parts)))
+        self.assertEqual(self.done(scheduler.regions(b"", b"", 10)), parts)
+        problem = self.assertRaises(ScheduleRefused, self.done, scheduler.ask_split(1, **epoch, count=1))
+        self.assertEqual(problem.status, 409)
+        self.assertRaises(ScheduleRefused, self.done, scheduler.report_split([led, parts[1]]))
         ids = self.done(scheduler.ids(5))
         self.assertEqual(self.done(scheduler.ids(1)).start, ids.stop)
         first = self.done(scheduler.timestamps(10))

@@ -4,11 +4,22 @@ A cluster as operators see it, of values that a test sets: what the control page
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from tinykv.errors import ControlRefused, NotLeading
-from tinykv.interfaces import IClusterControl, MemberView, RegionChecksums, RegionView, ReplicaChecksum, ReplicaView
+from tinykv.interfaces import (
+    IClusterControl,
+    MemberView,
+    RegionChecksums,
+    RegionRange,
+    RegionView,
+    ReplicaChecksum,
+    ReplicaView,
+)
+from tinykv.keys import SLOTS
 
 
 @implementer(IClusterControl)
@@ -106,6 +117,16 @@ class FakeControl:
             return self.leads
 
         return self._change("transfer-leader", store_id).addCallback(transferred)
+
+    def split(self, region: int | None, slots: Sequence[int], parts: int) -> Deferred[list[RegionRange]]:
+        """Say that it was done."""
+
+        def split(result: None) -> list[RegionRange]:
+            firsts = sorted(slots) or [SLOTS * part // parts for part in range(1, parts)]
+            pairs = zip([0, *firsts], [*firsts, SLOTS], strict=True)
+            return [{"region": 1 + at, "first": first, "last": end - 1} for at, (first, end) in enumerate(pairs)]
+
+        return self._change("split", region, tuple(slots), parts).addCallback(split)
 
     def checksum(self, seconds: float, region: int | None = None) -> Deferred[list[RegionChecksums]]:
         """Give what was set."""

@@ -52,6 +52,10 @@ class QuestionTests(SynchronousTestCase):
             ("transfer-leader", {}, Question("transfer-leader")),
             ("transfer-leader", {"store": None}, Question("transfer-leader")),
             ("transfer-leader", {"store": 1}, Question("transfer-leader", 1)),
+            ("split", {}, Question("split")),
+            ("split", {"parts": 257, "region": 7}, Question("split", parts=257, region=7)),
+            ("split", {"slots": [1, 16383]}, Question("split", slots=(1, 16383))),
+            ("split", {"slots": list(range(1, 257))}, Question("split", slots=tuple(range(1, 257)))),
         ):
             self.assertEqual(question_of(name, fields), question)
             self.assertEqual(decode_question(encode_question(question)), question)
@@ -83,6 +87,16 @@ class QuestionTests(SynchronousTestCase):
             ("remove-store", {"store": "1"}),
             ("remove-store", {"store": 1.0}),
             ("remove-store", {"store": 1, "force": True}),
+            ("split", {"slots": 5}),
+            ("split", {"slots": [0]}),
+            ("split", {"slots": [16384]}),
+            ("split", {"slots": [True]}),
+            ("split", {"slots": ["5"]}),
+            ("split", {"slots": list(range(1, 258))}),
+            ("split", {"parts": 1}),
+            ("split", {"parts": 258}),
+            ("split", {"parts": 2.0}),
+            ("split", {"store": 1}),
         ):
             self.assertRaises(BadQuestion, question_of, name, fields)
 
@@ -129,6 +143,7 @@ class AskingTests(SynchronousTestCase):
             ("checksum", {}),
             ("add-store", {"store": 4, "address": "d:1"}),
             ("remove-store", {"store": 4}),
+            ("split", {}),
             ("transfer-leader", {"store": 2}),
         ):
             self.assertIn(self.ask(name, **fields).code, (200, 202), name)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from tinykv.errors import ScheduleProblem, ScheduleRefused
-from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler
+from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds
 from tinykv.placement.config import PlacementConfig
 from tinykv.placement.placement import Placement
 from tinykv.placement.region_info import RegionInfo
@@ -30,6 +30,8 @@ class InstantScheduler:
     @ivar records: The stores that it knows, by id.
     @ivar problem: What all questions fail with, if anything.
     @ivar told: The region heartbeats that came, in order.
+    @ivar split: What was told of splits, region by region.
+    @ivar next_id: The next id to be given.
     @ivar cluster_id: Of its cluster, empty before that has begun.
     """
 
@@ -38,6 +40,8 @@ class InstantScheduler:
         self.problem: ScheduleProblem | None = None
         self.told: list[RegionInfo] = []
         self.heard: list[StoreStats] = []
+        self.split: list[RegionInfo] = []
+        self.next_id = 1000
         self.cluster_id = ""
         self.regions_at_first: list[RegionInfo] = []
         self.missing = 0
@@ -129,6 +133,33 @@ class InstantScheduler:
     def timestamps(self, count: int) -> Deferred[range]:
         """Nobody asks."""
         raise AssertionError("stores of one region need no timestamps")
+
+    def ask_split(self, region: int, *, version: int, conf_ver: int, count: int) -> Deferred[list[PartIds]]:
+        """Give ids."""
+
+        def give() -> list[PartIds]:
+            known = self.placement.cluster.regions.get(region)
+            if known is None or (version, conf_ver) < (known.version, known.conf_ver):
+                raise Refused(f"region {region} is another by now")
+            width = 1 + len(known.peers)
+            firsts = range(self.next_id, self.next_id + count * width, width)
+            self.next_id = firsts.stop
+            return [{"region": first, "peers": list(range(first + 1, first + width))} for first in firsts]
+
+        return self._answer(give)
+
+    def report_split(self, regions: Sequence[RegionInfo]) -> Deferred[None]:
+        """Hear of a split."""
+
+        def hear() -> None:
+            for region in regions:
+                self.split.append(RegionInfo.from_json(region.to_json()))
+                try:
+                    self.placement.heartbeat(self.split[-1], self._now())
+                except StaleHeartbeat as problem:
+                    raise Refused(str(problem)) from problem
+
+        return self._answer(hear)
 
     def region_at(self, key: bytes) -> Deferred[RegionInfo | None]:
         """Find a region."""

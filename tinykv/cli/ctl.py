@@ -4,6 +4,7 @@ C{tinykv ctl}: what operators see of a cluster that runs, and change, through an
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from tinykv.cli.problems import Problem
 from tinykv.cli.screen import print_answer, printer, progress
 from tinykv.config_values import STORE_ID_MAX, parse_duration
 from tinykv.interfaces import CHECKSUM_SECONDS_MAX, CHECKSUM_SECONDS_USUAL
+from tinykv.keys import SLOTS, slot_of
+from tinykv.region.splitting import PARTS_MAX
 
 #: How long one answer is awaited, in seconds; the leader itself waits for a majority, or for another to take over.
 ANSWER_SECONDS = 30.0
@@ -224,6 +227,48 @@ def transfer_leader(asked: Asked, store: int | None, region: int | None) -> None
     """Hand leadership to a store; without ID, to the one of the others that has most of the log."""
     answer = asked.store.ask("transfer-leader", _about(region, store=store))
     asked.tell(answer, f"Store {answer['leader']} leads.")
+
+
+@ctl.command()
+@click.option("--slot", "slots", type=click.IntRange(1, SLOTS - 1), multiple=True,
+              help="Let a part begin at this slot; may be given again, for more parts.")
+@click.option("--key", "keys", multiple=True, help="Let a part begin at the slot of this key; may be given again.")
+@click.option("--parts", type=click.IntRange(2, PARTS_MAX + 1), default=None, show_default="2",
+              help="Without slots and keys: make so many parts of about as many keys.")
+@click.option("--region", type=click.IntRange(1), default=None, metavar="ID",
+              help="The region, where there are several; a slot or a key says it too.")
+@click.pass_obj
+def split(asked: Asked, slots: tuple[int, ...], keys: tuple[str, ...], parts: int | None, region: int | None) -> None:
+    """
+    Split a region in two, or in more parts.
+
+    Each part is a region with a leader of its own; it begins on the stores of the whole, without its data being moved.
+    Clients wait for a few milliseconds. A slot isn't cut. A command whose keys then lie in several regions is refused
+    with CROSSSLOT, other than in one region.
+    """
+    places = {*slots, *map(_slot_of, keys)}
+    if places and parts is not None:
+        raise click.UsageError("--parts says how many parts are made where no --slot and no --key does")
+    if len(places) > PARTS_MAX:
+        raise click.UsageError(f"a region is split at {PARTS_MAX} slots at most at a time")
+    fields: dict[str, Any] = {"slots": sorted(places)} if places else {"parts": parts or 2}
+    answer = asked.store.ask("split", _about(region, **fields))
+    table = Table("region", "first slot", "last slot")
+    for part in answer["regions"]:
+        table.add_row(str(part["region"]), str(part["first"]), str(part["last"]))
+    asked.tell(answer, table, f"Region {answer['regions'][0]['region']} was split.")
+
+
+def _slot_of(key: str) -> int:
+    """
+    Give the slot of a key.
+
+    @raise click.BadParameter: No part can begin there.
+    """
+    slot = slot_of(os.fsencode(key))
+    if not slot:
+        raise click.BadParameter(f"{key!r} lies in slot 0, with which a region begins anyway", param_hint="--key")
+    return slot
 
 
 @ctl.command()

@@ -30,7 +30,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from tinykv.errors import ScheduleRefused, ScheduleUnavailable
-from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler
+from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds
 from tinykv.placement.operators import Order
 from tinykv.placement.plain import BadRecord
 from tinykv.placement.region_info import RegionInfo
@@ -216,6 +216,26 @@ class Scheduler:
             return range(first, first + count)
 
         return self.ask("POST", "/timestamps", {"count": count}).addCallback(_read, read)
+
+    def ask_split(self, region: int, *, version: int, conf_ver: int, count: int) -> Deferred[list[PartIds]]:
+        """Ask for the ids of parts."""
+        body = {"version": version, "conf_ver": conf_ver, "count": count}
+
+        def read(answer: dict[str, Any]) -> list[PartIds]:
+            parts: list[PartIds] = [
+                {"region": int(part["region"]), "peers": [int(peer) for peer in part["peers"]]}
+                for part in answer["regions"]
+            ]
+            if len(parts) != count:
+                raise ValueError(f"ids for {len(parts)} parts, not for {count}")
+            return parts
+
+        return self.ask("POST", f"/regions/{region}/ask-split", body).addCallback(_read, read)
+
+    def report_split(self, regions: Sequence[RegionInfo]) -> Deferred[None]:
+        """Say how a region was split."""
+        body = {"regions": [region.to_json() for region in regions]}
+        return self.ask("POST", "/report-split", body).addCallback(lambda answer: None)
 
     def region_at(self, key: bytes) -> Deferred[RegionInfo | None]:
         """Ask for the region of a key."""

@@ -29,7 +29,9 @@ from tinykv.interfaces import (
     RegionView,
     merged_member,
 )
+from tinykv.keys import SLOTS
 from tinykv.peering.settings import is_address
+from tinykv.region.splitting import PARTS_MAX
 
 #: Longest question, in bytes.
 QUESTION_BYTES_MAX: Final = 4096
@@ -40,7 +42,7 @@ REGION_ID_MAX: Final = 2**63 - 1
 #: What can be seen; each store knows something of it.
 VIEWS: Final = ("members", "status")
 #: What can be done.
-ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum")
+ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum", "split")
 #: What is done in all regions if it isn't said in which.
 _IN_ALL: Final = ("add-store", "remove-store", "checksum")
 
@@ -52,6 +54,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "remove-store": ("store", "region"),
     "transfer-leader": ("store", "region"),
     "checksum": ("timeout", "region"),
+    "split": ("slots", "parts", "region"),
 }
 
 #: Codes of answers, HTTP's.
@@ -83,6 +86,8 @@ class Question(NamedTuple):
     @ivar address: Where the others are to find that store, or empty.
     @ivar timeout: How long it may take, in seconds, for what takes as long as there is data.
     @ivar region: The region that it's about; None for all of them, or for the only one.
+    @ivar slots: Where a region is to be split, as the first slot of each part but the first; none for the middle.
+    @ivar parts: In how many parts it's to be split where no slots are given.
     """
 
     name: str
@@ -90,6 +95,8 @@ class Question(NamedTuple):
     address: str = ""
     timeout: int = CHECKSUM_SECONDS_USUAL
     region: int | None = None
+    slots: tuple[int, ...] = ()
+    parts: int = 2
 
 
 class Answer(NamedTuple):
@@ -134,7 +141,17 @@ def question_of(name: str, fields: object) -> Question:
     region = fields.get("region")
     if region is not None and (type(region) is not int or not 1 <= region <= REGION_ID_MAX):
         raise BadQuestion(f"'region' must be a whole number from 1 to {REGION_ID_MAX}")
-    return Question(name, store, address, timeout, region)
+    slots, parts = fields.get("slots", []), fields.get("parts", 2)
+    if not isinstance(slots, list) or len(slots) > PARTS_MAX or not all(map(_is_slot, slots)):
+        raise BadQuestion(f"'slots' must be a list of at most {PARTS_MAX} whole numbers from 1 to {SLOTS - 1}")
+    if type(parts) is not int or not 2 <= parts <= PARTS_MAX + 1:
+        raise BadQuestion(f"'parts' must be a whole number from 2 to {PARTS_MAX + 1}")
+    return Question(name, store, address, timeout, region, tuple(slots), parts)
+
+
+def _is_slot(number: object) -> bool:
+    """Say whether a part can begin at a slot; none begins at the first of all."""
+    return type(number) is int and 1 <= number < SLOTS
 
 
 def encode_question(question: Question) -> bytes:
@@ -325,7 +342,7 @@ async def answer_here(control: IClusterControl, question: Question) -> Answer:
 
 
 async def _answer(control: IClusterControl, question: Question) -> Answer:
-    name, store, address, timeout, region = question
+    name, store, address, timeout, region, slots, parts = question
     here = {"store": control.store_id}
     if name == "members":
         return Answer(DONE, {**here, "leader": control.leader(), "members": control.members()})
@@ -335,6 +352,8 @@ async def _answer(control: IClusterControl, question: Question) -> Answer:
         return Answer(DONE, {**here, "regions": await control.checksum(timeout, region)})
     if name == "transfer-leader":
         return Answer(DONE, {"leader": await control.transfer_leader(store, region)})
+    if name == "split":
+        return Answer(DONE, {**here, "regions": await control.split(region, slots, parts)})
     assert store is not None, "the question was checked"
     if name == "add-store":
         await control.add_store(store, address, region)

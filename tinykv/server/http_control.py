@@ -4,7 +4,10 @@ The pages of the HTTP port by which operators see and change a cluster; `tinykv 
 - GET C{/control/v1/members} and C{/control/v1/status};
 - POST C{/control/v1/add-store} (C{{"store": 4, "address": "host:20160"}}), C{/control/v1/remove-store}
   (C{{"store": 4}}), C{/control/v1/transfer-leader} (C{{}} or C{{"store": 2}}), C{/control/v1/checksum} (C{{}} or
-  C{{"timeout": 60}}, in seconds; it's answered when it's done).
+  C{{"timeout": 60}}, in seconds; it's answered when it's done), C{/control/v1/split} (C{{}} or C{{"parts": 4}} for
+  parts of about as many keys, C{{"slots": [4096, 8192]}} for parts that begin at these slots, the first one apart; it's
+  answered when it's done, with the slots that each region has by then).
+- Those that are about a region take C{{"region": 7}} too.
 
 Answers are JSON objects; one that isn't good has the field C{error}. 202 means that a change has begun: members tells
 when it's done. 409 means that nothing was done, 503 that there's no leader and nothing was done, 504 that nobody can
@@ -157,11 +160,12 @@ class _Page(Resource):
         """Send the answer, if it's still awaited."""
         if question.name in ACTIONS:
             self._log.info(
-                "{client} asked for {name}, store {store} {address}: {code} {error}",
+                "{client} asked for {name}, store {store} {address}, region {region}: {code} {error}",
                 client=request.getClientAddress(),
                 name=question.name,
                 store=question.store,
                 address=question.address,
+                region=question.region,
                 code=answer.code,
                 error=answer.body.get("error", ""),
             )

@@ -18,10 +18,12 @@ from tinykv.errors import ControlRefused, Damaged, NotLeading
 from tinykv.interfaces import (
     IClusterControl,
     IForwardAnswer,
+    IScheduler,
     ISummer,
     MemberView,
     Outcome,
     RegionChecksums,
+    RegionRange,
     RegionView,
     merged_member,
 )
@@ -30,6 +32,7 @@ from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
 from tinykv.store.region_control import GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
+from tinykv.store.splitter import Splitter
 from tinykv.store.surroundings import Addresses, Links, Surroundings
 
 #: How often a store is asked about a region that isn't here, in seconds; and of how many that is remembered.
@@ -45,6 +48,7 @@ class Control:
     The cluster in the hands of operators.
 
     @ivar regions: Its regions on this store, by id.
+    @ivar splitter: Splits those that this store leads.
     @ivar relayed: Answers a question of operators that another store passes on.
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
     @ivar stays: Tells whether a store is to go on without any region.
@@ -67,6 +71,7 @@ class Control:
         lingers: Callable[[], None],
         removed: Callable[[], None],
         scheduled: bool = False,
+        scheduler: IScheduler | None = None,
         others: Sequence[RegionHost] = (),
     ) -> None:
         """
@@ -77,7 +82,7 @@ class Control:
         @param lingers: Called when this store has learned that it was removed from the cluster: it serves no clients
             any more, and answers other stores for as long as these may need it.
         @param removed: Called when that is over.
-        @param scheduled: Whether a scheduler decides who belongs to the regions.
+        @param scheduled: Whether a scheduler decides who belongs to the regions; C{scheduler} is how it's asked.
         """
         self.store_id = store_id
         self.relayed: Callable[[bytes], Deferred[bytes]] = lambda payload: fail(ControlRefused("nobody is asked here"))
@@ -104,6 +109,7 @@ class Control:
             scheduled=scheduled,
             belongs=self._belongs,
         )
+        self.splitter = Splitter(store_id=store_id, until=self._around.until, scheduler=scheduler)
         self._looking: IDelayedCall | None = None
         for one in (host, *others):
             self.serve(one)
@@ -115,6 +121,7 @@ class Control:
             host,
             around=self._around,
             checksums=self._checksums,
+            splitter=self.splitter,
             leaves=self._leaves,
             left=self._left,
             ends=lambda: self._ends,
@@ -236,6 +243,27 @@ class Control:
             return self._region(region).checksum(seconds)
         except ControlRefused as problem:
             return fail(problem)
+
+    def split(self, region: int | None, slots: Sequence[int], parts: int) -> Deferred[list[RegionRange]]:
+        """Split a region in parts."""
+
+        async def split() -> list[RegionRange]:
+            found = self._region_of(slots) if region is None and slots else self._region(region)
+            return await found.split(slots, parts)
+
+        return Deferred.fromCoroutine(split())
+
+    def _region_of(self, slots: Sequence[int]) -> RegionControl:
+        """
+        Find the region in which slots lie.
+
+        @raise ControlRefused: They don't lie in one.
+        """
+        found = {host.descriptor.region for host in map(self._first.host.regions.of_slot, slots)}
+        if len(found) > 1:
+            numbers = ", ".join(map(str, sorted(found)))
+            raise ControlRefused(f"the slots lie in regions {numbers}: have each of them split by itself")
+        return self.regions[found.pop()]
 
     @property
     def mismatches(self) -> int:

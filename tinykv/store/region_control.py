@@ -8,7 +8,7 @@ who belongs to a region and who votes: a learner that became a voter by itself w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail
@@ -16,16 +16,19 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from tinykv.errors import ControlRefused, ControlUnknown, Damaged, NotLeading
-from tinykv.interfaces import Outcome, RegionChecksums, RegionView, ReplicaView
+from tinykv.interfaces import Outcome, RegionChecksums, RegionRange, RegionView, ReplicaView
 from tinykv.raft.log import Compacted
 from tinykv.raft.membership import Change
 from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import Refused
+from tinykv.redis.keyspace import Keyspace
+from tinykv.region.cuts import even_cuts
 from tinykv.region.descriptor import Descriptor
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import Comparisons
 from tinykv.store.departure import Departure
 from tinykv.store.host import RegionHost
+from tinykv.store.splitter import Splitter
 from tinykv.store.successor import successor_of
 from tinykv.store.surroundings import CHANGE_SECONDS, MARK, Surroundings
 
@@ -67,6 +70,7 @@ class RegionControl:
         *,
         around: Surroundings,
         checksums: Checksums,
+        splitter: Splitter,
         leaves: Callable[[RegionControl], None],
         left: Callable[[RegionControl], None],
         ends: Callable[[], bool],
@@ -75,6 +79,7 @@ class RegionControl:
     ) -> None:
         """
         @param checksums: Sums up this store's rows.
+        @param splitter: Splits regions that this store leads.
         @param leaves: Called when this store has learned that its peer was removed: it only answers other stores any
             more, for as long as these may need it.
         @param left: Called when that is over.
@@ -85,6 +90,7 @@ class RegionControl:
         self.host = host
         self.region = host.descriptor.region
         self._around = around
+        self._splitter = splitter
         self._leaves = leaves
         self._ends = ends
         self._hinted = hinted
@@ -380,6 +386,33 @@ class RegionControl:
         if group.transferring:
             raise ControlRefused(f"leadership is being handed to store {self._store_of(group.transferring)}; ask again")
 
+    async def split(self, slots: Sequence[int], parts: int) -> list[RegionRange]:
+        """
+        Split the region at some slots, or in so many parts of about as many keys.
+
+        @raise ControlRefused: It can't be; NotLeading, if another store leads.
+        @raise ControlUnknown: Nobody can tell.
+        """
+        self._check_leads()
+        self._check_calm()
+        made = await self._splitter.split(self.host, sorted(set(slots)) or self._even_cuts(parts))
+        ranges = [(each.region, each.slots) for each in made]
+        return [RegionRange(region=region, first=first, last=end - 1) for region, (first, end) in ranges]
+
+    def _even_cuts(self, parts: int) -> list[int]:
+        """
+        Choose where to cut.
+
+        @raise ControlRefused: There's no such place.
+        """
+        first, end = slots = self.host.descriptor.slots
+        if parts > end - first:
+            count = "one slot" if end - first == 1 else f"{end - first} slots"
+            raise ControlRefused(
+                f"region {self.region} has {count}, and slots aren't cut: it can't be split in {parts} parts"
+            )
+        return even_cuts(keys_by_slot(self.host.keyspace), slots, parts)
+
     def _change(self, change: Change) -> Deferred[None]:
         """Propose a change of the members; fires when it's applied here."""
         host = self.host
@@ -571,6 +604,15 @@ class RegionControl:
     def checksum(self, seconds: float) -> Deferred[list[RegionChecksums]]:
         """Have all replicas sum up their rows."""
         return Deferred.fromCoroutine(self.comparisons.compare(seconds)).addCallback(lambda compared: [compared])
+
+
+def keys_by_slot(keyspace: Keyspace) -> dict[int, int]:
+    """Count the keys of each slot that has some, in all databases."""
+    counted: dict[int, int] = {}
+    for database in keyspace.physical:
+        for slot, counter in database.counters.items():
+            counted[slot] = counted.get(slot, 0) + counter.keys
+    return counted
 
 
 def role_of(host: RegionHost, peer: int) -> str:

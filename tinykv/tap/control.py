@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 
 from tinykv.config import StoreConfig
 from tinykv.errors import ControlRefused, ControlUnknown, NotLeading
-from tinykv.interfaces import ISummer
+from tinykv.interfaces import IScheduler, ISummer
 from tinykv.peering.address_book import AddressBook
 from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, answer_relayed, ask_there, relay_over
 from tinykv.server.http_control import control_resource
@@ -32,6 +32,7 @@ def make_control(
     summer: ISummer,
     lingers: Callable[[], None],
     removed: Callable[[], None],
+    scheduler: IScheduler | None,
 ) -> Control:
     """
     Make what operators' questions are answered by.
@@ -39,6 +40,7 @@ def make_control(
     @param summer: Sums up this store's rows.
     @param lingers: Called when this store was removed from the cluster, and is there for other stores only.
     @param removed: Called when these don't need it any more.
+    @param scheduler: Gives ids, where there is one.
     """
     hosts = list(regions.hosts.values())
     control = Control(
@@ -53,6 +55,7 @@ def make_control(
         lingers=lingers,
         removed=removed,
         scheduled=bool(config.schedulers),
+        scheduler=scheduler,
     )
     relay = _relay(cluster)
     control.relayed = lambda payload: answer_relayed(control, payload)

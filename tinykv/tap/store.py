@@ -251,7 +251,14 @@ class StoreService(DaemonService):
             cluster.start(self.regions)
         self.summer = folder.summer(self._reactor)
         self.control = make_control(
-            config, self._reactor, self.regions, cluster, self.summer, self._serve_stores_only, self._removed
+            config,
+            self._reactor,
+            self.regions,
+            cluster,
+            self.summer,
+            self._serve_stores_only,
+            self._removed,
+            self.scheduler,
         )
         if cluster is not None:
             self.control.adopt = adopt

@@ -1,0 +1,156 @@
+"""Real stores whose regions are split while clients of all kinds read and write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from redis import Redis
+from redis.cluster import ClusterNode, RedisCluster
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.system.processes import TINYKV, run, wait_until
+from tests.system.stores import Loopback, Stores
+
+KEYS = [f"key:{number}" for number in range(64)]
+
+
+class Worker:
+    """
+    A client that counts keys up, one after another, and compares what it's told with what it knows.
+
+    @ivar counts: Up to where it has counted each.
+    """
+
+    def __init__(self, name: str, client: Any) -> None:
+        self.name = name
+        self.counts = {f"{name}:{key}": 0 for key in KEYS}
+        self._client = client
+        self._over = Event()
+        self._problem: BaseException | None = None
+        self._rounds = 0
+        self._thread = Thread(target=self._work, name=name)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._over.is_set():
+                for key in self.counts:
+                    self.counts[key] += 1
+                    told = (self._client.incr(key), self._client.get(key))
+                    wanted = (self.counts[key], b"%d" % self.counts[key])
+                    assert told == wanted, f"{key}: {told}, not {wanted}"
+                self._rounds += 1
+        except BaseException as problem:  # noqa: BLE001  # whatever it is, the test's thread raises it
+            self._problem = problem
+
+    def goes_on(self) -> Callable[[], bool]:
+        """Give what tells whether it has counted all keys up once more, from now on."""
+        wanted = self._rounds + 2
+
+        def gone_on() -> bool:
+            if self._problem is not None:
+                raise AssertionError(f"{self.name} has failed") from self._problem
+            return self._rounds >= wanted
+
+        return gone_on
+
+    def end(self) -> None:
+        """End it."""
+        self._over.set()
+        self._thread.join()
+        self._client.close()
+
+
+class SplitCase(SynchronousTestCase):
+    """Three stores, and clients at work."""
+
+    if not sys.platform.startswith("linux"):
+        skip = "finds the writers' processes in /proc"
+
+    def begin(self, **options: str) -> None:
+        """Start the stores."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.workers: list[Worker] = []
+        self.stores = Stores(folder, Loopback(3), **options)
+        self.addCleanup(self.stores.close)
+        wait_until(lambda: self.stores.leader >= 0, "a leader")
+
+    def work(self) -> None:
+        """Let clients begin to work: of the port for all, and of the cluster's."""
+        plain = Redis(port=self.stores.ports[0], socket_timeout=20)
+        nodes = [ClusterNode("127.0.0.1", self.stores.cluster_ports[1])]
+        wait_until(lambda: self.nodes_known() == 3, "the stores to know of each other's ports")
+        for name, client in (("plain", plain), ("cluster", RedisCluster(startup_nodes=nodes, socket_timeout=20))):
+            worker = Worker(name, client)
+            self.workers.append(worker)
+            self.addCleanup(worker.end)
+        self.go_on()
+
+    def nodes_known(self) -> int:
+        """Say of how many nodes a store tells that slots are at."""
+        with Redis(port=self.stores.cluster_ports[1], socket_timeout=20) as client:
+            told = client.execute_command("CLUSTER SLOTS")
+            return len(told) and min(len(held) - 2 for held in told)
+
+    def go_on(self) -> None:
+        """Let them work for a while."""
+        for gone_on in [worker.goes_on() for worker in self.workers]:
+            wait_until(gone_on, "the clients to go on")
+
+    def ctl(self, *words: str, place: int = 0) -> dict[str, Any]:
+        """Have an operator ask something of a store."""
+        url = f"http://127.0.0.1:{self.stores.http_ports[place]}"
+        done = run([*TINYKV, "ctl", "--url", url, "--json", *words])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def all_there(self) -> None:
+        """End the clients, and see that each store gives what they have written."""
+        counts: dict[str, int] = {}
+        for worker in self.workers:
+            worker.end()
+            counts.update(worker.counts)
+        for place in range(3):
+            with Redis(port=self.stores.ports[place], socket_timeout=20) as client:
+                self.assertEqual(client.mget(list(counts)), [b"%d" % count for count in counts.values()])
+                self.assertEqual(client.dbsize(), len(counts))
+            self.assertNotIn("Traceback", self.stores.output(place))
+
+
+class AskedTests(SplitCase):
+    """Because somebody asks for it."""
+
+    def test_by_hand(self) -> None:
+        self.begin()
+        self.work()
+        # Whichever store is asked; in the middle, at a slot, and in many parts.
+        first, second = self.ctl("split", place=0)["regions"]
+        self.assertEqual((first["region"], first["first"], second["last"]), (1, 0, 16383))
+        self.assertEqual(second["first"], first["last"] + 1)
+        self.go_on()
+        half = second["region"]
+        told = self.ctl("split", "--slot", "16000", place=1)["regions"]
+        self.assertEqual([part["region"] for part in told][0], half)
+        parts = self.ctl("split", "--region", "1", "--parts", "4", place=2)["regions"]
+        self.assertEqual(len(parts), 4)
+        self.go_on()
+        self.assertEqual(len(self.ctl("status")["regions"]), 6)
+        # A part is a region like any other: it's led elsewhere when that is wanted, and all clients follow.
+        leaders = {region["region"]: region["leader"] for region in self.ctl("status")["regions"]}
+        other = leaders[half] % 3 + 1
+        self.ctl("transfer-leader", "--region", str(half), str(other))
+        self.go_on()
+        for told_of in self.ctl("checksum")["regions"]:
+            self.assertEqual(len({replica["checksum"] for replica in told_of["replicas"]}), 1, told_of)
+        refused = run([*TINYKV, "ctl", "--url", f"http://127.0.0.1:{self.stores.http_ports[0]}", "split",
+                       "--region", "1", "--slot", "16000"])  # fmt: skip
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("region 1 has slots 0 to", refused.stderr)
+        self.all_there()

@@ -1,0 +1,40 @@
+"""
+At which slots a region is cut, by what its slots weigh.
+
+Slots stay whole: commands may use all keys of one together. So a part may weigh more than it was to, where one slot
+does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from itertools import accumulate
+
+
+def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) -> list[int]:
+    """
+    Give the slots at which a region is cut in parts that weigh about the same.
+
+    Slots that weigh nothing are shared out too, after what weighs something.
+
+    @param weights: What slots weigh; those that are missing weigh nothing.
+    @param slots: The region's first slot, and the one behind its last.
+    @param parts: In how many, at most as many as it has slots.
+    @return: The first slot of each part but the first one.
+    """
+    first, end = slots
+    assert 1 <= parts <= end - first, "each part has a slot"
+    # One more for each slot makes a difference only where the others make none.
+    heavier = end - first
+    before = [0, *accumulate(weights.get(slot, 0) * heavier + 1 for slot in range(first, end))]
+    cuts: list[int] = []
+    last = 0
+    for number in range(1, parts):
+        wanted = before[-1] * number / parts
+        place = bisect_left(before, wanted)
+        if place and wanted - before[place - 1] <= before[place] - wanted:
+            place -= 1
+        last = max(last + 1, min(place, end - first - (parts - number)))
+        cuts.append(first + last)
+    return cuts
