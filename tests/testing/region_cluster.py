@@ -32,20 +32,22 @@ from tests.testing.cluster import (
 from tests.testing.one_store import Durations
 from tinykv.config import StoreConfig
 from tinykv.interfaces import ILogWriter
-from tinykv.keys import SLOTS, region_row, slots_range
+from tinykv.keys import region_row, slots_range
 from tinykv.peering.address_book import AddressBook
 from tinykv.raft.group import Group, Ready
 from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
-from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, HardState, Message, SnapshotMeta
+from tinykv.raft.messages import APPEND_REPLY, CHANGE, VOTE, VOTE_REPLY, Entry, Message, SnapshotMeta
 from tinykv.raft.stored import entry_of
 from tinykv.raft.wire import decode_change
 from tinykv.redis.commands import VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
+from tinykv.redis.operations import decode_records
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor
-from tinykv.region.entry import decode_header
-from tinykv.region.state import FIRST_INDEX, ApplyState
+from tinykv.region.entry import HEADER_BYTES, decode_header
+from tinykv.region.splitting import Split, parts_of, why_not
+from tinykv.region.state import FIRST_INDEX
 from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front
@@ -55,10 +57,10 @@ from tinykv.store.composition import Start, join_stores, replica_of
 from tinykv.store.control import Control
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
-from tinykv.store.recovery import Recoverable, Recovered, begun_regions, buried_in, recover_regions
+from tinykv.store.recovery import RecoverableStore, Recovered, begun_by_word, begun_regions, buried_in, recover_regions
 from tinykv.store.replica import Replica
 from tinykv.store.runs import new_start_id
-from tinykv.store.splitting import Adopted, begin_peer
+from tinykv.store.splitting import Adopted, begin_peer, splits
 from tinykv.store.splitting import Part as CutOff
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
@@ -138,8 +140,9 @@ class Part:
             store.world.times_in(self.region, entry)
 
     def compare_rows(self, index: int) -> None:
-        """Sum up the rows, and tell."""
-        self.checker.rows(self.store.name, index, self.digest_rows())
+        """Sum up the rows, and tell; a peer that was removed isn't split any more."""
+        if self.group.peer in self.host.descriptor.stores:
+            self.checker.rows(self.store.name, index, self.digest_rows())
 
     def left_rows(self) -> list[bytes]:
         """List rows of the region that are here."""
@@ -294,16 +297,14 @@ class RegionStore(Store):
 
         def adopt(about: Descriptor) -> None:
             region = about.region
-            if disk.log.visible.hard_state(region) is not None:
+            log, buried = DiskLog(disk, region), buried_in(rows, region)
+            heard = begun_by_word(about, log.hard_state(), log.last()[0], buried)
+            if heard is None:
                 return
             part = self.parts[region] = Part(self, region)
-            vacant = replace(about, stores={}, membership=Membership(()), addresses={})
-            execution = self._execution(vacant, rows, start_id, random)
+            execution = self._execution(heard.descriptor, rows, start_id, random)
             execution.load(0)
-            buried = buried_in(rows, region)
-            host = begin(
-                execution, Recovered(ApplyState(), HardState(0, 0, 0), vacant, 0, buried), part.log, None
-            )
+            host = begin(execution, heard, part.log, None)
             self.control.serve(host).start()
             peers.begun(region)
             host.buried = buried
@@ -321,7 +322,7 @@ class RegionStore(Store):
 
         def ranges_changed() -> None:
             router.route(regions.routes())
-            world.ranges_in(self.name, [host.descriptor for host in regions.ordered])
+            world.ranges_in(self.name, regions.ordered)
 
         regions.watchers.append(ranges_changed)
         ranges_changed()
@@ -381,7 +382,7 @@ class RegionStore(Store):
         """Give what a start makes of what it found of a region."""
         return recovered
 
-    def folder_found(self) -> Recoverable:
+    def folder_found(self) -> RecoverableStore:
         """Give the folder as a start finds it."""
         return self.disk
 
@@ -445,23 +446,17 @@ class RegionWorld(World):
         self.burials = 0
         #: The last peer of each region that has answered something, by store.
         self.promised: dict[tuple[str, int], int] = {}
-        #: The slots of each region in each version.
+        #: The slots of each region in each version, by what was decided.
         self._ranges: dict[tuple[int, int], tuple[int, int]] = {}
         super().__init__(seed, variant, size=size)
         if moves:
-            self._descriptors_in = {region: [first] for region, first in self.firsts.items()}
             number = max(self.stores) + 1
             self.stores[number] = store = self.store_type(self, number)
             store.start()
 
     def descriptor_of(self, region: int) -> Descriptor:
         """Give a region as of the latest change that anyone has applied."""
-        known = self._descriptors_in.get(region)
-        if known is not None:
-            return known[-1]
-        first = self.firsts.get(region)
-        # One that was split off another begins with the members as they were then.
-        return first if first is not None else self.parts_of(region)[0][1].host.descriptor
+        return self._descriptors_in[region][-1]
 
     def destroyed(self, part: Part, peer: int) -> None:
         """Note that nothing is left of a peer."""
@@ -482,6 +477,8 @@ class RegionWorld(World):
         if not self._by_id:
             stores = list(self.initial.stores.values())
             self._by_id = {one.region: one for one in Descriptor.initial_regions(self._count, stores)}
+            self._descriptors_in = {region: [first] for region, first in self._by_id.items()}
+            self._ranges = {(one.region, one.version): one.slots for one in self._by_id.values()}
         return self._by_id
 
     @property
@@ -504,27 +501,41 @@ class RegionWorld(World):
         """Name the regions that are anywhere, in the order in which they came to be known."""
         return list(dict.fromkeys([region for store in self.stores.values() for region in store.parts]))
 
-    def ranges_in(self, name: str, descriptors: Sequence[Descriptor]) -> None:
+    def ranges_in(self, name: str, hosts: Sequence[RegionHost]) -> None:
         """
-        Of a store's regions, as of what is applied there: each slot lies in exactly one of them, and in no version of
-        any does one lie in another region of the same version, anywhere and at any time.
+        Of a store's regions that have something applied: each has the slots that it has in that version by what was
+        decided, and no slot lies in two of them.
         """
-        slots = [descriptor.slots for descriptor in descriptors]
-        if [first for first, _ in slots] + [SLOTS] != [0] + [end for _, end in slots]:
-            self.checker.problem(f"the regions of {name} have slots {slots}, so some have none or several")
-        for descriptor in descriptors:
-            first, end = descriptor.slots
-            for (region, version), (low, high) in self._ranges.items():
-                if region == descriptor.region and version == descriptor.version:
-                    if (low, high) != (first, end):
-                        self.checker.problem(f"{name} has region {region} with other slots than another store")
-                elif version == descriptor.version and low < end and first < high:
-                    self.checker.problem(f"regions {region} and {descriptor.region} share slots in version {version}")
-            self._ranges[descriptor.region, descriptor.version] = (first, end)
+        before: RegionHost | None = None
+        for host in hosts:
+            about = host.descriptor
+            if host.vacant or not host.applied:
+                continue
+            if self._ranges.get((about.region, about.version)) != about.slots:
+                known = f"region {about.region} with slots {about.slots} in version {about.version}"
+                self.checker.problem(f"{name} has {known}, which nobody has decided")
+            if before is not None and before.descriptor.slots[1] > about.slots[0]:
+                self.checker.problem(f"{name} has slots both in region {before.descriptor.region} and {about.region}")
+            before = host
+
+    def _divides(self, region: int, data: bytes) -> None:
+        """Of an entry that splits a region, and is applied for the first time: what is cut off, and what is left."""
+        (operation,) = decode_records(data, HEADER_BYTES, TABLE)
+        descriptor, split = self.descriptor_of(region), Split.decode(operation[5])
+        if why_not(descriptor, split) is not None:
+            return
+        now, parts = parts_of(descriptor, split)
+        self._descriptors_in[region].append(now)
+        for part in parts:
+            if part.region in self._descriptors_in:
+                self.checker.problem(f"region {part.region} is cut off region {region}, and was there before")
+            self._descriptors_in[part.region] = [part]
+        for one in (now, *parts):
+            self._ranges[one.region, one.version] = one.slots
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
         """Of an entry that is applied for the first time: it lies on the disks of a majority."""
-        descriptors = self._descriptors_in.setdefault(region, [self.descriptor_of(region)])
+        descriptors = self._descriptors_in[region]
         found: list[tuple[int, int]] = []
         # As of the entry before, or of the change before that, which may have been decided at the same time.
         for descriptor in descriptors[-2:]:
@@ -537,6 +548,8 @@ class RegionWorld(World):
             described = descriptors[-1].after(decode_change(entry.data))
             if described != descriptors[-1]:
                 descriptors.append(described)
+        elif splits(entry.data):
+            self._divides(region, entry.data)
 
     def _holders_in(self, region: int, descriptor: Descriptor, voters: Sequence[int], entry: Entry) -> tuple[int, int]:
         logs = [self.stores[descriptor.stores[voter]].disk.log.durable for voter in voters]
@@ -597,6 +610,8 @@ class RegionWorld(World):
                 return False
             stores = self.descriptor_of(region).stores.values()
             if any(part.group.peer for store, part in parts if store.id not in stores):
+                return False
+            if any(part.host.descriptor.slots != self.descriptor_of(region).slots for _, part in parts):
                 return False
             parts = [(store, part) for store, part in parts if store.id in stores]
             applied = {part.host.applied for _, part in parts}

@@ -46,7 +46,7 @@ class Moves:
         """Give the parts that lead, each with its store."""
         return [
             (store, part)
-            for region in self._world.firsts
+            for region in self._world.regions
             for store, part in self._world.parts_of(region)
             if store.process.life is store.process.life.RUNNING and part.host.ready
         ]

@@ -15,12 +15,13 @@ from tests.testing.cluster import Cluster
 from tests.testing.gateway_cluster import GatewayCluster, GatewayMovingCluster, GatewayRegionCluster
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import MovingCluster, RegionCluster
+from tests.testing.split_cluster import SplitCluster, SplitMovingCluster
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
 SCENARIOS: Final[list[Scenario]] = [
     OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
-    GatewayMovingCluster(),
+    GatewayMovingCluster(), SplitCluster(), SplitMovingCluster(),
 ]  # fmt: skip
 
 

@@ -6,8 +6,9 @@ splits among the faults. They begin with one region, or some.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
+from tests.testing import region_moves
 from tests.testing.cluster import Variant, World
 from tests.testing.region_cluster import RegionCluster, RegionStore, RegionWorld
 from tinykv.raft.refusals import Refused
@@ -22,14 +23,6 @@ MOST: Final = 12
 BURSTS: Final = 3
 
 
-class SplitStore(RegionStore):
-    """A store that keeps its log, so that none needs a snapshot of a region that was split meanwhile."""
-
-    def __init__(self, world: Any, store_id: int) -> None:
-        super().__init__(world, store_id)
-        self._log_entries = 1_000_000
-
-
 class SplitWorld(RegionWorld):
     """
     The stores.
@@ -37,11 +30,11 @@ class SplitWorld(RegionWorld):
     @ivar splits: How many were proposed.
     """
 
-    store_type = SplitStore
-
-    def __init__(self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1) -> None:
+    def __init__(
+        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1, moves: bool = False
+    ) -> None:
         self.splits = 0
-        super().__init__(seed, variant, size=size, regions=regions)
+        super().__init__(seed, variant, size=size, regions=regions, moves=moves)
         # Some in any case, whatever else is drawn.
         for _ in range(BURSTS):
             at = self.random.randint(2 * SECOND, 8 * SECOND)
@@ -97,3 +90,25 @@ class SplitCluster(RegionCluster):
 
     def _world(self, seed: int) -> World:
         return self.world_type(seed, self._variant(), size=self._size, regions=self._regions)
+
+    def _figures(self, world: World) -> dict[str, int]:
+        assert isinstance(world, SplitWorld)
+        return {"splits asked for": world.splits, "regions in the end": len(world.regions)}
+
+
+class SplitMovingCluster(SplitCluster):
+    """The same, with replicas that come and go."""
+
+    name = "splits-moves"
+    faults: Sequence[str] = (*SplitCluster.faults, *region_moves.KINDS)
+
+    def _world(self, seed: int) -> World:
+        return self.world_type(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)
+
+    def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
+        assert isinstance(world, SplitWorld)
+        return region_moves.Moves(world, end).actions
+
+    def _figures(self, world: World) -> dict[str, int]:
+        assert isinstance(world, SplitWorld)
+        return {**super()._figures(world), "replicas destroyed": world.burials}

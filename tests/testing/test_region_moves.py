@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,9 +11,7 @@ from tests.testing import region_moves
 from tests.testing.cluster import Variant
 from tests.testing.region_cluster import REGIONS, MovingCluster, RegionStore, RegionWorld
 from tests.testing.seeds import SeedsCase
-from tests.testing.split_cluster import SplitCluster, SplitWorld
 from tinykv.keys import slots_range
-from tinykv.region.descriptor import Descriptor
 from tinykv.region.tombstone import encode_tombstone, tombstone_key
 from tinykv.server.control import Answer, answer_relayed, ask, question_of
 from tinykv.storage.writers import LogBatch
@@ -180,29 +177,6 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(self.ask(3, "remove-store", store=4, region=2).code, 202)
         part = self.world.stores[4].parts[2]
         self.assertTrue(self.world.run_while(lambda: part.host.buried != 4, 30))
-
-
-class _CutWorld(SplitWorld):
-    """Stores that cut their logs, so that one that was away gets copies, and lacks what was split off meanwhile."""
-
-    store_type = RegionStore
-
-    def ranges_in(self, name: str, descriptors: Sequence[Descriptor]) -> None:
-        """Let a store have no region of some slots, until the leader of that comes."""
-
-
-class _CutLogs(SplitCluster):
-    """Splits, with such stores."""
-
-    world_type = _CutWorld
-
-
-class MetTests(SeedsCase):
-    """Regions begin by the word of their leaders that a store hasn't heard of."""
-
-    def test_copies_of_what_was_split(self) -> None:
-        figures = self.run_seeds(_CutLogs(), range(13, 15), Settings(_CutLogs.faults))
-        self.assertGreater(figures["snapshots installed"], 2)
 
 
 class _Broken(MovingCluster):

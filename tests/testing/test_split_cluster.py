@@ -8,15 +8,16 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing.cluster import TRANSFER
+from tests.testing.region_cluster import RegionStore
 from tests.testing.seeds import SeedsCase
-from tests.testing.split_cluster import SPLIT, SplitCluster, SplitStore, SplitWorld
+from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld
 from tinykv.redis.operations import Operation
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import RESET, Entry
 from tinykv.store.host import RegionHost
 from tinykv.store.proposals import Proposals
-from tinykv.store.recovery import Recoverable
+from tinykv.store.recovery import RecoverableStore
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.runner import run_once
 from tinykv.testing.simulation.scenario import Settings
@@ -57,14 +58,19 @@ class _ResettingFolder:
         found: Recovery = self._disk.recover(region, row)
         return found
 
+    def promised(self) -> dict[int, int]:
+        """Give it."""
+        found: dict[int, int] = self._disk.promised()
+        return found
+
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """Yield the entries of a region's log."""
         found: Iterator[Entry] = self._disk.entries(region, after)
         return found
 
 
-class _ResettingStore(SplitStore):
-    def folder_found(self) -> Recoverable:
+class _ResettingStore(RegionStore):
+    def folder_found(self) -> RecoverableStore:
         """Give it."""
         return _ResettingFolder(self.disk)
 
@@ -82,7 +88,7 @@ class _ImpatientHost(RegionHost):
         self.proposals.__class__ = _Impatient
 
 
-class _ImpatientStore(SplitStore):
+class _ImpatientStore(RegionStore):
     host_type = _ImpatientHost
 
 
@@ -109,14 +115,14 @@ class _CarelessHost(RegionHost):
         self.execution.narrow = False
 
 
-class _CarelessStore(SplitStore):
+class _CarelessStore(RegionStore):
     host_type = _CarelessHost
 
 
 class MutationTests(SynchronousTestCase):
     """Broken on purpose they're caught."""
 
-    def caught(self, store: type[SplitStore], kinds: tuple[str, ...], seeds: range, pipeliners: int | None) -> None:
+    def caught(self, store: type[RegionStore], kinds: tuple[str, ...], seeds: range, pipeliners: int | None) -> None:
         """See that some seed shows what is wrong with such stores."""
 
         class Broken(SplitWorld):

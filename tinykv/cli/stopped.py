@@ -18,7 +18,7 @@ from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM, apply_key
 from tinykv.storage.errors import CorruptFile, FolderInUse, WrongFolder
 from tinykv.storage.folder import Recovery
-from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, read_last, read_term
+from tinykv.storage.log import Entry, read_base, read_entries, read_hard_state, read_last, read_promised, read_term
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import Identity, Kind, connect_to_look, errors_of, inspect
 from tinykv.storage.snapshot_install import half_installed
@@ -171,6 +171,11 @@ class StoppedStore:
         @raise CorruptFile: One is missing.
         """
         return read_entries(self.raft, self.raft_path, region, after)
+
+    def promised(self) -> dict[int, int]:
+        """Give behind which entry the log begins of each region whose peer has promised something, by id."""
+        with errors_of(self.raft_path):
+            return read_promised(self.raft)
 
     def _reaches(self, region: int, applied: tuple[int, int]) -> bool:
         """Say if the log has what is applied; a start would let one begin anew that hasn't."""

@@ -102,6 +102,14 @@ class Descriptor:
                 return peer
         return None
 
+    def vacant(self) -> Descriptor:
+        """
+        Give what the region is to a store that has no peer of it, and knows where it lies and nothing of its peers.
+
+        So it takes none for one that was removed.
+        """
+        return replace(self, stores={}, membership=Membership(()), next_peer=1, addresses={}, removed=())
+
     def encode(self) -> bytes:
         """Give the row."""
         members = self.membership

@@ -42,6 +42,7 @@ from tinykv.storage.log import (
     read_entries,
     read_hard_state,
     read_last,
+    read_promised,
     read_term,
 )
 from tinykv.storage.log_end import verify_end
@@ -218,6 +219,17 @@ class DataFolder:
         """
         raft, _ = self._connections()
         return read_entries(raft, self.raft_path, region, after)
+
+    def promised(self) -> dict[int, int]:
+        """
+        Give behind which entry the log begins of each region whose peer has promised something, by id. To be called
+        before L{start_writers}.
+
+        @raise CorruptFile: it isn't what was written.
+        """
+        raft, _ = self._connections()
+        with errors_of(self.raft_path):
+            return read_promised(raft)
 
     def set_cluster(self, cluster_id: str) -> None:
         """

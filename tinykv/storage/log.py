@@ -317,6 +317,15 @@ def read_base(connection: sqlite3.Connection, region: int) -> tuple[int, int]:
     return (row[0], row[1])
 
 
+def read_promised(connection: sqlite3.Connection) -> dict[int, int]:
+    """
+    @return: behind which entry the log begins of each region whose peer has promised something, by id.
+    @raise CorruptFile: it isn't what was written.
+    """
+    regions = connection.execute("SELECT region FROM hard_state ORDER BY region").fetchall()
+    return {region: read_base(connection, region)[0] for (region,) in regions}
+
+
 def read_last(connection: sqlite3.Connection, region: int) -> tuple[int, int]:
     """
     @return: (index, term) of the region's last entry, or of its base if it has none.

@@ -356,7 +356,7 @@ class Control:
         region = self.regions.get(int(number)) if number.isdigit() and len(number) < 20 else None
         if kind not in (GREETING, REMOVED, MEMBERS, LEADER, PREPARE):
             answer.refuse(b"this version doesn't know that question")
-        elif region is None:
+        elif region is None or (kind == MEMBERS and not region.host.group.peer):
             answer.refuse(b"there's no such region here")
         elif kind == PREPARE:
             region.comparisons.asked(kind, rest, answer)

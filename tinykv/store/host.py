@@ -30,7 +30,6 @@ from zope.interface import implementer
 
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import ALL_SLOTS
-from tinykv.raft.membership import Membership
 from tinykv.raft.messages import Entry, SnapshotMeta
 from tinykv.raft.refusals import ChangeRefused, Refused
 from tinykv.raft.wire import decode_change
@@ -567,6 +566,9 @@ class RegionHost:
     def _split(self, arguments: list[bytes]) -> None:
         """Apply an entry that splits the region; nothing more is applied until its parts are at work."""
         self.proposals.decided()
+        if self.group.peer not in self.descriptor.stores:
+            # It was removed. No part has a peer here, so all of it stays in one piece until it's destroyed.
+            return
         whole = self.descriptor.slots
         divided = divide(self.execution, self.descriptor, arguments)
         if divided is None:
@@ -718,7 +720,7 @@ class RegionHost:
         initial = self.initial
         if initial is None or initial.version != self.descriptor.version:
             # Its log begins behind a copy, which will say who belongs to it.
-            initial = replace(self.descriptor, stores={}, membership=Membership(()), addresses={})
+            initial = self.descriptor.vacant()
         return self._burial.bury(initial, done)
 
     def begin_anew(self, descriptor: Descriptor, buried: int) -> None:

@@ -4,11 +4,16 @@ What a start makes of a region: its rows, and over them as much of the log as is
 A peer that is the only voter has decided whatever it has written down, so all of its log counts. Any other peer goes
 as far as it knew the log to be committed (R5 of the design), which may be less than it once applied in memory: the
 leader tells it the rest again.
+
+With one exception. Where raft.db has the log of a region that was cut off another one, and data.db knows nothing of it,
+the entry that did so was applied here before; so that one was decided, and all before it, whatever is known of that.
+It's done again at once. Would it wait for the leader's word it might never be: a snapshot may take its place, and what
+the part's peer has promised would be nobody's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from tinykv.errors import Damaged
@@ -21,12 +26,12 @@ from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import decode_records
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES, decode_header
-from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState
+from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState, apply_key
 from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
-from tinykv.store.splitting import Part, divide
+from tinykv.store.splitting import Part, divide, regions_cut_off, splits
 
 #: Ranges of the rows that commands kept of a region when a store had one, and their names didn't say which.
 _ROWS_WITHOUT_REGION: Final = (
@@ -48,6 +53,13 @@ class Recoverable(Protocol):
 
     def entries(self, region: int, after: int) -> Iterator[Entry]:
         """Yield the entries of a region's log above C{after}."""
+
+
+class RecoverableStore(Recoverable, Protocol):
+    """The same of a store that has several regions."""
+
+    def promised(self) -> dict[int, int]:
+        """Give behind which entry the log begins of each region whose peer here has promised something, by id."""
 
 
 class Recovered(NamedTuple):
@@ -76,6 +88,7 @@ def recover(
     store: int,
     progress: Callable[[int], None] | None = None,
     split: Callable[[Part], None] | None = None,
+    begun: Collection[int] = (),
 ) -> Recovered:
     """
     Bring the commands' view of a region up to what is known to be decided.
@@ -84,6 +97,7 @@ def recover(
     @param store: The store whose peer this is.
     @param progress: Told of each entry that was applied.
     @param split: Told of each part that an entry has cut off; it's to be recovered by L{recover_part}.
+    @param begun: The regions whose logs have begun here and that data.db doesn't know.
     @raise tinykv.storage.errors.StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
@@ -99,7 +113,7 @@ def recover(
     execution.keyspace.slots = descriptor.slots
     execution.keyspace.sequence = state.sequence
     execution.load(state.time)
-    return _replay(folder, execution, found, state, descriptor, store, progress, split)
+    return _replay(folder, execution, found, state, descriptor, store, progress, split, begun)
 
 
 def recover_part(
@@ -108,6 +122,7 @@ def recover_part(
     store: int,
     progress: Callable[[int], None] | None = None,
     split: Callable[[Part], None] | None = None,
+    begun: Collection[int] = (),
 ) -> Recovered:
     """
     Bring a part that was cut off while the log of the whole was replayed up to what is known to be decided.
@@ -118,7 +133,7 @@ def recover_part(
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
     found = folder.recover(part.descriptor.region, part.applied.encode())
-    return _replay(folder, part.execution, found, part.applied, part.descriptor, store, progress, split)
+    return _replay(folder, part.execution, found, part.applied, part.descriptor, store, progress, split, begun)
 
 
 def _replay(
@@ -130,6 +145,7 @@ def _replay(
     store: int,
     progress: Callable[[int], None] | None,
     split: Callable[[Part], None] | None,
+    begun: Collection[int],
 ) -> Recovered:
     """Replay a region's log over its rows, as far as it's known to be decided."""
     region = descriptor.region
@@ -144,6 +160,9 @@ def _replay(
 
     def splitting(arguments: list[bytes]) -> None:
         nonlocal descriptor
+        if hard is not None and hard.peer not in descriptor.stores:
+            # It was removed; see L{tinykv.store.host.RegionHost}.
+            return
         divided = divide(execution, descriptor, arguments)
         if divided is not None:
             descriptor = divided.descriptor
@@ -153,9 +172,13 @@ def _replay(
 
     execution.splitting = splitting
     index, term = state.index, state.term
+    commit = found.commit
     for stored in folder.entries(region, state.index):
-        if stored.index > found.commit and not _decides_alone(descriptor, store):
-            break
+        if stored.index > commit and not _decides_alone(descriptor, store):
+            missing = {part for part in begun if rows.get("region", apply_key(part)) is None}
+            commit = _begun_by(folder, region, index, missing)
+            if stored.index > commit:
+                break
         entry = entry_of(stored.index, stored.term, stored.data)
         if entry.kind == CHANGE:
             before, descriptor = descriptor, descriptor.after(decode_change(entry.data))
@@ -176,6 +199,16 @@ def _replay(
     return Recovered(applied, hard_state, descriptor, _peer_of(descriptor, hard, store, buried), buried)
 
 
+def _begun_by(folder: Recoverable, region: int, applied: int, begun: set[int]) -> int:
+    """Give the first entry behind what is applied that cuts off a region which has begun here; 0 if none does."""
+    if begun:
+        for stored in folder.entries(region, applied):
+            entry = entry_of(stored.index, stored.term, stored.data)
+            if entry.kind != CHANGE and splits(entry.data) and not begun.isdisjoint(regions_cut_off(entry.data)):
+                return entry.index
+    return 0
+
+
 def begun_regions(rows: Iterable[tuple[bytes, object]], firsts: Sequence[Descriptor]) -> list[Descriptor]:
     """
     Name the regions that a store starts with, in the order of their ranges; those that the logs have beyond them come
@@ -193,8 +226,8 @@ def begun_regions(rows: Iterable[tuple[bytes, object]], firsts: Sequence[Descrip
 
 
 def recover_regions(
-    folder: Recoverable,
-    begun: Sequence[Descriptor],
+    folder: RecoverableStore,
+    known: Sequence[Descriptor],
     execution_of: Callable[[Descriptor], Execution],
     store: int,
     progress: Callable[[int], None] | None = None,
@@ -202,21 +235,45 @@ def recover_regions(
     """
     Bring all regions of a store up to what is known to be decided, those among them that the logs split off.
 
-    @param begun: As L{begun_regions} gives them.
+    @param known: As L{begun_regions} gives them.
     @param execution_of: Puts the commands of a region together, of which nothing is known yet but this.
     @return: In the order of their ranges.
     @raise tinykv.storage.errors.StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
     found: list[tuple[Execution, Recovered]] = []
+    ids = {first.region for first in known}
+    promised = folder.promised()
+    begun = {region for region, base in promised.items() if base >= FIRST_INDEX and region not in ids}
 
     def split(part: Part) -> None:
-        found.append((part.execution, recover_part(folder, part, store, progress, split)))
+        found.append((part.execution, recover_part(folder, part, store, progress, split, begun)))
 
-    for first in begun:
+    for first in known:
         execution = execution_of(first)
-        found.append((execution, recover(folder, execution, first, store, progress, split)))
+        found.append((execution, recover(folder, execution, first, store, progress, split, begun)))
+    rows = found[0][0].keyspace.rows
+    ids.update(recovered.descriptor.region for _, recovered in found)
+    for region in sorted(promised.keys() - ids):
+        if buried_in(rows, region):
+            # Nothing is left of the region but what was promised by a peer that was destroyed.
+            folder.recover(region)
     return sorted(found, key=lambda one: one[1].descriptor.start)
+
+
+def begun_by_word(about: Descriptor, stored: StoredState | None, last: int, buried: int) -> Recovered | None:
+    """
+    Give where a region begins of which this store knows nothing but what its leader says.
+
+    @param stored: What raft.db has of its peer's promises: one that had begun so before, and got no copy until the
+        store ended, goes on as that peer. C{last} is up to where its log goes.
+    @param buried: The number of the last peer of it that was destroyed here, 0 if none was.
+    @return: None if its peer has a log, so has had rows, which are missing: it would be another peer without them (R5).
+    """
+    if last:
+        return None
+    state = HardState(0, 0, 0) if stored is None else HardState(stored.term, stored.vote, 0)
+    return Recovered(ApplyState(), state, about.vacant(), 0 if stored is None else stored.peer, buried)
 
 
 def _name_rows(execution: Execution, region: int) -> None:

@@ -21,7 +21,7 @@ from tinykv.interfaces import ILogWriter
 from tinykv.raft.log import Storage
 from tinykv.raft.messages import Entry, HardState, SnapshotMeta
 from tinykv.redis.execution import Execution
-from tinykv.redis.operations import INTERNAL
+from tinykv.redis.operations import INTERNAL, decode_records
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES
 from tinykv.region.splitting import SPLIT, Split, parts_of, why_not
@@ -38,6 +38,12 @@ _REQUEST: Final = b"\r\n$%d\r\n%b\r\n" % (len(SPLIT), SPLIT)
 def splits(data: bytes) -> bool:
     """Say at a glance whether an entry splits a region: it has nothing else in it."""
     return data[HEADER_BYTES : HEADER_BYTES + 1] == _INTERNAL and _REQUEST in data[_REQUEST_AT : _REQUEST_AT + 24]
+
+
+def regions_cut_off(data: bytes) -> list[int]:
+    """Name the regions that an entry cuts off, which L{splits} a region."""
+    ((_, _, _, _, _, arguments, _),) = decode_records(data, HEADER_BYTES, {})
+    return [cut.region for cut in Split.decode(arguments).cuts]
 
 
 class Part(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Any
 
@@ -26,15 +25,13 @@ from tinykv.client.scheduler import Scheduler
 from tinykv.config import TABLE, StoreConfig, is_clustered
 from tinykv.interfaces import ILogWriter, ISnapshotMaker
 from tinykv.raft.log import Storage
-from tinykv.raft.membership import Membership
-from tinykv.raft.messages import HardState, Message
+from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Keyspace
 from tinykv.redis.operations import Operation
 from tinykv.redis.table import commands_of
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor
-from tinykv.region.state import ApplyState
 from tinykv.server.commands import CONNECTION_MODULES
 from tinykv.server.front import Front, RespFactory
 from tinykv.server.http_status import status_resource, status_site
@@ -52,7 +49,7 @@ from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.store.composition import Start, replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
-from tinykv.store.recovery import Recovered, begun_regions, buried_in, recover_regions
+from tinykv.store.recovery import begun_by_word, begun_regions, buried_in, recover_regions
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
@@ -235,14 +232,13 @@ class StoreService(DaemonService):
 
         def adopt(about: Descriptor) -> None:
             region = about.region
-            if self.log_reader.of(region).hard_state() is not None:
-                # What a peer has promised is no other one's; that comes up by itself, or not at all (R5).
+            log, buried = self.log_reader.of(region), buried_in(self.rows, region)
+            heard = begun_by_word(about, log.hard_state(), log.last()[0], buried)
+            if heard is None:
                 return
-            vacant = replace(about, stores={}, membership=Membership(()), addresses={})
-            execution = self._execution(vacant, 1 + len(self.regions.hosts), start_id, random)
+            execution = self._execution(heard.descriptor, 1 + len(self.regions.hosts), start_id, random)
             execution.load(0)
-            buried = buried_in(self.rows, region)
-            begin(execution, Recovered(ApplyState(), HardState(0, 0, 0), vacant, 0, buried))
+            begin(execution, heard)
             host = self._born(region)
             host.buried = buried
             host.start()

@@ -270,6 +270,11 @@ class Disk:
         """Yield the entries of a region's log above C{after}."""
         return self.log.visible.entries(region, after)
 
+    def promised(self) -> dict[int, int]:
+        """Give behind which entry the log begins of each region whose peer has promised something, by id."""
+        log = self.log.visible
+        return {region: log.base(region)[0] for region in log.regions() if log.hard_state(region) is not None}
+
     def reader(self) -> Reader:
         """Read the committed rows, in place of a connection."""
         return cast(Reader, RowsReader(lambda: self.data.visible))
