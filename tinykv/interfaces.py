@@ -822,6 +822,9 @@ class IScheduler(Interface):
     allowed. What is asked may reach it twice, which does no harm.
     """
 
+    def term() -> Deferred[int]:
+        """Ask in which term a member leads, which only rises; 0 while none is known to."""
+
     def beginning() -> Deferred[ClusterBeginning]:
         """Ask how the cluster begins."""
 

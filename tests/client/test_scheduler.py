@@ -129,6 +129,8 @@ class RealTests(Case):
     def test_all_questions(self) -> None:
         scheduler = self.scheduler()
         self.assertTrue(verifyObject(IScheduler, scheduler))
+        self.assertEqual(self.done(scheduler.term()), self.leading.host.group.term)
+        del self.net.asked[:]
         beginning = self.done(scheduler.beginning())
         self.assertEqual((beginning["bootstrapped"], beginning["missing_stores"]), (False, 3))
         for store in (1, 2, 3):
@@ -192,7 +194,10 @@ class RealTests(Case):
         del self.net.sites[f"{self.leading.name}:2379"]
         if self.clock is self.leading.process:
             self.clock = scheduler._clock = next(iter(self.cluster.alive)).process  # noqa: SLF001 - it ran there
+        # Before another one leads, whoever is asked names the dead one, or nobody.
+        terms = [self.done(scheduler.term()) for _ in range(3)]
         self.assertGreater(self.done(scheduler.timestamps(1)).start, before)
+        self.assertGreater(self.done(scheduler.term()), max(terms))
 
     def test_no_majority(self) -> None:
         scheduler = self.scheduler()

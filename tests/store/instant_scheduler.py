@@ -31,6 +31,7 @@ class InstantScheduler:
     @ivar problem: What all questions fail with, if anything.
     @ivar told: The region heartbeats that came, in order.
     @ivar split: What was told of splits, region by region.
+    @ivar leading: Its leader's term.
     @ivar next_id: The next id to be given.
     @ivar cluster_id: Of its cluster, empty before that has begun.
     """
@@ -41,6 +42,7 @@ class InstantScheduler:
         self.told: list[RegionInfo] = []
         self.heard: list[StoreStats] = []
         self.split: list[RegionInfo] = []
+        self.leading = 0
         self.next_id = 1000
         self.cluster_id = ""
         self.regions_at_first: list[RegionInfo] = []
@@ -52,6 +54,7 @@ class InstantScheduler:
 
     def restart(self) -> None:
         """Forget what a new leader of a real one wouldn't know."""
+        self.leading += 1
         self.placement = Placement(self.records, self._choices, Random(1), self._now())
 
     def _answer(self, answer: Callable[[], T]) -> Deferred[T]:
@@ -61,6 +64,10 @@ class InstantScheduler:
             return succeed(answer())
         except Refused as problem:
             return fail(ScheduleRefused(409, str(problem)))
+
+    def term(self) -> Deferred[int]:
+        """Tell it."""
+        return self._answer(lambda: self.leading)
 
     def beginning(self) -> Deferred[ClusterBeginning]:
         """Tell how the cluster begins."""

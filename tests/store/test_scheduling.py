@@ -29,6 +29,7 @@ from tinykv.store.region_reports import DOWN_SECONDS, PENDING_LAG, LedRegion, Me
 from tinykv.store.scheduling import (
     BATCH_REGIONS,
     LOOK_SECONDS,
+    WATCH_SECONDS,
     Registration,
     Scheduling,
     first_descriptor,
@@ -175,6 +176,28 @@ class TellingTests(Case):
         self.run_for(4 * INTERVAL)
         self.assertIn(len(self.scheduler.told), (7, 8))
         self.assertIn(len(self.scheduler.heard), (11, 12, 13))
+
+    def test_another_scheduler_leads(self) -> None:
+        self.begin()
+        self.run_for(2)
+        self.assertTrue(self.scheduler.placement.ready)
+        self.scheduler.restart()
+        self.run_for(WATCH_SECONDS + 3 * LOOK_SECONDS)
+        self.assertTrue(self.scheduler.placement.ready)
+        # The same leader isn't told twice.
+        del self.scheduler.told[:], self.scheduler.heard[:]
+        self.run_for(INTERVAL / 2 - 1)
+        self.assertEqual((self.scheduler.told, self.scheduler.heard), ([], []))
+
+    def test_a_scheduler_without_a_leader(self) -> None:
+        self.begin()
+        self.run_for(2)
+        del self.scheduler.heard[:]
+        term, self.scheduler.leading = self.scheduler.leading, 0
+        self.run_for(2 * WATCH_SECONDS)
+        self.scheduler.leading = term
+        self.run_for(2 * WATCH_SECONDS)
+        self.assertEqual(self.scheduler.heard, [])
 
     def test_loads_are_what_was_counted_since(self) -> None:
         leader = self.begin()

@@ -149,6 +149,17 @@ class Scheduler:
 
     # Questions
 
+    def term(self) -> Deferred[int]:
+        """Ask in which term a member leads: any of them answers, and the one that it names is asked next."""
+
+        def read(answer: dict[str, Any]) -> int:
+            leader = answer["leader"]
+            urls = [each["url"] for each in answer["members"] if each["member"] == leader]
+            self.leader = self._leader_in({"leader": urls[0]}) if urls else ""
+            return int(answer["term"]) if leader is not None else 0
+
+        return self.ask("GET", "/members").addCallback(_read, read)
+
     def beginning(self) -> Deferred[ClusterBeginning]:
         """Ask how the cluster begins."""
 

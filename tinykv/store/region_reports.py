@@ -126,6 +126,10 @@ class RegionReports:
         """Learn that a region isn't known to the scheduler, or not as it was told: it's due again."""
         self._told.pop(region, None)
 
+    def forget_all(self) -> None:
+        """Learn that the scheduler knows of no region: all are due again."""
+        self._told.clear()
+
     def _look_at_stores(self, led: Sequence[LedRegion], now: float) -> None:
         stores = {store for region in led for store in region.descriptor.stores.values()} - {self._store_id}
         away = {store for store in stores if not self._is_up(store)}

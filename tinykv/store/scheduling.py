@@ -33,6 +33,9 @@ LOOK_SECONDS: Final = 0.2
 BATCH_REGIONS: Final = 50
 #: How long nothing is said of regions after the scheduler didn't take it, in seconds.
 PAUSE_SECONDS: Final = 1.0
+#: How often is looked who leads the scheduler, in seconds: a new leader knows neither stores nor regions, and decides
+#: nothing before it has heard of them.
+WATCH_SECONDS: Final = 1.0
 #: How often a new store asks whether its cluster has begun, in seconds.
 WAIT_SECONDS: Final = 0.5
 
@@ -167,8 +170,10 @@ class Scheduling:
         self._records: dict[int, StoreRecord] = {}
         self._registered = False
         #: What is under way, so that nothing of a kind is asked twice at a time.
-        self._telling = self._reporting = False
-        self._tell_at = self._report_at = 0.0
+        self._telling = self._reporting = self._watching = False
+        self._tell_at = self._report_at = self._watch_at = 0.0
+        #: Of the scheduler's leader that was told last; 0 before any was.
+        self._term = 0
         self._looking: IDelayedCall | None = None
 
     # What is known of other stores
@@ -195,7 +200,7 @@ class Scheduling:
             self._looking.cancel()
         self._looking = None
         self._registered = False
-        self._telling = self._reporting = True
+        self._telling = self._reporting = self._watching = True
         closed: Deferred[None] = self._scheduler.close()
         return closed
 
@@ -208,6 +213,10 @@ class Scheduling:
         if self._registered and not self._reporting and self._clock.seconds() >= self._report_at:
             self._reporting = True
             Deferred.fromCoroutine(self._report()).addErrback(self._failed).addCallback(self._reported)
+        if self._registered and not self._watching and self._clock.seconds() >= self._watch_at:
+            self._watching = True
+            self._watch_at = self._clock.seconds() + WATCH_SECONDS
+            Deferred.fromCoroutine(self._watch()).addErrback(self._failed).addCallback(self._watched)
 
     def _failed(self, failure: Failure) -> None:
         problem = failure.value
@@ -223,6 +232,9 @@ class Scheduling:
 
     def _reported(self, _: object) -> None:
         self._reporting = self._looking is None
+
+    def _watched(self, _: object) -> None:
+        self._watching = self._looking is None
 
     # What is told
 
@@ -255,6 +267,16 @@ class Scheduling:
                 continue
             if book.has_room(store) and book.address(store) != record.address:
                 book.told(store, record.address)
+
+    async def _watch(self) -> None:
+        """See whether another member leads, and tell it all at once."""
+        term = await self._scheduler.term()
+        if term <= self._term:
+            return
+        if self._term:
+            self._tell_at = 0.0
+            self._reports.forget_all()
+        self._term = term
 
     async def _report(self) -> None:
         """Say how the regions are of which it's time to, and do what is ordered."""
