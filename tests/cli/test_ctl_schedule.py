@@ -147,6 +147,22 @@ class ChangeTests(Case):
         self.assertIn("no operator", self.refused("cancel", "1"))
         self.assertIn("store 9", self.refused("move-peer", "1", "2", "9"))
 
+    def test_splits(self) -> None:
+        self.begin()
+        said = self.done("split", "1", "--slot", "8192", "--slot", "1")
+        self.assertRegex(said, r"1 .* 0 of 1 .* split-region .*'720001', '722000'.* running")
+        self.done("cancel", "1")
+        self.assertEqual(self.json("split", "1")["steps"][0]["keys"], [])
+        self.assertIn("region 9 isn't known", self.refused("split", "9"))
+        self.refused("split", "1", "--slot", "0", status=2)
+
+    def test_what_is_spread(self) -> None:
+        self.begin()
+        self.assertIn("Nothing has to be moved", self.done("scatter", "1"))
+        self.assertIn("leader", self.done("scatter", "1", "--group", ""))
+        self.assertIn("region 9 isn't known", self.refused("scatter", "1", "9"))
+        self.refused("scatter", status=2)
+
     def test_a_store_that_shall_not_lead(self) -> None:
         self.done("evict", "2")
         self.assertEqual(self.json("evict", "1")["evict_leader"], [1, 2])

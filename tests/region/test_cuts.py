@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tinykv.keys import ALL_SLOTS, SLOTS
-from tinykv.region.cuts import even_cuts
+from tinykv.keys import ALL_SLOTS, SLOTS, meta_key, slot_of, slots_range
+from tinykv.region.cuts import even_cuts, slot_to_cut
 
 
 class EvenTests(SynchronousTestCase):
@@ -48,3 +48,14 @@ class EvenTests(SynchronousTestCase):
         for one, other in zip(borders, borders[1:], strict=False):
             part = sum(weight for slot, weight in inside.items() if one <= slot < other)
             self.assertLessEqual(part * parts, total + 2 * parts * heaviest)
+
+
+class KeyTests(SynchronousTestCase):
+    """Which slot a row key means."""
+
+    def test_each(self) -> None:
+        for key, slot in ((b"", 0), (b"q", 0), (b"r", 0), (b"r\1", 256), (b"s", SLOTS), (b"w", SLOTS), (b"x", SLOTS)):
+            self.assertEqual(slot_to_cut(key), slot)
+        for slot in (0, 1, 255, 256, 8191, SLOTS - 1):
+            self.assertEqual(slot_to_cut(slots_range((slot, 0))[0]), slot)
+        self.assertEqual(slot_to_cut(meta_key(3, b"key")), slot_of(b"key"))

@@ -26,6 +26,7 @@ from tinykv.server.control import (
     answer_relayed,
     ask,
     decode_question,
+    described,
     encode_question,
     question_of,
     relay_over,
@@ -59,6 +60,10 @@ class QuestionTests(SynchronousTestCase):
         ):
             self.assertEqual(question_of(name, fields), question)
             self.assertEqual(decode_question(encode_question(question)), question)
+
+    def test_in_words(self) -> None:
+        self.assertEqual(described(Question("transfer-leader")), "transfer-leader")
+        self.assertEqual(described(Question("split", region=7, slots=(5,))), "split, slots (5,), parts 2, region 7")
 
     def test_refused(self) -> None:
         for name, fields in (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.members import Cluster, Member
+from tinykv.errors import ControlRefused, ControlUnknown
 from tinykv.placement.operators import Order
 from tinykv.placement.steps import (
     AddLearner,
@@ -28,6 +31,10 @@ from tinykv.store.orders import Orders
 class Case(SynchronousTestCase):
     """A cluster, and the orders of the store that leads."""
 
+    def setUp(self) -> None:
+        #: What was to be split.
+        self.splits: list[tuple[int, list[int], Deferred[object]]] = []
+
     def begin(self, stores: int = 3) -> Member:
         """Begin it."""
         self.cluster = Cluster(stores, scheduled=True)
@@ -44,7 +51,14 @@ class Case(SynchronousTestCase):
             region=lambda region: member.host if region == 1 else None,
             is_up=member.peering.is_up,
             address=lambda store: None if store == 6 else f"store{store}:1",
+            split=self.split,
         )
+
+    def split(self, region: int, slots: Sequence[int]) -> Deferred[object]:
+        """Note that a region is to be split."""
+        deferred: Deferred[object] = Deferred()
+        self.splits.append((region, list(slots), deferred))
+        return deferred
 
     def order(self, step: Step, **more: int) -> Order:
         """Make an order for the region as it is."""
@@ -135,6 +149,28 @@ class StepTests(Case):
         leaving = self.other()
         self.done(RemovePeer(leaving.id))
         self.assertNotIn(leaving.id, self.leader.roles)
+
+    def test_a_split(self) -> None:
+        self.begin()
+        self.orders.take([self.order(SplitRegion(1, (b"r\x20\0", b"r\x20\0\0\1more", b"r\x10")))])
+        ((region, slots, asked),) = self.splits
+        self.assertEqual((region, slots), (1, [0x1000, 0x2000]))
+        # It comes again until the region has another version.
+        self.ignored(self.order(SplitRegion(1)))
+        self.assertEqual(len(self.splits), 1)
+        asked.callback(None)
+        self.assertEqual((self.orders.done, self.orders.undone), (1, 0))
+        self.orders.take([self.order(SplitRegion(1))])
+        self.assertEqual(self.splits[1][:2], (1, []))
+
+    def test_a_split_that_fails(self) -> None:
+        self.begin()
+        problems = (ControlRefused("no ids"), ControlUnknown("who knows"), ValueError("a defect"))
+        for number, problem in enumerate(problems):
+            self.orders.take([self.order(SplitRegion(1))])
+            self.splits[number][2].errback(problem)
+        self.assertEqual((self.orders.done, self.orders.undone), (0, 2))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_leadership(self) -> None:
         self.begin()
@@ -279,5 +315,10 @@ class RefusalTests(Case):
 
     def test_what_comes_with_another_version(self) -> None:
         self.begin()
-        self.undone(SplitRegion(1, (b"k",)), "split or merge")
-        self.undone(MergeRegion(2, 1), "split or merge")
+        self.undone(MergeRegion(2, 1), "doesn't merge")
+
+    def test_where_nothing_can_be_cut(self) -> None:
+        self.begin()
+        for key in (b"k", b"r", b"r\0\0\0\1key", b"w", b"wkey"):
+            self.undone(SplitRegion(1, (b"r\x10\0", key)), "slots aren't cut")
+        self.assertEqual(self.splits, [])

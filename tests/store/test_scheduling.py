@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,6 +91,7 @@ class Scheduled:
             region=lambda region: host if region == 1 else None,
             is_up=member.peering.is_up,
             address=self.scheduling.address,
+            split=lambda region, slots: fail(ControlRefused("nothing is split")),
         )
 
     def _measure(self, region: LedRegion) -> Measured:

@@ -13,7 +13,10 @@ from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.redis_server import free_port
 from tests.system.processes import TINYKV, run, wait_until
+from tests.system.scheduled import ScheduledStore
+from tests.system.schedulers import Daemons
 from tests.system.stores import Loopback, Stores
 
 KEYS = [f"key:{number}" for number in range(64)]
@@ -67,24 +70,31 @@ class Worker:
 
 
 class SplitCase(SynchronousTestCase):
-    """Three stores, and clients at work."""
+    """
+    Three stores, and clients at work.
+
+    @ivar ports: Where clients connect, by place; likewise C{cluster_ports}, C{http_ports}.
+    """
 
     if not sys.platform.startswith("linux"):
         skip = "finds the writers' processes in /proc"
 
-    def begin(self, **options: str) -> None:
-        """Start the stores."""
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
         self.workers: list[Worker] = []
-        self.stores = Stores(folder, Loopback(3), **options)
-        self.addCleanup(self.stores.close)
-        wait_until(lambda: self.stores.leader >= 0, "a leader")
+        self.ports: list[int] = []
+        self.cluster_ports: list[int] = []
+        self.http_ports: list[int] = []
+
+    def output(self, place: int) -> str:
+        """Give what a store has printed."""
+        raise NotImplementedError
 
     def work(self) -> None:
         """Let clients begin to work: of the port for all, and of the cluster's."""
-        plain = Redis(port=self.stores.ports[0], socket_timeout=20)
-        nodes = [ClusterNode("127.0.0.1", self.stores.cluster_ports[1])]
+        plain = Redis(port=self.ports[0], socket_timeout=20)
+        nodes = [ClusterNode("127.0.0.1", self.cluster_ports[1])]
         wait_until(lambda: self.nodes_known() == 3, "the stores to know of each other's ports")
         for name, client in (("plain", plain), ("cluster", RedisCluster(startup_nodes=nodes, socket_timeout=20))):
             worker = Worker(name, client)
@@ -94,7 +104,7 @@ class SplitCase(SynchronousTestCase):
 
     def nodes_known(self) -> int:
         """Say of how many nodes a store tells that slots are at."""
-        with Redis(port=self.stores.cluster_ports[1], socket_timeout=20) as client:
+        with Redis(port=self.cluster_ports[1], socket_timeout=20) as client:
             told = client.execute_command("CLUSTER SLOTS")
             return len(told) and min(len(held) - 2 for held in told)
 
@@ -105,8 +115,7 @@ class SplitCase(SynchronousTestCase):
 
     def ctl(self, *words: str, place: int = 0) -> dict[str, Any]:
         """Have an operator ask something of a store."""
-        url = f"http://127.0.0.1:{self.stores.http_ports[place]}"
-        done = run([*TINYKV, "ctl", "--url", url, "--json", *words])
+        done = run([*TINYKV, "ctl", "--url", f"http://127.0.0.1:{self.http_ports[place]}", "--json", *words])
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         told: dict[str, Any] = json.loads(done.stdout)
         return told
@@ -117,15 +126,25 @@ class SplitCase(SynchronousTestCase):
         for worker in self.workers:
             worker.end()
             counts.update(worker.counts)
-        for place in range(3):
-            with Redis(port=self.stores.ports[place], socket_timeout=20) as client:
+        for place, port in enumerate(self.ports):
+            with Redis(port=port, socket_timeout=20) as client:
                 self.assertEqual(client.mget(list(counts)), [b"%d" % count for count in counts.values()])
-                self.assertEqual(client.dbsize(), len(counts))
-            self.assertNotIn("Traceback", self.stores.output(place))
+            self.assertNotIn("Traceback", self.output(place))
 
 
 class AskedTests(SplitCase):
     """Because somebody asks for it."""
+
+    def begin(self, **options: str) -> None:
+        """Start the stores."""
+        self.stores = stores = Stores(self.folder, Loopback(3), **options)
+        self.addCleanup(stores.close)
+        self.ports, self.cluster_ports, self.http_ports = stores.ports, stores.cluster_ports, stores.http_ports
+        wait_until(lambda: stores.leader >= 0, "a leader")
+
+    def output(self, place: int) -> str:
+        """Give what a store has printed."""
+        return self.stores.output(place)
 
     def test_by_hand(self) -> None:
         self.begin()
@@ -149,8 +168,71 @@ class AskedTests(SplitCase):
         self.go_on()
         for told_of in self.ctl("checksum")["regions"]:
             self.assertEqual(len({replica["checksum"] for replica in told_of["replicas"]}), 1, told_of)
-        refused = run([*TINYKV, "ctl", "--url", f"http://127.0.0.1:{self.stores.http_ports[0]}", "split",
+        refused = run([*TINYKV, "ctl", "--url", f"http://127.0.0.1:{self.http_ports[0]}", "split",
                        "--region", "1", "--slot", "16000"])  # fmt: skip
         self.assertEqual(refused.returncode, 1)
         self.assertIn("region 1 has slots 0 to", refused.stderr)
+        self.all_there()
+
+
+class ScheduledTests(SplitCase):
+    """Where a scheduler gives ids, and orders."""
+
+    def begin(self, **options: str) -> None:
+        """Start the scheduler and the stores."""
+        self.daemons = Daemons(self.folder, 1, bootstrap_stores="3")
+        self.addCleanup(self.daemons.__exit__)
+        self.daemons.__enter__()
+        self.stores: list[ScheduledStore] = []
+        for number in (1, 2, 3):
+            ports = [free_port() for _ in range(3)]
+            for known, port in zip((self.ports, self.cluster_ports, self.http_ports), ports, strict=True):
+                known.append(port)
+            places = dict(zip(("port", "cluster_port", "http_port"), map(str, ports), strict=True))
+            store = ScheduledStore(self.folder, self.daemons, number, **{**places, **options})
+            self.stores.append(store)
+            self.addCleanup(store.kill)
+            store.start()
+        for store in self.stores:
+            store.wait_for()
+        wait_until(lambda: self.leaders() != [None], "the scheduler to know who leads")
+
+    def output(self, place: int) -> str:
+        """Give what a store has printed."""
+        return self.stores[place].output
+
+    def regions(self) -> list[dict[str, Any]]:
+        """Ask the scheduler for the regions, in the order of their keys."""
+        found: list[dict[str, Any]] = self.daemons.ask("GET", "/regions")["regions"]
+        return found
+
+    def leaders(self) -> list[int | None]:
+        """Ask it who leads each of them."""
+        return [region["leader"] for region in self.regions()] or [None]
+
+    def schedule(self, *words: str) -> dict[str, Any]:
+        """Have an operator ask something of the scheduler."""
+        (member,) = self.daemons.members.values()
+        url = f"http://127.0.0.1:{member.port}"
+        done = run([*TINYKV, "ctl", "--json", "schedule", "--url", url, *words])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def test_by_order_and_by_hand(self) -> None:
+        self.begin()
+        self.work()
+        self.schedule("split", "1", "--slot", "4096")
+        wait_until(lambda: len(self.regions()) == 2, "the scheduler to know the parts")
+        self.go_on()
+        # Ids are the scheduler's, which knows of the parts as soon as the operator does.
+        part = self.regions()[1]
+        self.assertGreater(part["region"], 1024)
+        told = self.ctl("split", "--region", str(part["region"]), "--parts", "3", place=2)["regions"]
+        self.assertEqual([each["region"] for each in self.regions()], [1, *(each["region"] for each in told)])
+        wait_until(lambda: None not in self.leaders(), "the scheduler to know who leads the parts")
+        self.go_on()
+        self.schedule("scatter", *(str(each["region"]) for each in self.regions()), "--group", "parts")
+        wait_until(lambda: len(set(self.leaders())) == 3, "all stores to lead something")
+        self.go_on()
         self.all_there()

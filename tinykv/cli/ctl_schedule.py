@@ -18,6 +18,7 @@ from tinykv.cli.ctl_schedule_http import AsksScheduler, Proof
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import print_answer
 from tinykv.config_values import SECRET_BYTES_MOST, STORE_ID_MAX, parse_duration
+from tinykv.keys import SLOTS, slots_range
 
 _STORE: Final = click.IntRange(1, STORE_ID_MAX)
 _REGION: Final = click.IntRange(1)
@@ -307,6 +308,32 @@ def transfer_leader(scheduler: Scheduler, region: int, store: int) -> None:
 def move_peer(scheduler: Scheduler, region: int, store: int, target: int) -> None:
     """Move a REGION's replica from a STORE to TARGET."""
     _begin(scheduler, {"kind": "move-peer", "region": region, "store": store, "target": target})
+
+
+@schedule.command()
+@click.argument("region", type=_REGION)
+@click.option("--slot", "slots", type=click.IntRange(1, SLOTS - 1), multiple=True,
+              help="Let a part begin at this slot; may be given again. Without any it's split in the middle.")
+@click.pass_obj
+def split(scheduler: Scheduler, region: int, slots: tuple[int, ...]) -> None:
+    """Split a REGION, by the store that leads it. `tinykv ctl split` does it at once, and tells the parts."""
+    keys = [slots_range((slot, slot))[0].hex() for slot in sorted(set(slots))]
+    _begin(scheduler, {"kind": "split", "region": region, "keys": keys})
+
+
+@schedule.command()
+@click.argument("regions", metavar="REGION...", type=_REGION, nargs=-1, required=True)
+@click.option("--group", default="", help="Regions of a group are spread evenly among each other.")
+@click.pass_obj
+def scatter(scheduler: Scheduler, regions: tuple[int, ...], group: str) -> None:
+    """Spread regions, and who leads them, over the stores, such as the parts of one that was split."""
+    answer = scheduler.asks.ask("POST", "/scatter", {"regions": sorted(set(regions)), "group": group})
+    table = Table("region", "operator", "step", Column("next", overflow="fold"), "status")
+    for operator in answer["operators"]:
+        _add_operator(table, operator)
+    scheduler.tell(answer, table if answer["operators"] else "Nothing has to be moved.")
+    if answer["refused"]:
+        raise Problem("; ".join(each["reason"] for each in answer["refused"]))
 
 
 @schedule.command()

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import accumulate
 
+from tinykv.keys import REDIS_RANGE, SLOTS
+
 
 def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) -> list[int]:
     """
@@ -38,3 +40,15 @@ def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) ->
         last = max(last + 1, min(place, end - first - (parts - number)))
         cuts.append(first + last)
     return cuts
+
+
+def slot_to_cut(key: bytes) -> int:
+    """
+    Give the slot at which a part begins that is to begin at a row key: the one in which that lies.
+
+    @return: L{SLOTS} for what lies behind all slots.
+    """
+    first, behind = REDIS_RANGE
+    if key < first:
+        return 0
+    return min(int.from_bytes(key[1:3].ljust(2, b"\0"), "big"), SLOTS) if key < behind else SLOTS

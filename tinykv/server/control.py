@@ -160,6 +160,12 @@ def encode_question(question: Question) -> bytes:
     return json.dumps({"name": question.name, "fields": fields}).encode()
 
 
+def described(question: Question) -> str:
+    """Give a question in words, for the log."""
+    said = [f"{field} {value}" for field in _FIELDS[question.name] if (value := getattr(question, field))]
+    return ", ".join([question.name, *said])
+
+
 def decode_question(payload: bytes) -> Question:
     """
     Read a question of another store.

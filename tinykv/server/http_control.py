@@ -50,6 +50,7 @@ from tinykv.server.control import (
     Relay,
     ask,
     decode_json,
+    described,
     question_of,
 )
 from tinykv.server.http_status import JSON_TYPE, error_answer, headed, json_answer, missing_page
@@ -160,12 +161,9 @@ class _Page(Resource):
         """Send the answer, if it's still awaited."""
         if question.name in ACTIONS:
             self._log.info(
-                "{client} asked for {name}, store {store} {address}, region {region}: {code} {error}",
+                "{client} asked for {question}: {code} {error}",
                 client=request.getClientAddress(),
-                name=question.name,
-                store=question.store,
-                address=question.address,
-                region=question.region,
+                question=described(question),
                 code=answer.code,
                 error=answer.body.get("error", ""),
             )

@@ -9,10 +9,13 @@ next report.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from tinykv.errors import ControlRefused, ControlUnknown
 from tinykv.placement.operators import Order
 from tinykv.placement.steps import (
     AddLearner,
@@ -20,11 +23,13 @@ from tinykv.placement.steps import (
     LeaveJoint,
     PromoteLearner,
     RemovePeer,
+    SplitRegion,
     TransferLeader,
 )
 from tinykv.placement.steps import Step as OrderedStep
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, Change, ImpossibleChange, Step, changed
 from tinykv.raft.refusals import Refused
+from tinykv.region.cuts import slot_to_cut
 from tinykv.store.region_reports import LedRegion, has_caught_up
 from tinykv.store.replica import Replica
 
@@ -72,17 +77,23 @@ class Orders:
         region: Callable[[int], OrderedRegion | None],
         is_up: Callable[[int], bool],
         address: Callable[[int], str | None],
+        split: Callable[[int, Sequence[int]], Deferred[Any]],
     ) -> None:
         """
         @param region: Gives a region of this store by its id.
         @param is_up: Tells whether a store is reached.
         @param address: Says where other stores reach one, as far as that is known.
+        @param split: Splits a region at some slots, or in the middle where there are none; fails with ControlRefused
+            or ControlUnknown.
         """
         self.done = self.undone = 0
         self._store_id = store_id
         self._region = region
         self._is_up = is_up
         self._address = address
+        self._split = split
+        #: The regions whose split is under way.
+        self._splitting: set[int] = set()
         self._proposed: dict[int, _Proposed] = {}
         #: Why the last order of a region wasn't carried out, and which it was.
         self._told: dict[int, tuple[OrderedStep, str]] = {}
@@ -99,13 +110,21 @@ class Orders:
             try:
                 told = self._carry_out(region, order)
             except (_Undone, Refused, ImpossibleChange) as problem:
-                self.undone += 1
-                self._tell(order, str(problem))
+                self._undone(order, str(problem))
             else:
                 if told:
-                    self.done += 1
-                    self._told.pop(order.region, None)
-                    self.log.info("region {region}: {what}, as the scheduler orders", region=order.region, what=told)
+                    self._done(order, told)
+
+    def _done(self, order: Order, what: str) -> None:
+        """Note that something was carried out."""
+        self.done += 1
+        self._told.pop(order.region, None)
+        self.log.info("region {region}: {what}, as the scheduler orders", region=order.region, what=what)
+
+    def _undone(self, order: Order, why: str) -> None:
+        """Note that something wasn't."""
+        self.undone += 1
+        self._tell(order, why)
 
     def _tell(self, order: Order, why: str) -> None:
         """Say why something isn't done, once for as long as it's the same."""
@@ -130,6 +149,9 @@ class Orders:
         step = order.step
         if isinstance(step, TransferLeader):
             return self._transfer(region, step.target)
+        if isinstance(step, SplitRegion):
+            self._begin_split(region, order, step)
+            return ""
         if self._is_under_way(region, order):
             return ""
         change, told = self._change(region, step)
@@ -165,6 +187,34 @@ class Orders:
         region.replica.go_on()
         return f"leadership goes to store {store}"
 
+    def _begin_split(self, region: OrderedRegion, order: Order, step: SplitRegion) -> None:
+        """
+        Have a region split, unless that is under way; what becomes of it is told later.
+
+        @raise _Undone: It can't be split there.
+        """
+        if order.region in self._splitting:
+            return
+        slots = region.descriptor.slots
+        cuts: set[int] = set()
+        for key in step.keys:
+            slot = slot_to_cut(key)
+            if not slots[0] < slot < slots[1]:
+                raise _Undone(f"no part can begin at the key {key.hex()}: slots aren't cut")
+            cuts.add(slot)
+        self._splitting.add(order.region)
+
+        def over(result: object) -> None:
+            self._splitting.discard(order.region)
+            if not isinstance(result, Failure):
+                self._done(order, "it was split")
+            elif result.check(ControlRefused, ControlUnknown):
+                self._undone(order, result.getErrorMessage())
+            else:
+                self.log.failure("region {region} wasn't split", result, region=order.region)
+
+        self._split(order.region, sorted(cuts)).addBoth(over)
+
     def _change(self, region: OrderedRegion, step: OrderedStep) -> tuple[Change | None, str]:
         """
         Give the change of the members that a step is, and what it does; None if it's done already.
@@ -190,7 +240,7 @@ class Orders:
             return self._entering(region, step)
         if isinstance(step, LeaveJoint):
             return (Change(()), "the joint configuration is left") if members.outgoing else (None, "")
-        raise _Undone("this version doesn't split or merge regions yet")
+        raise _Undone("this version doesn't merge regions yet")
 
     def _adding(self, region: OrderedRegion, store: int) -> Change | None:
         descriptor = region.descriptor
