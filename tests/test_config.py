@@ -382,6 +382,8 @@ class ClusterTests(SynchronousTestCase):
             self.assertEqual(self.problem(f"[cluster]\n{named}")[0], missing)
 
     def test_times(self) -> None:
+        self.assertEqual(self.problem("[cluster]\nregion_split_size = 144mb\n")[0], "region_split_size")
+        parse("[cluster]\nregion_split_size = 143mb\n", "x.ini")
         self.assertEqual(self.problem("[replication]\nheartbeat_ticks = 10\n")[0], "heartbeat_ticks")
         self.assertEqual(parse("[replication]\nheartbeat_ticks = 9\n", "x.ini").heartbeat_ticks, 9)
         self.assertEqual(self.problem("[replication]\nlease_drift_bound = 0.9\n")[0], "lease_drift_bound")

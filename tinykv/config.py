@@ -190,6 +190,25 @@ class StoreConfig:
         commands on keys of several regions are refused unless they may be cut by key; docs/compatibility.md says
         which. With schedulers and no initial_stores it's the scheduler's option of this name that counts.""",
     )
+    split_by_size: str = _option(
+        "cluster", kinds.choice("auto", "yes", "no"), "auto",
+        """Whether this store splits regions that it leads and that have grown larger than region_max_size. auto: where
+        the cluster began with several (initial_regions), since commands on keys of several regions are refused;
+        yes: always. `tinykv ctl split` does it whatever this says.""",
+    )
+    region_max_size: int = _option(
+        "cluster", kinds.size(MB, 1 << 50), 144 * MB,
+        """How many bytes of data a region may hold, as they are on disk, before it's split. Slots aren't cut, so one
+        slot's data stays together however large it is.""",
+    )
+    region_split_size: int = _option(
+        "cluster", kinds.size(64 * KB, 1 << 50), 96 * MB,
+        """How many bytes the parts have that it's split in, at most if no slot has more. Less than region_max_size.""",
+    )
+    split_check_interval: float = _option(
+        "cluster", kinds.duration(0.1, 3600), 10.0,
+        """How often is looked whether a region has grown too large.""",
+    )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,
         """yes: this store isn't one of initial_stores, with which the cluster began; with an empty folder it waits
@@ -440,6 +459,8 @@ def _check_cluster(config: StoreConfig, source: str) -> None:
     @raise ConfigError: They don't fit together.
     """
     longest = (config.election_ticks - 1) * config.tick
+    if config.region_split_size >= config.region_max_size:
+        raise ConfigError(source, "cluster", "region_split_size", "must be less than region_max_size")
     if config.heartbeat_ticks >= config.election_ticks:
         raise ConfigError(source, "replication", "heartbeat_ticks", "must be less than election_ticks")
     if config.lease_drift_bound >= longest:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tinykv.keys import ALL_SLOTS, SLOTS, meta_key, slot_of, slots_range
-from tinykv.region.cuts import even_cuts, slot_to_cut
+from tinykv.region.cuts import even_cuts, size_cuts, slot_to_cut
 
 
 class EvenTests(SynchronousTestCase):
@@ -48,6 +48,36 @@ class EvenTests(SynchronousTestCase):
         for one, other in zip(borders, borders[1:], strict=False):
             part = sum(weight for slot, weight in inside.items() if one <= slot < other)
             self.assertLessEqual(part * parts, total + 2 * parts * heaviest)
+
+
+class SizeTests(SynchronousTestCase):
+    """In parts that are as large as wanted."""
+
+    def test_parts(self) -> None:
+        self.assertEqual(size_cuts(dict.fromkeys(range(30), 10), 100, 150), [10, 20])
+        self.assertEqual(size_cuts(dict.fromkeys(range(31), 10), 100, 150), [10, 20])
+        # A rest that would be small stays with the part before, as far as that may grow.
+        self.assertEqual(size_cuts(dict.fromkeys(range(24), 10), 100, 150), [10])
+        self.assertEqual(size_cuts(dict.fromkeys(range(24), 10), 100, 139), [10, 20])
+        self.assertEqual(size_cuts(dict.fromkeys(range(25), 10), 100, 150), [10, 20])
+
+    def test_large_slots(self) -> None:
+        self.assertEqual(size_cuts({5: 1000}, 100, 150), [])
+        self.assertEqual(size_cuts({5: 1000, 6: 0}, 100, 150), [])
+        self.assertEqual(size_cuts({1: 30, 5: 1000, 6: 60}, 100, 150), [5, 6])
+        self.assertEqual(size_cuts({1: 30, 5: 1000, 6: 10}, 100, 150), [5, 6])
+        self.assertEqual(size_cuts({}, 100, 150), [])
+
+    @given(st.dictionaries(st.integers(0, 200), st.integers(0, 120), max_size=60))
+    def test_any(self, sizes: dict[int, int]) -> None:
+        cuts = size_cuts(sizes, 100, 150)
+        borders = [0, *cuts, 201]
+        self.assertEqual(sorted(set(cuts)), cuts)
+        for number, (first, end) in enumerate(zip(borders, borders[1:], strict=False)):
+            inside = [size for slot, size in sizes.items() if first <= slot < end and size]
+            self.assertTrue(inside or not cuts)
+            most = 150 if number == len(cuts) else 100
+            self.assertTrue(sum(inside) <= most or len(inside) == 1, inside)
 
 
 class KeyTests(SynchronousTestCase):

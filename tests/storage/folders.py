@@ -18,6 +18,7 @@ from tinykv.storage.readahead import ReadAhead, ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_TABLES, RowStore
 from tinykv.storage.sessions import DataSession
+from tinykv.storage.slot_sizes import SlotSizes
 from tinykv.storage.snapshot_maker import SnapshotMaker
 from tinykv.storage.summer import Summer
 from tinykv.storage.synchronous import SynchronousChannel
@@ -39,7 +40,7 @@ class ServingStore:
     @ivar helper: Another process at the files, which a subclass starts; ended first.
     """
 
-    helper: Summer | SnapshotMaker
+    helper: Summer | SnapshotMaker | SlotSizes
 
     def __init__(self, path: str) -> None:
         self.folder: DataFolder = open_small(path)

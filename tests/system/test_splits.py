@@ -174,6 +174,21 @@ class AskedTests(SplitCase):
         self.assertIn("region 1 has slots 0 to", refused.stderr)
         self.all_there()
 
+    def test_by_size(self) -> None:
+        """It's split again and again while it grows, and only where that is wanted."""
+        small = {"region_max_size": "1mb", "region_split_size": "500kb", "split_check_interval": "200ms"}
+        self.begin(split_by_size="yes", memtable_bytes="1mb", **small)
+        self.work()
+        with Redis(port=self.ports[2], socket_timeout=20) as client:
+            for number in range(400):
+                client.set(f"large:{number}", bytes(10_000))
+                if number % 100 == 50:
+                    self.go_on()
+            wait_until(lambda: len(self.ctl("status")["regions"]) >= 4, "regions to be split")
+            self.go_on()
+            self.assertEqual({len(client.get(f"large:{number}")) for number in range(400)}, {10_000})
+        self.all_there()
+
 
 class ScheduledTests(SplitCase):
     """Where a scheduler gives ids, and orders."""

@@ -42,6 +42,28 @@ def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) ->
     return cuts
 
 
+def size_cuts(sizes: Mapping[int, int], part: int, most: int) -> list[int]:
+    """
+    Give the slots at which a region is cut that has grown too large.
+
+    A part holds at most C{part} bytes, unless one slot has more; the last one, which grows on as the region did, may
+    hold up to C{most} if it would be small otherwise.
+
+    @param sizes: Bytes of its slots; those that are missing hold nothing.
+    @return: The first slot of each part but the first one; none if all is in one slot.
+    """
+    cuts: list[int] = []
+    held = before = 0
+    for slot in sorted(slot for slot, size in sizes.items() if size):
+        if held and held + sizes[slot] > part:
+            cuts.append(slot)
+            held, before = 0, held
+        held += sizes[slot]
+    if cuts and held < part // 2 and before + held <= most:
+        cuts.pop()
+    return cuts
+
+
 def slot_to_cut(key: bytes) -> int:
     """
     Give the slot at which a part begins that is to begin at a row key: the one in which that lies.

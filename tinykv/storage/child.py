@@ -1,6 +1,6 @@
 """
-The process of a writer, of the one that reads ahead, or of one that makes a snapshot or sums up rows:
-C{python -m tinykv.storage.child log|data|read|snapshot|sum FD PATH fsync|os}.
+The process of a writer, of the one that reads ahead, or of one that makes a snapshot, sums up rows or measures slots:
+C{python -m tinykv.storage.child log|data|read|snapshot|sum|sizes FD PATH fsync|os}.
 
 A thread beside a busy reactor would wait for the interpreter's lock at every call of SQLite; a process
 doesn't. It blocks on its end of a socket pair, takes everything that is there, works, and answers. It ends
@@ -29,6 +29,7 @@ from tinykv.storage.readahead import ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.row_sum import SumSession
 from tinykv.storage.sessions import DataSession, LogSession, Session
+from tinykv.storage.slot_sizes import SizesSession
 from tinykv.storage.snapshot_copy import SnapshotSession
 from tinykv.storage.snapshot_folder import free_bytes
 
@@ -43,12 +44,14 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     """
     Open a file that the store has already made, checked and checkpointed.
 
-    @param kind: C{log}, C{data}, C{read}, C{snapshot} or C{sum}.
+    @param kind: C{log}, C{data}, C{read}, C{snapshot}, C{sum} or C{sizes}.
     """
     if kind == "snapshot":
         return SnapshotSession(path)
     if kind == "sum":
         return SumSession(lambda: _reader_of_one_moment(path), lambda: free_bytes(path))
+    if kind == "sizes":
+        return SizesSession(Reader(path, connect_reader(path, cache_kib=PASSING_CACHE_KIB)))
     if kind == "read":
         return ReadSession(Reader(path, connect_reader(path, cache_kib=PASSING_CACHE_KIB)))
     try:
@@ -114,7 +117,7 @@ def main(arguments: list[str]) -> int:
     kind, descriptor, path, durability = arguments
     link = socket.socket(fileno=int(descriptor))
     try:
-        if kind in ("data", "snapshot", "sum"):
+        if kind in ("data", "snapshot", "sum", "sizes"):
             os.nice(_NICE)
         session = open_session(kind, path, fsync=durability == "fsync")
         _answer(link, encode((READY,)))

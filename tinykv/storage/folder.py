@@ -64,6 +64,7 @@ from tinykv.storage.schema import (
     truncate,
     write_identity,
 )
+from tinykv.storage.slot_sizes import SlotSizes
 from tinykv.storage.snapshot_folder import tidy_snapshots
 from tinykv.storage.snapshot_install import half_installed, recover_installs
 from tinykv.storage.snapshot_maker import ROOM_BYTES, SECONDS_MAX, Run, SnapshotMaker
@@ -323,6 +324,12 @@ class DataFolder:
         Give what sums up rows; it's to be closed before the writers.
         """
         return Summer(lambda: ProcessChannel(reactor, "sum", self.data_path, lock=self._lock))
+
+    def slot_sizes(self, reactor: IReactorFDSet) -> SlotSizes:
+        """
+        Give what measures slots; it's to be closed before the writers.
+        """
+        return SlotSizes(lambda: ProcessChannel(reactor, "sizes", self.data_path, lock=self._lock))
 
     def release_files(self) -> None:
         """

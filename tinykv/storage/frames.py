@@ -38,6 +38,8 @@ AWAKE: Final = 7
 OPENED: Final = 8
 #: (SUMMED, digest, rows): what they sum up to, and how many there were
 SUMMED: Final = 9
+#: (MEASURED, [(slot, bytes)]): what slots hold
+MEASURED: Final = 10
 
 
 def encode(message: Any) -> bytes:

@@ -37,6 +37,7 @@ _NAMES: Final = {
     "read": "reader ahead of {}",
     "snapshot": "snapshot maker of {}",
     "sum": "process that sums up {}",
+    "sizes": "process that measures {}",
 }
 
 
@@ -55,7 +56,7 @@ class ProcessChannel:
     def __init__(
         self,
         reactor: IReactorFDSet,
-        kind: Literal["log", "data", "read", "snapshot", "sum"],
+        kind: Literal["log", "data", "read", "snapshot", "sum", "sizes"],
         path: str,
         *,
         lock: int | None = None,

@@ -34,6 +34,10 @@ _SIZE: Final = {
     name: f'SELECT TOTAL(LENGTH(key) + LENGTH(value)) FROM "{name}" WHERE key >= ? AND key < ?'
     for name in FAMILIES
 }
+_LENGTHS: Final = {
+    name: f'SELECT key, LENGTH(value) FROM "{name}" WHERE key >= ? AND key < ? ORDER BY key LIMIT ?'
+    for name in FAMILIES
+}
 _EXPIRIES: Final = (
     "SELECT at, key FROM expiries WHERE (at, key) >= (?, ?) AND (at, key) < (?, ?) ORDER BY at, key LIMIT ?"
 )
@@ -137,6 +141,16 @@ class Reader:
         """
         try:
             return int(self._execute(_SIZE[family], (start, end)).fetchone()[0])
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def lengths(self, family: str, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """
+        @return: the keys of the first rows of [start, end), ascending, and the lengths of their values, which aren't
+            read.
+        """
+        try:
+            return self._execute(_LENGTHS[family], (start, end, limit)).fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

@@ -46,6 +46,7 @@ def measure(store: StoreService) -> None:
     gauge("frozen_tables", "Tables of changes on their way to disk.", lambda: len(rows.frozen))
     counter("flushes_total", "Tables written to data.db.", lambda: store.regions.flushes.count)
     counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
+    counter("splits_total", "Regions split at this store's request.", lambda: control.splitter.done)
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(store.regions.growing_refused))
 
     scheduling = store.scheduling

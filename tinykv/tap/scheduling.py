@@ -28,6 +28,7 @@ from tinykv.store.region_reports import LedRegion, Measured, RegionReports
 from tinykv.store.scheduling import Registration, Scheduling
 from tinykv.tap.cluster import Cluster
 from tinykv.tap.peers import peer_address, secret_of
+from tinykv.tap.split_check import data_bytes
 
 if TYPE_CHECKING:
     from tinykv.tap.store import StoreService
@@ -137,20 +138,6 @@ def scheduling_of(
     return scheduling
 
 
-def _data_bytes(store: StoreService) -> int:
-    """
-    Give the bytes that the store holds, about, without reading them.
-
-    @raise tinykv.storage.errors.StorageError: That can't be seen.
-    """
-    path = store.folder.data_path
-    try:
-        size = os.stat(path).st_size
-    except OSError as problem:
-        raise from_os(problem, path) from problem
-    return max(size - store.rows.reader.reusable_bytes(), 0) + store.regions.table_bytes
-
-
 def _measured(store: StoreService, region: LedRegion) -> Measured:
     """Measure a region; what nobody counts for each of several is shared out among them."""
     hosts = store.regions.hosts
@@ -158,8 +145,9 @@ def _measured(store: StoreService, region: LedRegion) -> Measured:
     held = sum(not other.vacant for other in hosts.values()) or 1
     keyspace = host.keyspace
     routes = store.front.routes
+    size = None if store.split_check is None else store.split_check.size(region.descriptor.region)
     return Measured(
-        size=_data_bytes(store) // held,
+        size=data_bytes(store) // held if size is None else size,
         keys=sum(db.keys for db in keyspace.physical),
         reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)) // held,
         # Raised by every command that writes, whichever store its client is connected to.
@@ -181,7 +169,7 @@ def _stats(store: StoreService, cluster: Cluster) -> StoreStats:
     except OSError as problem:
         raise from_os(problem, str(path)) from problem
     capacity = store.config.capacity or disk.f_blocks * disk.f_frsize
-    free = min(disk.f_bavail * disk.f_frsize, max(capacity - _data_bytes(store), 0))
+    free = min(disk.f_bavail * disk.f_frsize, max(capacity - data_bytes(store), 0))
     return StoreStats(
         capacity=capacity,
         available=min(free, capacity),

@@ -46,6 +46,7 @@ from tinykv.storage.log_reader import LogReader
 from tinykv.storage.reader import Reader
 from tinykv.storage.removal_mark import RemovalMark
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
+from tinykv.storage.slot_sizes import SlotSizes
 from tinykv.store.composition import Start, replica_of
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
@@ -54,6 +55,7 @@ from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
 from tinykv.store.slots import Slots
+from tinykv.store.split_check import SplitCheck
 from tinykv.store.splitting import Part, begin_peer
 from tinykv.store.ticks import Ticks
 from tinykv.store.turn_writer import TurnWriter
@@ -66,6 +68,7 @@ from tinykv.tap.endpoints import check_passed, endpoints
 from tinykv.tap.figures import measure
 from tinykv.tap.peers import cluster_address, raft_config
 from tinykv.tap.scheduling import registration_of, scheduler_of, scheduling_of
+from tinykv.tap.split_check import split_check_of
 from tinykv.tap.tls import TlsPort
 
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
@@ -103,6 +106,7 @@ class StoreService(DaemonService):
     folder: DataFolder
     _slots: Slots
     _begun_with: int
+    _sizes: SlotSizes
     _registration: Registration
 
     def __init__(self, config: StoreConfig, reactor: Any, passed: dict[str, int] | None = None) -> None:
@@ -115,6 +119,7 @@ class StoreService(DaemonService):
         self._store_addresses: dict[int, str] = {}
         self.scheduler: Scheduler | None = None
         self.scheduling: Scheduling | None = None
+        self.split_check: SplitCheck | None = None
         self.metrics = Metrics()
 
     # Start
@@ -289,6 +294,9 @@ class StoreService(DaemonService):
         if self.scheduler is not None and cluster is not None:
             self.scheduling = scheduling_of(self, self._reactor, cluster, self.scheduler, self._registration, beginning)
             self.control.stays = self.scheduling.stays
+        self._sizes = folder.slot_sizes(self._reactor)
+        if config.split_by_size == "yes" or (config.split_by_size == "auto" and len(firsts) > 1):
+            self.split_check = split_check_of(self, self._reactor, self._sizes)
         measure(self)
         for host in list(hosts):
             host.start()
@@ -466,6 +474,8 @@ class StoreService(DaemonService):
         self._watch_disk()
         if self.scheduling is not None:
             self.scheduling.start()
+        if self.split_check is not None:
+            self.split_check.start()
 
     # Running
 
@@ -540,6 +550,8 @@ class StoreService(DaemonService):
         for loop in self._loops:
             loop.stop()
         self.front.quiesce()
+        if self.split_check is not None:
+            self.split_check.stop()
         self.control.stop()
         if self.scheduling is not None:
             await self.scheduling.stop()
@@ -549,6 +561,7 @@ class StoreService(DaemonService):
                 await self.regions.close()
                 if self.cluster is not None:
                     await self.cluster.close()
+                await self._sizes.close()
                 await self.summer.close()
                 await self.read_ahead.close()
                 await self.log_writer.close()

@@ -1,0 +1,44 @@
+"""
+What sees to it that regions don't grow too large, put together.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from tinykv.storage.errors import from_os
+from tinykv.storage.slot_sizes import SlotSizes
+from tinykv.store.split_check import SplitCheck
+
+if TYPE_CHECKING:
+    from tinykv.tap.store import StoreService
+
+
+def split_check_of(store: StoreService, reactor: Any, sizes: SlotSizes) -> SplitCheck:
+    """Put together what looks at the sizes of a store's regions."""
+    config, hosts = store.config, store.regions.hosts
+    return SplitCheck(
+        regions=lambda: tuple(hosts.values()),
+        held=lambda: data_bytes(store),
+        measure=sizes.measure,
+        split=lambda region, slots: store.control.split(region, slots, 2),
+        clock=reactor,
+        interval=config.split_check_interval,
+        max_bytes=config.region_max_size,
+        part_bytes=config.region_split_size,
+    )
+
+
+def data_bytes(store: StoreService) -> int:
+    """
+    Give the bytes that the store holds, about, without reading them.
+
+    @raise tinykv.storage.errors.StorageError: That can't be seen.
+    """
+    path = store.folder.data_path
+    try:
+        size = os.stat(path).st_size
+    except OSError as problem:
+        raise from_os(problem, path) from problem
+    return max(size - store.rows.reader.reusable_bytes(), 0) + store.regions.table_bytes
