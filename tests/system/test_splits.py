@@ -19,7 +19,7 @@ from tests.system.scheduled import ScheduledStore
 from tests.system.schedulers import Daemons
 from tests.system.stores import Loopback, Stores
 
-KEYS = [f"key:{number}" for number in range(64)]
+KEYS = [f"key:{number}" for number in range(24)]
 
 
 class Worker:
