@@ -561,10 +561,13 @@ class RegionView(TypedDict):
     """
     A region, as one store sees it: the log is decided up to C{commit} and applied up to C{applied} there.
 
-    C{leader} is the store that leads it, None while none is known.
+    C{leader} is the store that leads it, None while none is known. Its slots are those from C{first} to C{last}, as of
+    what is applied there.
     """
 
     region: int
+    first: int
+    last: int
     term: int
     leader: int | None
     commit: int

@@ -103,7 +103,7 @@ class CtlTests(SynchronousTestCase):
     def test_status(self) -> None:
         self.control.lags[3] = 17
         said = self.done("status")
-        self.assertIn("Region 1: term 5, led by store 1, commit 1000, applied 999 on store 1", said)
+        self.assertIn("Region 1: slots 0 to 16383, term 5, led by store 1, commit 1000, applied 999 on store 1", said)
         self.assertRegex(said, r"3 .* voter .* 983 .* 17 ")
         self.assertNotIn("?", said)
 

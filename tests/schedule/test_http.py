@@ -117,6 +117,16 @@ class AnswerTests(Case):
         self.begin()
         self.assertEqual(len(self.good("GET", "/bootstrap")["regions"]), 1)
 
+    def test_no_fewer_regions_than_the_cluster_began_with(self) -> None:
+        """Whatever was chosen: somebody wanted so many."""
+        body = {"cluster_id": "c0de", "regions": [region(1, "", "72"), region(2, "72", "73"), region(3, "73", "")]}
+        self.good("PUT", "/bootstrap", body)
+        least = [self.client.member.placing.cluster.config.least_regions]
+        for chosen in (2, 3, 4):
+            self.assertEqual(self.good("PATCH", "/config", {"least_regions": chosen})["least_regions"], chosen)
+            least.append(self.client.member.placing.cluster.config.least_regions)
+        self.assertEqual(least, [3, 3, 3, 4])
+
     def test_stores(self) -> None:
         self.begin()
         self.assertEqual([view["state"] for view in self.good("GET", "/stores")["stores"]], ["up"] * 3)

@@ -78,7 +78,11 @@ class FakeControl:
         for store, role in sorted(self.roles.items()):
             lag = self.lags.get(store, 0) if leading else None
             members.append({"store": store, "role": role, "match": None if lag is None else 1000 - lag, "lag": lag})
-        return [{"region": 1, "term": 5, "leader": self.leads, "commit": 1000, "applied": 999, "members": members}]
+        view: RegionView = {
+            "region": 1, "first": 0, "last": SLOTS - 1, "term": 5, "leader": self.leads,
+            "commit": 1000, "applied": 999, "members": members,
+        }  # fmt: skip
+        return [view]
 
     def _change(self, *asked: object) -> Deferred[None]:
         self.asked.append(asked)

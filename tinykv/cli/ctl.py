@@ -152,8 +152,8 @@ def status(asked: Asked) -> None:
     for region in answer["regions"]:
         leader = "no leader" if region["leader"] is None else f"led by store {region['leader']}"
         shown.append(
-            f"Region {region['region']}: term {region['term']}, {leader}, commit {region['commit']},"
-            f" applied {region['applied']} on store {answer['store']}"
+            f"Region {region['region']}: slots {region['first']} to {region['last']}, term {region['term']}, {leader},"
+            f" commit {region['commit']}, applied {region['applied']} on store {answer['store']}"
         )
         table = Table("store", "role", "has up to", "lag")
         for member in region["members"]:

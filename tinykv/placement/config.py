@@ -61,7 +61,7 @@ class PlacementConfig:
     @ivar merge_size: Two neighbours are merged when both together hold at most this, 0 for never.
     @ivar merge_keys: And at most this many keys.
     @ivar merge_pause: But not within this long of a split, or of when the scheduler first heard of them.
-    @ivar least_regions: And never so that fewer regions remain.
+    @ivar least_regions: And never so that fewer regions remain; nor fewer than the cluster began with.
     @ivar evict_leader: Stores that shall not lead.
     @ivar grant_leader: Stores that shall lead whatever they can.
     @ivar schedulers: Which of L{SCHEDULERS} run. Repair of replicas always runs.

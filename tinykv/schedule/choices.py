@@ -34,10 +34,18 @@ class Choices:
         self._now_ms = now_ms
 
     def running(self) -> PlacementConfig:
-        """Give the choices as they hold now: without the schedulers that are paused."""
+        """
+        Give the choices as they hold now: without the schedulers that are paused, and without merging regions with
+        which the cluster began, since somebody wanted so many.
+        """
         state, now = self._host.state, self._now_ms()
         choices = state.choices
-        return choices.changed({"schedulers": [name for name in choices.schedulers if state.paused_until(name) <= now]})
+        return choices.changed(
+            {
+                "schedulers": [name for name in choices.schedulers if state.paused_until(name) <= now],
+                "least_regions": max(choices.least_regions, state.initial_count),
+            }
+        )
 
     async def choices(self, call: Call) -> Answer:
         """Tell what was chosen for the placement."""

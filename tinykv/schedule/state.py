@@ -115,6 +115,11 @@ class State:
         found = [RegionInfo.from_json(record) for record in self.tables.all("region").values()]
         return sorted(found, key=lambda region: region.start)
 
+    @property
+    def initial_count(self) -> int:
+        """With how many regions the cluster began, 0 before."""
+        return len(self.tables.all("region"))
+
     def services(self, now: int) -> dict[str, Record]:
         """Give the services that hold the safe point back at a time, in ms since 1970."""
         return {name: record for name, record in self.tables.all("service").items() if record["until"] > now}

@@ -157,8 +157,11 @@ class RegionControl:
             members.append(ReplicaView(store=store, role=role_of(host, peer), match=match, lag=lag))
         leader = group.leader_id
         own = leader and leader == group.peer
+        first, end = host.descriptor.slots
         return RegionView(
             region=host.descriptor.region,
+            first=first,
+            last=end - 1,
             term=group.term,
             leader=self._around.store_id if own else host.descriptor.stores.get(leader),
             commit=group.committed,
