@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -136,15 +136,16 @@ def metric(stores: Stores, place: int, name: str) -> float:
 class _Writer:
     """One of the connections over which is written while the store is away."""
 
-    def __init__(self, client: BlockingClient, commands: Iterator[Command]) -> None:
+    def __init__(self, client: BlockingClient, commands: Iterator[Command], size: int) -> None:
         self.client = client
         self._commands = commands
+        self._size = size
         self._waiting: list[Command] = []
 
     def send(self) -> bool:
         """Send what was refused, or what comes next; say if there was something."""
         size = 0
-        while not self._waiting or size < PIPELINE_BYTES:
+        while not self._waiting or size < self._size:
             command = next(self._commands, None)
             if command is None:
                 break
@@ -167,15 +168,22 @@ class _Writer:
         return done
 
 
-def write_all(stores: Stores, place: int, commands: Iterator[Command], tell: Callable[[str], None]) -> int:
+def write_all(
+    clients: Sequence[BlockingClient],
+    commands: Iterator[Command],
+    tell: Callable[[str], None],
+    size: int = PIPELINE_BYTES,
+) -> int:
     """
     Write over several connections, many at once; what is refused because the disk can't keep up is sent again.
 
+    @param clients: The connections, which are closed in the end.
     @param tell: Told every now and then how far it is.
+    @param size: How many bytes a connection sends at once, about.
     @return: How many were acknowledged.
     @raise Missed: One was answered with another error, or it takes too long.
     """
-    writers = [_Writer(stores.connect(place, PATIENCE), commands) for _ in range(WRITERS)]
+    writers = [_Writer(client, commands, size) for client in clients]
     begin = told = time.monotonic()
     done = 0
     while any([writer.send() for writer in writers]):
@@ -214,7 +222,8 @@ def away_and_back(
         away = (leader_of(stores) + 1) % STORES
         stores.kill(away)
         begin = time.monotonic()
-        done = write_all(stores, leader_of(stores), commands, tell)
+        leader = leader_of(stores)
+        done = write_all([stores.connect(leader, PATIENCE) for _ in range(WRITERS)], commands, tell)
         figures = written(done, time.monotonic() - begin)
         # Nothing tells when the disks have come to rest.
         time.sleep(settle)

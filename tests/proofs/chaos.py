@@ -28,6 +28,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -93,6 +94,8 @@ class Book:
     The history, as threads write it.
 
     @ivar written: When a write was acknowledged: (called, returned), in seconds of the monotonic clock.
+    @ivar errors: What clients met instead of a reply, by the error's code; C{lost} for a connection that broke,
+        C{refused} for one that couldn't be made.
     """
 
     def __init__(self) -> None:
@@ -101,6 +104,7 @@ class Book:
         self.unknown = 0
         self.nothing_done = 0
         self.replies = 0
+        self.errors: Counter[str] = Counter()
         self._lock = Lock()
         self._names = CLIENTS
 
@@ -118,16 +122,29 @@ class Book:
             if called is not None:
                 self.written.append((called, now / 1e9))
 
-    def drop(self, number: int) -> None:
-        """Note that a request did nothing."""
+    def drop(self, number: int, code: bytes) -> None:
+        """Note that a request did nothing, as an error says."""
         with self._lock:
             self.nothing_done += 1
+            self.errors[code.decode("latin-1")] += 1
             self.history.drop(number)
 
-    def lost(self) -> int:
+    def lost(self, code: bytes = b"lost") -> int:
         """Note that nobody knows what became of a request, and give the client that follows its name."""
         with self._lock:
             self.unknown += 1
+            self.errors[code.decode("latin-1")] += 1
+            self._names += 1
+            return self._names
+
+    def refused(self) -> None:
+        """Note that nobody took a client's connection."""
+        with self._lock:
+            self.errors["refused"] += 1
+
+    def newcomer(self) -> int:
+        """Give the name of one more client."""
+        with self._lock:
             self._names += 1
             return self._names
 
@@ -139,12 +156,18 @@ class Client:
     A watch is asked for on its own; everything of a transaction leaves together.
     """
 
-    def __init__(self, number: int, stores: Stores, book: Book, random: Random) -> None:
+    def __init__(
+        self, number: int, connect: Callable[[], BlockingClient], book: Book, random: Random, mix: Mix = MIX
+    ) -> None:
+        """
+        @param connect: Connects to a store, any of those there are.
+        """
         self._name = number
-        self._stores = stores
+        self._connect_anywhere = connect
         self._book = book
         self._random = random
-        self._requests = Requests(random, MIX, number)
+        self._mix = mix
+        self._requests = Requests(random, mix, number)
         self._connection: BlockingClient | None = None
         self._watch: Watch | None = None
 
@@ -162,20 +185,22 @@ class Client:
     def _connect(self) -> bool:
         self._watch = None
         try:
-            self._connection = self._stores.connect(self._random.randrange(STORES), PATIENCE)
+            self._connection = self._connect_anywhere()
         except OSError:
+            self._book.refused()
             return False
         return True
 
     def read_all(self) -> None:
         """Read every key there may be, in the end."""
-        for key in (b"g%d%b" % (group, name) for group in range(MIX.groups) for name in (b"s", b"t", b"n")):
-            self._insist((b"GET", key))
-        for key in (b"g%d%b" % (group, name) for group in range(MIX.groups) for name in (b"l", b"m")):
-            self._insist((b"LRANGE", key, b"0", b"-1"))
-        for group in range(MIX.groups):
-            self._insist((b"SMEMBERS", b"g%dz" % group))
-            self._insist((b"HGET", b"g%dh" % group, b"f"))
+        key = self._mix.key
+        for group in range(self._mix.groups):
+            for name in (b"s", b"t", b"n"):
+                self._insist((b"GET", key(group, name)))
+            for name in (b"l", b"m"):
+                self._insist((b"LRANGE", key(group, name), b"0", b"-1"))
+            self._insist((b"SMEMBERS", key(group, b"z")))
+            self._insist((b"HGET", key(group, b"h"), b"f"))
 
     def _insist(self, request: Any) -> None:
         deadline = time.monotonic() + 30
@@ -199,11 +224,11 @@ class Client:
             return False
         code = output.code if isinstance(output, Failed) else b""
         if code in UNKNOWN:
-            self._name = book.lost()
+            self._name = book.lost(code)
             self.leave()
             return False
         if code in NOTHING_DONE:
-            book.drop(number)
+            book.drop(number, code)
             return False
         book.reply(number, output, called if not isinstance(output, Failed) and output is not None else None)
         if isinstance(request, Watch):
@@ -224,10 +249,10 @@ class Pipeliner:
     @ivar pushed: How many numbers were acknowledged, over all connections.
     """
 
-    def __init__(self, number: int, stores: Stores, random: Random) -> None:
+    def __init__(self, number: int, connect: Callable[[], BlockingClient], random: Random) -> None:
         self.pushed = 0
         self._number = number
-        self._stores = stores
+        self._connect = connect
         self._random = random
         self._count = 0
         #: What became of each number, by the list: b"+" it's there, b"-" it isn't, b"?" nobody knows.
@@ -239,7 +264,7 @@ class Pipeliner:
         while not end.is_set() and self._problem is None:
             name = b"pipeline:%d:%d" % (self._number, len(self._lists))
             try:
-                connection = self._stores.connect(self._random.randrange(STORES), PATIENCE)
+                connection = self._connect()
             except OSError:
                 time.sleep(0.05)
                 continue
@@ -435,7 +460,7 @@ class Unit:
             with Stores(self.folder, network) as stores:
                 self.chaos = chaos = Chaos(stores, Random(self._random.getrandbits(32)))
                 gaps = self._load(stores, chaos)
-                auditor = Client(self.book.lost(), stores, self.book, self._random)
+                auditor = Client(self.book.newcomer(), lambda: stores.connect(0, PATIENCE), self.book, self._random)
                 auditor.read_all()
                 auditor.leave()
                 connection = stores.connect(0, PATIENCE)
@@ -459,7 +484,7 @@ class Unit:
             "acknowledged writes of one key": len(book.written),
             "refused with nothing done": book.nothing_done,
             "acknowledged numbers of the lists": sum(pipeliner.pushed for pipeliner in self._pipeliners),
-            "of unknown outcome": book.unknown - 1,
+            "of unknown outcome": book.unknown,
             **{f"fault: {name}": count for name, count in chaos.figures.items()},
             "kills of the leader alone": len(gaps),
             "of these, a write within 1 s": sum(gap < 1 for gap in gaps),
@@ -473,9 +498,12 @@ class Unit:
     def _load(self, stores: Stores, chaos: Chaos) -> list[float]:
         """Let clients ask while things happen; give how long there was no write after each kill of a leader."""
         end = Event()
-        clients = [Client(number, stores, self.book, Random(self._random.getrandbits(32))) for number in range(CLIENTS)]
+        clients = [
+            Client(number, self._door(stores), self.book, Random(self._random.getrandbits(32)))
+            for number in range(CLIENTS)
+        ]
         self._pipeliners = [
-            Pipeliner(number, stores, Random(self._random.getrandbits(32))) for number in range(PIPELINERS)
+            Pipeliner(number, self._door(stores), Random(self._random.getrandbits(32))) for number in range(PIPELINERS)
         ]
         threads = [Thread(target=client.work, args=(end,)) for client in (*clients, *self._pipeliners)]
         for thread in threads:
@@ -500,6 +528,11 @@ class Unit:
         gaps = [min(returned for called, returned in written if called > at) - at for at in killed]
         print("without a write after kills: " + ", ".join(f"{gap:.2f} s" for gap in gaps), file=sys.stderr)
         return gaps
+
+    def _door(self, stores: Stores) -> Callable[[], BlockingClient]:
+        """Give a client what connects it, each time to a store by chance."""
+        random = Random(self._random.getrandbits(32))
+        return lambda: stores.connect(random.randrange(STORES), PATIENCE)
 
     def _keep(self) -> None:
         """Keep the history, so that it can be looked at if it can't be explained."""

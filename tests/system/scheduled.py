@@ -17,17 +17,17 @@ class ScheduledStore:
     """
     One of them.
 
-    @ivar number: Its id.
+    @ivar number: Its id; C{port} is where clients connect.
     """
 
     def __init__(self, folder: Path, daemons: Daemons, number: int, **options: str) -> None:
         self.number = number
         self._folder = folder
-        self._port = free_port()
+        self.port = free_port()
         schedulers = ", ".join(f"127.0.0.1:{member.port}" for member in daemons.members.values())
         self._chosen = {
             "data_dir": str(folder / f"store{number}"),
-            "port": str(self._port),
+            "port": str(self.port),
             "cluster_port": "off",
             "http_port": "off",
             "ballast_bytes": "0",
@@ -59,9 +59,13 @@ class ScheduledStore:
         assert self._process is not None, "it was started"
         self._process.wait_for(lambda: words in self.output, f"store {self.number} had said: {words}")
 
-    def connect(self) -> BlockingClient:
-        """Connect a client."""
-        return BlockingClient.tcp("127.0.0.1", self._port, 10.0)
+    def connect(self, timeout: float = 10.0) -> BlockingClient:
+        """
+        Connect a client.
+
+        @param timeout: How long anything may take, in seconds.
+        """
+        return BlockingClient.tcp("127.0.0.1", self.port, timeout)
 
     def kill(self) -> None:
         """End it without giving it a chance."""
