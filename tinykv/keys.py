@@ -39,6 +39,8 @@ RAW_RANGE = (b"w", b"x")
 #: Length of a meta row's key before the raw key begins.
 META_KEY_OFFSET = 9
 
+#: As a number: Python takes four times as long to look for bytes in bytes, since it tries them as a number first.
+_BRACE = ord("{")
 _META = Struct(">cHBBI")
 _COUNTER = Struct(">cHBB")
 _NODE = Struct(">cHBBQI")
@@ -51,7 +53,7 @@ def slot_of(key: bytes) -> int:
 
     @see: U{https://redis.io/docs/reference/cluster-spec/} (hash tags)
     """
-    if b"{" in key:
+    if _BRACE in key:
         start = key.index(b"{")
         end = key.find(b"}", start + 1)
         if end > start + 1:
@@ -61,7 +63,7 @@ def slot_of(key: bytes) -> int:
 
 def meta_key(db: int, key: bytes) -> bytes:
     """Give the row key of a Redis key's meta row in a (physical) database."""
-    if b"{" in key:
+    if _BRACE in key:
         return _META.pack(b"r", slot_of(key), db, 1, crc32(key)) + key
     return _META.pack(b"r", crc_hqx(key, 0) & 16383, db, 1, crc32(key)) + key
 

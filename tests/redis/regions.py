@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from hypothesis import strategies as st
@@ -100,6 +100,11 @@ class Region:
         )
         self.execution.load(self.time)
 
+    def narrow(self, slots: tuple[int, int]) -> None:
+        """Leave some slots to other regions; only a region that holds nothing there may."""
+        self.keyspace.slots = slots
+        self.execution._look_at_range()
+
     def forget(self) -> None:
         """Start again from the rows alone."""
         self.rows.flush()
@@ -120,9 +125,13 @@ class Region:
 
     def _run(self, entry: Entry, operations: list[Operation]) -> None:
         self.execution.begin_entry(entry[0], entry[1])
-        for operation in operations:
-            self.execution.run(operation)
+        self._run_all(operations)
         self.keyspace.turn()
+
+    def _run_all(self, operations: Sequence[Operation]) -> None:
+        place = 0
+        while place < len(operations):
+            place += self.execution.run_from(list(operations), place)
 
     def make(self, client: Teller, line: str | list[bytes], db: int = 0) -> Operation:
         """Make the operation of a client's command."""

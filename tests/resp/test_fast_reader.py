@@ -22,7 +22,7 @@ from tests.resp.test_reader import ACCEPTED, PING, REFUSED
 from tinykv.resp.fast_reader import FastRequestReader
 from tinykv.resp.limits import UNAUTHENTICATED, RequestLimits
 from tinykv.resp.reader import NEED_DATA, ProtocolError, RequestReader
-from tinykv.resp.replies import encode_command
+from tinykv.resp.replies import bulks, encode_command
 
 SMALL = RequestLimits(inline_bytes=30, arguments=3, bulk_bytes=10)
 
@@ -55,6 +55,11 @@ class EqualityTests(SynchronousTestCase):
                 return
             carried = fast.buffered
             self.assertEqual(carried, slow.buffered)
+
+    def test_requests_in_canonical_form(self) -> None:
+        for lengths in ([0], [1, 1024], [3, 16, 100], [3, 1024, 1025], [1025, 0, 3], [3, 1, 2, 3], [8193] * 4):
+            arguments = [b"x" * length for length in lengths]
+            self.assertEqual(encode_command(arguments), bulks(arguments))
 
     def test_tables(self) -> None:
         for stream, _ in [*ACCEPTED, *REFUSED]:

@@ -10,7 +10,7 @@ what lies below (memory, disk) goes up instead, before the entry counts as appli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tinykv.errors import CommandError, Fault, OutOfTime
@@ -37,6 +37,16 @@ _UNBLOCKED = replies.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
 def _tell_elsewhere(operation: Operation) -> None:
     """Tell a client that its command isn't for this region."""
     operation[1].answer(operation[2], NOT_HERE)
+
+
+def _alike(operations: list[Operation], place: int) -> Iterator[list[bytes]]:
+    """Give the arguments of an operation, and of those behind it that are of the same command and database."""
+    _, _, _, db, spec, _, _ = operations[place]
+    for at in range(place, len(operations)):
+        kind, _, _, other_db, other, arguments, _ = operations[at]
+        if other is not spec or other_db != db or kind != COMMANDS:
+            return
+        yield arguments
 
 
 class Execution:
@@ -102,6 +112,39 @@ class Execution:
         self.keyspace.region_time = time
         self._seed = seed
         self._place = 0
+
+    def run_from(self, operations: list[Operation], place: int) -> int:
+        """
+        Run the operation of the log at a place, and those behind it that can be run with it in one go.
+
+        @return: How many were run.
+        """
+        operation = operations[place]
+        spec = operation[4]
+        if (
+            operation[0] == COMMANDS
+            and spec.run_many is not None
+            and place + 1 < len(operations)
+            and operations[place + 1][4] is spec
+            and not self.waiters.by_origin
+            and (done := self._run_alike(operations, place))
+        ):
+            return done
+        self.run(operation)
+        return 1
+
+    def _run_alike(self, operations: list[Operation], place: int) -> int:
+        """Run commands alike in one go, and answer their clients; say how many: 0 if the first is to be run alone."""
+        _, _, _, db, spec, _, _ = operations[place]
+        self.keyspace.begin(self.time, 0)
+        self.context.db = self.keyspace.databases[db]
+        answers: list[bytes] = spec.run_many(self.context, _alike(operations, place))
+        done = len(answers)
+        self._place += done
+        for (_, client, number, _, _, _, _), reply in zip(operations[place : place + done], answers, strict=True):
+            if client is not NOBODY:
+                client.answer(number, reply)
+        return done
 
     def run_within(self, operation: Operation) -> None:
         """Run one operation of the log, unless it's about keys that don't lie in the region: then nothing is done."""

@@ -95,6 +95,9 @@ class Rows(Protocol):
     def put(self, family: str, key: bytes, value: bytes) -> None:
         """Write a row."""
 
+    def put_many(self, family: str, keys: list[bytes], values: list[bytes]) -> None:
+        """Write rows, one after another."""
+
     def remove(self, family: str, key: bytes) -> None:
         """Delete a row."""
 
@@ -305,6 +308,57 @@ class Database:
         else:
             self._replace(key, old, row)
 
+    def set_strings(self, requests: Iterable[list[bytes]]) -> int:
+        """
+        Let keys hold strings that never expire, as if each were set by a command of its own, with the next sequence.
+
+        It ends before one that isn't among the commonest cases of L{set_string}, or that has other arguments.
+
+        @param requests: The second argument of each is a key, the third and last what it's to hold.
+        @return: How many were set; the next one is to be run alone.
+        """
+        keyspace = self.keyspace
+        live = self.live
+        number = self.number
+        first, end = keyspace.slots
+        whole = keyspace.complete and not self.old
+        row_keys: list[bytes] = []
+        rows: list[bytes] = []
+        begun: list[int] = []
+        used = 0
+        sequence = keyspace.sequence
+        for request in requests:
+            if len(request) != 3:
+                break
+            _, key, payload = request
+            old = live.get(key)
+            if old is None:
+                if not whole:
+                    break
+            elif type(old) is not bytes or old[0] != STRING:
+                break
+            row_key = meta_key(number, key)
+            slot = row_key[1] << 8 | row_key[2]
+            if not first <= slot < end:
+                break
+            if old is None:
+                used += len(key) + KEY_OVERHEAD
+                begun.append(slot)
+            else:
+                used -= len(old)
+            sequence += 1
+            live[key] = row = plain_head(STRING, sequence) + payload
+            used += len(row)
+            row_keys.append(row_key)
+            rows.append(row)
+        done = len(rows)
+        keyspace.rows.put_many("data", row_keys, rows)
+        self._count_begun(begun)
+        keyspace.used += used
+        keyspace.changes += done
+        keyspace.sequence = sequence
+        return done
+
     def create(self, key: bytes, cls: type[V]) -> V:
         """Let a key that holds nothing hold an empty collection; if it's still empty at commit it's deleted."""
         value = cls(self, key, meta_key(self.number, key))
@@ -400,6 +454,19 @@ class Database:
             if not counter.keys:
                 del self.counters[slot]
                 rows.remove("data", counter.row_key)
+
+    def _count_begun(self, slots: list[int]) -> None:
+        """Count a new key, which doesn't expire, in each of these slots."""
+        counters = self.counters
+        active = self.keyspace.rows.active
+        for slot in slots:
+            counter = counters.get(slot)
+            if counter is None or counter.table is not active:
+                self._count(slot, 1, 0)
+            else:
+                counter.keys += 1
+                self._blocks[slot // _BLOCK] += 1
+                self.keys += 1
 
     def load_counter(self, slot: int, counter: Counter) -> None:
         """Take over a counter's row."""
@@ -680,13 +747,17 @@ class Keyspace:
 
     # Commands
 
-    def begin(self, now: int) -> None:
-        """Begin a command of the log at this time."""
+    def begin(self, now: int, commands: int = 1) -> None:
+        """
+        Begin a command of the log at this time.
+
+        @param commands: 0 for some that raise the sequence themselves.
+        """
         if now >= self.idleness.due:
             self.idleness.note(self.sequence, now)
         self.writing = True
         self.now = now
-        self.sequence += 1
+        self.sequence += commands
 
     def commit(self) -> None:
         """End a command that went well: what it emptied is deleted, what it replaced is gone for good."""

@@ -175,8 +175,13 @@ def decode_records(data: bytes, offset: int, table: Mapping[str, CommandSpec]) -
         if len(body) != length:
             raise Damaged("an entry ends within a record")
         if kind == COMMANDS:
+            # Mostly there are many of one command, spelled alike.
+            name: bytes | None = None
             for arguments in _requests(body):
-                operations.append((COMMANDS, NOBODY, 0, db, lookup(arguments, table), arguments, None))
+                if arguments[0] != name:
+                    spec = lookup(arguments, table)
+                    name = None if "|" in spec.name else arguments[0]
+                operations.append((COMMANDS, NOBODY, 0, db, spec, arguments, None))
         elif kind == WAITING:
             if length < _ORIGIN.size:
                 raise Damaged("a record ends within a waiter's origin")

@@ -8,13 +8,16 @@ catalogue of commands (L{tinykv.redis.catalogue}), so that they aren't said twic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tinykv.redis.command_facts import CommandFacts
 from tinykv.redis.context import Context
 
 Handler = Callable[[Context, list[bytes]], bytes]
+#: Does the first of some requests of one command: C{(context, requests) -> encoded replies}. Each is a command of its
+#: own, and it ends before one that anything but the commonest could come of, so that nothing is ever to be undone.
+RunHandler = Callable[[Context, Iterator[list[bytes]]], list[bytes]]
 
 READ = "read"
 WRITE = "write"
@@ -28,6 +31,7 @@ class CommandSpec:
     @ivar name: In lower case; C{container|subcommand} for a subcommand.
     @ivar run: Does it: C{(context, arguments) -> encoded reply}; C{arguments[0]} is the command's name as sent, and a
         subcommand's arguments begin with its container's name likewise.
+    @ivar run_many: Does the first of some requests in one go; for commands of which many come together.
     @ivar writes: Whether it goes through the log.
     @ivar arity: As Redis counts it: the name included, negative for "at least".
     @ivar blocks: Whether it may raise L{tinykv.redis.context.MustWait}.
@@ -44,6 +48,7 @@ class CommandSpec:
     grows: bool = False
     waits_for: bytes = b""
     facts: CommandFacts | None = None
+    run_many: RunHandler | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +57,21 @@ class Declared:
 
     name: str
     kind: str
+    run_many: RunHandler | None
 
 
-def command(name: str, kind: str) -> Callable[[Handler], Handler]:
+def command(name: str, kind: str, *, run_many: RunHandler | None = None) -> Callable[[Handler], Handler]:
     """
     Declare a function to be a command.
 
     @param name: The command's name in lower case, C{container|subcommand} for a subcommand.
     @param kind: L{READ} for what never changes data, L{WRITE} for what goes through the log.
+    @param run_many: See L{CommandSpec}.
     """
 
     def attach(function: Handler) -> Handler:
         declared = getattr(function, "declared", ())
-        function.declared = (*declared, Declared(name, kind))  # type: ignore[attr-defined]
+        function.declared = (*declared, Declared(name, kind, run_many))  # type: ignore[attr-defined]
         return function
 
     return attach

@@ -6,6 +6,8 @@ Commands on strings.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tinykv.errors import CommandError, SyntaxProblem, WrongArity, WrongType
 from tinykv.redis.arguments import future, integer
 from tinykv.redis.context import Context
@@ -121,7 +123,12 @@ def getrange(ctx: Context, args: list[bytes]) -> bytes:
 # SET and its variants
 
 
-@command("set", WRITE)
+def _set_many(ctx: Context, requests: Iterator[list[bytes]]) -> list[bytes]:
+    """Run the first of some SETs: those without options, on keys that hold strings or nothing."""
+    return [replies.OK] * ctx.db.set_strings(requests)
+
+
+@command("set", WRITE, run_many=_set_many)
 def set_(ctx: Context, args: list[bytes]) -> bytes:
     """
     Let a key hold a string, on conditions and with an expiry if asked for.

@@ -35,5 +35,6 @@ def commands_of(modules: Iterable[ModuleType]) -> dict[str, CommandSpec]:
                     grows="denyoom" in known.flags,
                     waits_for=_AWAITED.get(known.group, b""),
                     facts=known,
+                    run_many=declared.run_many,
                 )
     return found

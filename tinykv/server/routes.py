@@ -115,7 +115,7 @@ class Route:
                 self.took(timer() - begun)
 
         self.spec = spec
-        self.timed = replace(spec, run=timed)
+        self.timed = replace(spec, run=timed, run_many=None)
 
     def took(self, seconds: float) -> None:
         """Note what a call took."""

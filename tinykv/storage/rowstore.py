@@ -208,6 +208,27 @@ class RowStore:
             table.bytes += len(value)
         rows[key] = value
 
+    def put_many(self, family: str, keys: list[bytes], values: list[bytes]) -> None:
+        """
+        Write rows, one after another, as L{put} writes one.
+        """
+        table = self.active
+        rows = table.rows[family]
+        get = rows.get
+        grown = 0
+        for key, value in zip(keys, values, strict=True):
+            old = get(key, _MISSING)
+            if old is _MISSING:
+                grown += ROW_BYTES + len(key) + len(value)
+            elif old.__class__ is bytes:
+                grown += len(value) - len(old)
+            else:
+                if old is not None:
+                    table.release(key)
+                grown += len(value)
+            rows[key] = value
+        table.bytes += grown
+
     def remove(self, family: str, key: bytes) -> None:
         """
         Delete a row, if it exists. An object that stood for it no longer does.

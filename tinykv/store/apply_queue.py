@@ -275,17 +275,20 @@ class ApplyQueue:
             self._clock.callLater(0, self._replica.go_on)
 
     def _run_all(self, operations: list[Operation]) -> None:
-        run = self._execution.run
+        run_from = self._execution.run_from
         for start in range(0, len(operations), OPERATIONS_A_LOOK):
             if start:
                 self._pacer.pause()
             # Between two operations nobody holds what is in the cache.
             self._keyspace.turn()
-            for operation in operations[start : start + OPERATIONS_A_LOOK]:
-                if operation[0] < READ:
-                    run(operation)
+            some = operations[start : start + OPERATIONS_A_LOOK]
+            place, end = 0, len(some)
+            while place < end:
+                if some[place][0] < READ:
+                    place += run_from(some, place)
                 else:
-                    self.run_read(operation)
+                    self.run_read(some[place])
+                    place += 1
 
     def run_read(self, operation: Operation) -> None:
         """

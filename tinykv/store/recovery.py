@@ -186,8 +186,10 @@ def _replay(
                 rows.put("region", descriptor_key(region), descriptor.encode())
         elif entry.data:
             execution.begin_entry(*decode_header(entry.data))
-            for operation in decode_records(entry.data, HEADER_BYTES, execution.table):
-                execution.run(operation)
+            operations = decode_records(entry.data, HEADER_BYTES, execution.table)
+            place = 0
+            while place < len(operations):
+                place += execution.run_from(operations, place)
             execution.keyspace.turn()
         index, term = entry.index, entry.term
         if progress is not None:

@@ -47,6 +47,10 @@ class MemoryRows:
         """Write a row."""
         self.rows[family][key] = value
 
+    def put_many(self, family: str, keys: list[bytes], values: list[bytes]) -> None:
+        """Write rows, one after another."""
+        self.rows[family].update(zip(keys, values, strict=True))
+
     def remove(self, family: str, key: bytes) -> None:
         """Delete a row."""
         self.rows[family].pop(key, None)
