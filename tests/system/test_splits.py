@@ -14,6 +14,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis_server import free_port
+from tests.system.gateways import GatewayDaemon
 from tests.system.processes import TINYKV, run, wait_until
 from tests.system.scheduled import ScheduledStore
 from tests.system.schedulers import Daemons
@@ -96,11 +97,15 @@ class SplitCase(SynchronousTestCase):
         plain = Redis(port=self.ports[0], socket_timeout=20)
         nodes = [ClusterNode("127.0.0.1", self.cluster_ports[1])]
         wait_until(lambda: self.nodes_known() == 3, "the stores to know of each other's ports")
-        for name, client in (("plain", plain), ("cluster", RedisCluster(startup_nodes=nodes, socket_timeout=20))):
-            worker = Worker(name, client)
-            self.workers.append(worker)
-            self.addCleanup(worker.end)
+        self.begin_worker("plain", plain)
+        self.begin_worker("cluster", RedisCluster(startup_nodes=nodes, socket_timeout=20))
         self.go_on()
+
+    def begin_worker(self, name: str, client: Any) -> None:
+        """Let a client begin to work."""
+        worker = Worker(name, client)
+        self.workers.append(worker)
+        self.addCleanup(worker.end)
 
     def nodes_known(self) -> int:
         """Say of how many nodes a store tells that slots are at."""
@@ -236,6 +241,12 @@ class ScheduledTests(SplitCase):
 
     def test_by_order_and_by_hand(self) -> None:
         self.begin()
+        (member,) = self.daemons.members.values()
+        gateway = GatewayDaemon(self.folder, schedulers=f"127.0.0.1:{member.port}")
+        self.addCleanup(gateway.kill)
+        gateway.wait_for()
+        wait_until(lambda: len(gateway.status()["stores"]) == 3, "the gateway to reach all stores")
+        self.begin_worker("gateway", Redis(port=gateway.port, socket_timeout=20))
         self.work()
         self.schedule("split", "1", "--slot", "4096")
         wait_until(lambda: len(self.regions()) == 2, "the scheduler to know the parts")
@@ -250,4 +261,5 @@ class ScheduledTests(SplitCase):
         self.schedule("scatter", *(str(each["region"]) for each in self.regions()), "--group", "parts")
         wait_until(lambda: len(set(self.leaders())) == 3, "all stores to lead something")
         self.go_on()
+        self.assertNotIn("Traceback", gateway.output)
         self.all_there()

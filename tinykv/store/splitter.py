@@ -128,9 +128,10 @@ class Splitter:
                 raise ControlUnknown("another store leads now; see whether the region was split") from None
             if found != term:
                 raise ControlRefused("another store took over before a majority had the split; ask again")
-            if not all(cut.region in host.regions.hosts for cut in split.cuts):
+            if host.descriptor.version == split.version:
                 raise ControlRefused("the region was changed before it could be split; ask again")
-            return True
+            # The parts may not be at work yet.
+            return True if all(cut.region in host.regions.hosts for cut in split.cuts) else None
 
         return self._until(applied, _LATE)
 
