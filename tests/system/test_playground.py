@@ -170,7 +170,7 @@ class PlaygroundTests(SynchronousTestCase):
         for run_ in ("first", "second"):
             playground = Process(self.command(), self.base / f"output of the {run_}")
             self.addCleanup(playground.destroy)
-            playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "it was ready")  # noqa: B023
+            playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "it was ready")  # noqa: B023 - called at once
             for process in json.loads(self.record.read_text())["processes"]:
                 self.addCleanup(end_group, process["pid"])
             self.assertEqual(playground.stop(), 0, playground.output)

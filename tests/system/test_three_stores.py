@@ -57,7 +57,7 @@ class ThreeStoresTests(SynchronousTestCase):
         killed = time.monotonic()
         wait_until(lambda: not isinstance(clients[others[0]].attempt("SET", "on", "1"), ReplyError), "writes to go on")
         # The aim is 3 s; the rest is for a machine that is busy with other tests.
-        self.assertLess(time.monotonic() - killed, 6)
+        self.assertLess(time.monotonic() - killed, 15)
         for number in range(30):
             self.assertEqual(clients[others[number % 2]].call("GET", f"key:{number}"), b"%d" % number)
         self.assertEqual(clients[others[1]].call("GET", "a"), b"3")
