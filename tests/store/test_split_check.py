@@ -255,6 +255,20 @@ class SplitTests(Case):
         self.answer({1: 1000, 2: 1000})
         self.assertEqual(len(self.split), 2)
 
+    def test_it_has_changed_meanwhile(self) -> None:
+        self.wait()
+        self.regions[0].ready = False
+        self.answer({1: 1000, 2: 1000})
+        self.assertEqual((self.split, self.warnings), ([], []))
+        self.regions[0].ready = True
+        self.regions[0].queue.bytes = 1000
+        self.wait()
+        self.regions[0].descriptor = Region(1, 0, 5).descriptor
+        self.answer({1: 1000, 2: 1000})
+        self.assertEqual((self.split, self.warnings), ([], []))
+        self.wait()
+        self.assertEqual([slots for slots, _ in self.measured], [(0, SLOTS), (0, SLOTS), (0, 5)])
+
     def test_a_defect(self) -> None:
         self.wait()
         self.answer({1: 1000, 2: 1000})

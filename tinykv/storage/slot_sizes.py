@@ -20,8 +20,8 @@ from tinykv.storage.frames import FAILED, MEASURED
 from tinykv.storage.reader import Reader
 from tinykv.storage.writers import Channel
 
-#: Rows that are read at a time: some 10 ms.
-PIECE_ROWS: Final = 10_000
+#: Rows that are read at a time, in some 10 ms where they lie all over the file.
+PIECE_ROWS: Final = 1000
 #: What a row takes beside its key and its value: numbers, its place in the index.
 ROW_BYTES: Final = 24
 

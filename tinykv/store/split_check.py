@@ -200,6 +200,10 @@ class SplitCheck:
         sizes = await self._measure(slots)
         size = sum(sizes.values())
         self._sizes[number] = _Size(slots, size, applied, keys)
+        if not region.ready or region.descriptor.slots != slots:
+            # Whoever leads it now looks at what it is now.
+            self._again.pop(number, None)
+            return
         cuts = size_cuts(sizes, self._part, self._max)[:PARTS_MAX] if size > self._max else []
         if cuts:
             what = "region {region} holds {size} bytes, more than region_max_size, and is split in {parts}"
