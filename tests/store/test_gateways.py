@@ -82,6 +82,7 @@ class PeersTests(SynchronousTestCase):
             execution=self.region.execution,
             departed=False,
             vacant=False,
+            clipped=False,
         )
         self.peers.of(1).serve(cast(Any, host), cast(Any, None), cast(Any, None))
         self.peers.addresses = lambda: {1: "a:1", 2: "b:2"}

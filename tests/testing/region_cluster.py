@@ -187,7 +187,8 @@ class RegionStore(Store):
 
     @property
     def _focus(self) -> Part:
-        return self.parts[self.world.focus]
+        # One that was cut off another region may not be known here; the first one always is.
+        return self.parts.get(self.world.focus) or self.parts[1]
 
     @property
     def group(self) -> Any:
@@ -214,6 +215,8 @@ class RegionStore(Store):
         start_id = new_start_id(self.id, random)
         self._look_at_files()
         self.parts = {}
+        # As a folder is opened: what was half installed is installed before anything is read.
+        disk.recover(1)
         found = recover_regions(
             self.folder_found(),
             begun_regions(rows.scan("region", *DESCRIPTORS), list(world.firsts.values())),

@@ -31,12 +31,15 @@ class SplitWorld(RegionWorld):
     """
 
     def __init__(
-        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1, moves: bool = False
+        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1, moves: bool = False,
+        bursts: int = BURSTS,
     ) -> None:
+        """
+        @param bursts: How many times some regions are split in any case, whatever else is drawn.
+        """
         self.splits = 0
         super().__init__(seed, variant, size=size, regions=regions, moves=moves)
-        # Some in any case, whatever else is drawn.
-        for _ in range(BURSTS):
+        for _ in range(bursts):
             at = self.random.randint(2 * SECOND, 8 * SECOND)
             self.events.after(at, "splits some regions", self.split, "")
 

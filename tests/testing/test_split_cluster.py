@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.testing.cluster import TRANSFER
 from tests.testing.region_cluster import RegionStore
 from tests.testing.seeds import SeedsCase
-from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld
+from tests.testing.split_cluster import SPLIT, SplitCluster, SplitMovingCluster, SplitWorld
 from tinykv.redis.operations import Operation
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM
 from tinykv.storage.folder import Recovery
@@ -32,6 +32,11 @@ class SplitClusterTests(SeedsCase):
 
     def test_from_several_regions(self) -> None:
         self.run_seeds(SplitCluster(size=3, regions=3), range(5, 7), Settings(SplitCluster.faults))
+
+    def test_while_replicas_come_and_go(self) -> None:
+        """Stores without a peer learn where regions are; copies are sent, and replicas destroyed."""
+        figures = self.run_seeds(SplitMovingCluster(regions=3), range(5, 6), Settings(SplitMovingCluster.faults))
+        self.assertGreater(figures["replicas destroyed"] + figures["snapshots installed"], 2)
 
     def test_nobody_is_left_in_doubt_when_nothing_else_happens(self) -> None:
         figures = self.run_seeds(SplitCluster(size=3), range(1, 3), Settings((SPLIT,)))

@@ -21,7 +21,6 @@ from zope.interface import implementer
 
 from tinykv.errors import Damaged, ScheduleProblem
 from tinykv.gateway.regions import DistantRegion, Forwards
-from tinykv.gateway.routes import RouteTable
 from tinykv.gateway.waiters import released
 from tinykv.interfaces import IForwardAnswer, IPeerHandler, IRegionHost, Outcome
 from tinykv.peering.settings import is_address
@@ -29,6 +28,7 @@ from tinykv.raft.messages import Message
 from tinykv.redis.forwarded import decode_woken
 from tinykv.redis.operations import INTERNAL, LOCAL, Operation
 from tinykv.redis.ownership import NOT_HERE, owns
+from tinykv.region.route_table import RouteTable
 from tinykv.region.routes import decode_routes
 
 #: How often it's looked whether everything gets on, in seconds.

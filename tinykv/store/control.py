@@ -31,6 +31,7 @@ from tinykv.region.descriptor import Descriptor
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
+from tinykv.store.places import Places
 from tinykv.store.region_control import GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
 from tinykv.store.splitter import Splitter
 from tinykv.store.surroundings import Addresses, Links, Surroundings
@@ -40,6 +41,8 @@ MET_SECONDS: Final = 1.0
 MET_REGIONS: Final = 64
 #: A question of operators, which another store has passed on.
 QUESTION: Final = b"Q"
+#: Where are the regions, as far as the store knows? The answer is as L{tinykv.region.routes} says.
+WHERE: Final = b"W"
 
 
 @implementer(IClusterControl)
@@ -53,6 +56,7 @@ class Control:
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
     @ivar stays: Tells whether a store is to go on without any region.
     @ivar adopt: Makes a region of which there's nothing here, and lets it begin; None where there can't be any.
+    @ivar routes: Says where the regions are, as far as this store knows.
     @ivar hinted: Told who leads a region, by the word of another store.
     """
 
@@ -91,6 +95,8 @@ class Control:
         )
         self.stays: Callable[[int], bool] = lambda store: False
         self.hinted: Callable[[int, int | None], None] = lambda region, store: None
+        self.routes: Callable[[], bytes] = bytes
+        self._places: Places | None = None
         self.regions: dict[int, RegionControl] = {}
         self.adopt: Callable[[Descriptor], None] | None = None
         #: When it was last asked about regions that aren't here, the latest last.
@@ -126,12 +132,22 @@ class Control:
             left=self._left,
             ends=lambda: self._ends,
             hinted=lambda store: self.hinted(host.descriptor.region, store or None),
+            elsewhere=self._ranged_elsewhere,
             removing_elsewhere=lambda leader, store, region: self.removing_elsewhere(leader, store, region),
         )
         return control
 
     def start(self) -> None:
-        """Begin to look after learners."""
+        """Begin to look after learners, and after where regions are."""
+        if self.adopt is not None:
+            self._places = Places(
+                self._first.host.regions,
+                clock=self._clock,
+                others=self._around.others,
+                ask=lambda store: self._around.ask(store, WHERE),
+                adopt=self.adopt,
+            )
+            self._places.begin()
         for region in self.regions.values():
             region.start()
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
@@ -158,6 +174,13 @@ class Control:
                 self._leaves(region)
             if region.departure.over and not self._ends:
                 region.bury()
+        if self._places is not None:
+            self._places.look()
+
+    def _ranged_elsewhere(self, store: int) -> None:
+        """Learn that a store knows a region with another range."""
+        if self._places is not None:
+            self._places.ask(store)
 
     # What is seen
 
@@ -336,10 +359,15 @@ class Control:
         if theirs.peer_on(self.store_id) is None or not all(other.may_cede(theirs) for other in others):
             # The leader comes again; by then what has its keys may have been cut, or given up.
             return
+        wholes = [other.descriptor.slots for other in others]
         with regions.together():
             for other in others:
                 other.cede(theirs)
             self.adopt(theirs)
+        new = [host for host in (regions.hosts.get(region),) if host is not None]
+        for other, whole in zip(others, wholes, strict=True):
+            other.hand_on(whole, new)
+            new = []
 
     # What other stores ask
 
@@ -348,6 +376,9 @@ class Control:
         kind, rest = payload[:1], payload[1:]
         if kind == QUESTION:
             self.relayed(rest).addCallbacks(answer.answer, lambda failure: answer.unknown())
+            return
+        if kind == WHERE:
+            answer.answer(self.routes())
             return
         if kind == TELL:
             self._first.comparisons.asked(kind, rest, answer)

@@ -182,8 +182,10 @@ class RegionHost:
         self.buried = 0
         #: Whether the peer was taken from this store, and is there for others only.
         self.departed = False
-        #: Whether it was cut since this store has a peer of what was split off it, and none of this.
+        #: Whether it was cut since this store has heard so, without a peer of it; and whether it isn't known where
+        #: exactly, but that a part of its keys is at work here.
         self.ceded = False
+        self.clipped = False
         #: Names the store that leads, as far as is known.
         self.leader_store: Callable[[], int | None] = _nothing
         self._region = region = descriptor.region
@@ -578,14 +580,30 @@ class RegionHost:
 
     def _bring_up(self) -> None:
         """Let the parts that were cut off begin, and have done there what was to be done here."""
-        regions, proposals, elsewhere, whole = self.regions, self.proposals, self.elsewhere, self._whole
+        regions = self.regions
         parts, self._parts = self._parts, []
         self.queue.between = self.flushing.between
         what = "region {region} was split: {parts} begin"
         self.log.info(what, region=self._region, parts=", ".join(str(part.descriptor.region) for part in parts))
-        under_way = self.unresolved or proposals.pending or (elsewhere is not None and elsewhere.holds)
         with regions.together():
             hosts = [host for part in parts if (host := regions.bear(part)) is not None]
+        self.hand_on(self._whole, hosts)
+        for host in hosts:
+            host.start()
+            if self.group.leads:
+                host.replica.campaign()
+        self.described()
+        self._clock.callLater(0, self.queue.go_on)
+
+    def hand_on(self, whole: tuple[int, int], hosts: list[RegionHost]) -> None:
+        """
+        Have done where it belongs by now what waits here, after the region was narrowed.
+
+        @param whole: The slots that it had.
+        @param hosts: The regions that were cut off, new here: what comes there waits for what was sent before.
+        """
+        proposals, elsewhere = self.proposals, self.elsewhere
+        under_way = self.unresolved or proposals.pending or (elsewhere is not None and elsewhere.holds)
         if under_way:
             for host in hosts:
                 host.proposals.hold()
@@ -593,12 +611,6 @@ class RegionHost:
         if under_way:
             # When this is run, the outcome of all that was sent before is known.
             proposals.submit((LOCAL, NOBODY, 0, 0, None, lambda: _let_go(hosts), None))
-        for host in hosts:
-            host.start()
-            if self.group.leads:
-                host.replica.campaign()
-        self.described()
-        self._clock.callLater(0, self.queue.go_on)
 
     def _move_pending(self, whole: tuple[int, int]) -> None:
         """Look anew where that belongs of which nothing was done."""
@@ -678,6 +690,7 @@ class RegionHost:
     def _replaced(self, descriptor: Descriptor) -> None:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
         before, self.descriptor = self.descriptor, descriptor
+        self.clipped = False
         if (before.start, before.end) != (descriptor.start, descriptor.end):
             self.regions.ranges_changed()
         self.replaced(self.owns)
@@ -707,9 +720,18 @@ class RegionHost:
             own = replace(own, end=part.start)
         else:
             own = replace(own, start=part.end)
+        self.clipped = True
+        self._cut_to(own)
+
+    def lies(self, start: bytes, end: bytes, version: int) -> None:
+        """Learn where the keys of the region are by now, of which this store has no peer."""
+        self.clipped = False
+        self._cut_to(replace(self.descriptor, start=start, end=end, version=version))
+
+    def _cut_to(self, descriptor: Descriptor) -> None:
         self.ceded = True
-        self.descriptor = own
-        self.execution.keyspace.slots = own.slots
+        self.descriptor = descriptor
+        self.execution.keyspace.slots = descriptor.slots
 
     def bury(self, done: Callable[[], None]) -> bool:
         """
@@ -731,7 +753,7 @@ class RegionHost:
         """
         execution, queue = self.execution, self.queue
         self.buried = buried
-        self.departed = False
+        self.departed = self.clipped = False
         self.descriptor = descriptor
         self.group.begin_anew(descriptor.membership)
         execution.keyspace.slots = descriptor.slots

@@ -215,9 +215,9 @@ class RegionPeers:
             # Whoever installs it says what is wrong.
             return True
         others = self.host.regions.overlapping(head.start, head.end)
-        taken = [other.descriptor.region for other in others if other is not self.host and not other.vacant]
+        taken = [other.descriptor.region for other in others if other is not self.host]
         if taken:
-            what = "region {region}: a snapshot isn't installed, since regions {taken} have keys of its range here"
+            what = "region {region}: a snapshot isn't installed, since regions {taken} have keys of its range"
             self.log.warn(what, region=self.region, taken=taken)
         return not taken
 
@@ -295,6 +295,7 @@ class Peers:
     def control(self, control: Control) -> None:
         self._control = control
         control.hinted = self._hinted
+        control.routes = self.routes
 
     def _hinted(self, region: int, store: int | None) -> None:
         """Learn which store leads a region of which there's no peer here."""
@@ -349,7 +350,8 @@ class Peers:
         """Say where regions are, for a gateway; all of them, if it asks by a batch for a region that there never is."""
         if regions is not None:
             return encode_routes([known.route for known in regions], {})
-        return encode_routes(sorted(known.route for known in self._regions.values()), self.addresses())
+        exact = [known.route for known in self._regions.values() if not known.host.clipped]
+        return encode_routes(sorted(exact), self.addresses())
 
     def waiting_at_gateway(self, origin: Origin) -> GatewayWaiter | None:
         """Give the client of a gateway that waits; None if it's a store's."""

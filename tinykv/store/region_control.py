@@ -36,7 +36,8 @@ from tinykv.store.surroundings import CHANGE_SECONDS, MARK, Surroundings
 GREETING: Final = b"G"
 #: The peer of a region on the store that hears this was removed; the numbers of both follow.
 REMOVED: Final = b"R"
-#: Which store leads a region, whose number follows? The answer is its number, 0 if that isn't known.
+#: Which store leads a region, whose number follows? The answer is its number, 0 if that isn't known, and the version of
+#: the region's range.
 LEADER: Final = b"L"
 #: Who are the members of a region, whose number follows? The answer is its descriptor, as of what is applied there.
 MEMBERS: Final = b"M"
@@ -75,6 +76,7 @@ class RegionControl:
         left: Callable[[RegionControl], None],
         ends: Callable[[], bool],
         hinted: Callable[[int], None],
+        elsewhere: Callable[[int], None],
         removing_elsewhere: Callable[[int, int, int], Deferred[None]],
     ) -> None:
         """
@@ -85,6 +87,7 @@ class RegionControl:
         @param left: Called when that is over.
         @param ends: Tells whether this store is to end.
         @param hinted: Told which store leads by the word of another one, 0 if none; where no leader speaks to this one.
+        @param elsewhere: Told a store that knows the region, of which there's no peer here, with another range.
         @param removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
         """
         self.host = host
@@ -94,6 +97,7 @@ class RegionControl:
         self._leaves = leaves
         self._ends = ends
         self._hinted = hinted
+        self._elsewhere = elsewhere
         self._sought = float("-inf")
         self._heard_at = around.clock.seconds()
         self._removing_elsewhere = removing_elsewhere
@@ -576,14 +580,20 @@ class RegionControl:
 
     def _told_leader(self, answer: tuple[Outcome, bytes], teller: int) -> None:
         outcome, reply = answer
-        store = int(reply) if outcome is Outcome.ANSWERED and reply.isdigit() and len(reply) < 20 else 0
+        numbers = reply.split(b" ")
+        if outcome is not Outcome.ANSWERED or not all(word.isdigit() and len(word) < 20 for word in numbers):
+            numbers = [b"0"]
+        store, version = int(numbers[0]), int(numbers[-1]) if len(numbers) == 2 else 0
+        if version > self.host.version and self.host.vacant:
+            self._elsewhere(teller)
         if store or teller == self.host.leader_store():
             self._hinted(store if store != self._around.store_id else 0)
 
     def asked_for_leader(self) -> bytes:
-        """Name the store that leads, as far as it's known from the leader itself."""
-        leader = None if self.host.vacant else self.leader()
-        return b"%d" % (leader or 0)
+        """Name the store that leads, as far as it's known from the leader itself, and the version of the range."""
+        if self.host.vacant:
+            return b"0 0"
+        return b"%d %d" % (self.leader() or 0, self.host.version)
 
     # What other stores ask
 

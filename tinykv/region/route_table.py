@@ -1,5 +1,5 @@
 """
-Which regions a gateway knows, and who leads them: the newest of what stores and the scheduler say.
+Which regions there are, and who leads them: the newest of what stores and the scheduler say.
 
 What is said may be old: a range counts by its version, a leader by its term. Stores that apply a change of ranges at
 different times tell of ranges that overlap; until what is known covers all slots exactly once the ranges stay as they

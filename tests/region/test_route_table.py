@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tinykv.gateway.routes import RouteTable
 from tinykv.keys import SLOTS
+from tinykv.region.route_table import RouteTable
 from tinykv.region.routes import Route
 
 
