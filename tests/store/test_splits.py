@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.hosted import Hosted
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import SLOTS, slot_of
-from tinykv.raft.messages import HardState
+from tinykv.raft.messages import Entry, HardState
 from tinykv.raft.refusals import Refused
 from tinykv.redis.operations import INTERNAL
 from tinykv.redis.spreading import CROSS_SLOT
@@ -23,7 +25,7 @@ from tinykv.server.router import Router
 from tinykv.storage.log import HardState as StoredState
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
-from tinykv.store.splitting import Part, adopt, splits
+from tinykv.store.splitting import Part, adopt, begin_peer, splits
 from tinykv.testing.alone import alone
 
 #: Keys on both sides of the middle.
@@ -293,6 +295,29 @@ class WaiterTests(SplitsCase):
         self.assertEqual(self.client.heard(), [b"*-1\r\n"])
 
 
+class NothingLogged:
+    """A log on disk that has nothing."""
+
+    def last(self) -> tuple[int, int]:
+        """There's no entry."""
+        return 0, 0
+
+    def term(self, index: int) -> int:
+        """Only before all entries there's a term."""
+        assert not index
+        return 0
+
+    def entries(self, low: int, high: int, max_bytes: int) -> list[Entry]:
+        """There are none."""
+        return []
+
+    def snapshot(self) -> None:
+        """There's none."""
+
+    def hard_state(self) -> None:
+        """Nothing was promised."""
+
+
 class AdoptTests(SplitsCase):
     """What raft.db knows of a part before data.db does."""
 
@@ -310,6 +335,16 @@ class AdoptTests(SplitsCase):
         found = adopt(self.part(), None, (0, 0), 1)
         self.assertEqual((found.hard_state, found.fresh, found.peer), (HardState(FIRST_TERM, 0, FIRST_INDEX), True, 1))
         self.assertIsNone(adopt(self.part(), None, (0, 0), 2).peer)
+
+    def test_a_log_that_begins(self) -> None:
+        """It has its beginning before that is on disk, and no longer than that: a successor begins with nothing."""
+        log, written = NothingLogged(), []
+        writer: Any = SimpleNamespace(write=lambda batch, done: written.append(done))
+        adopted, begun = begin_peer(self.part(), log, writer, 1)
+        self.assertTrue(adopted.fresh)
+        self.assertEqual((begun.last(), begun.term(FIRST_INDEX)), ((FIRST_INDEX, FIRST_TERM), FIRST_TERM))
+        written[0]()
+        self.assertEqual((begun.last(), begun.term(0)), ((0, 0), 0))
 
     def part(self) -> Part:
         """Give a part."""

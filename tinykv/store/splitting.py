@@ -140,14 +140,23 @@ def _begin_log(adopted: Adopted) -> LogBatch:
 
 
 class BegunLog:
-    """A log whose beginning is on its way to the disk; all that follows is written behind it."""
+    """
+    A log whose beginning is on its way to the disk; all that follows is written behind it.
+
+    From when it's there it's as the disk has it: should the peer be destroyed, its successor has nothing.
+    """
 
     def __init__(self, log: Storage) -> None:
         self._log = log
+        self._written = False
+
+    def written(self) -> None:
+        """Learn that the beginning is on disk."""
+        self._written = True
 
     def last(self) -> tuple[int, int]:
         """Give index and term of the last entry, or of the base."""
-        return max(self._log.last(), (FIRST_INDEX, FIRST_TERM))
+        return self._log.last() if self._written else max(self._log.last(), (FIRST_INDEX, FIRST_TERM))
 
     def term(self, index: int) -> int:
         """
@@ -155,7 +164,9 @@ class BegunLog:
 
         @raise tinykv.raft.log.Compacted: It was cut off.
         """
-        return FIRST_TERM if index == FIRST_INDEX and not self._log.last()[0] else self._log.term(index)
+        if index == FIRST_INDEX and not self._written and not self._log.last()[0]:
+            return FIRST_TERM
+        return self._log.term(index)
 
     def entries(self, low: int, high: int, max_bytes: int) -> Sequence[Entry]:
         """
@@ -187,5 +198,6 @@ def begin_peer(part: Part, log: PartLog, log_writer: ILogWriter, store: int) -> 
     adopted = adopt(part, log.hard_state(), log.last(), store)
     if not adopted.fresh:
         return adopted, log
-    log_writer.write(_begin_log(adopted), lambda: None)
-    return adopted, BegunLog(log)
+    begun = BegunLog(log)
+    log_writer.write(_begin_log(adopted), begun.written)
+    return adopted, begun
