@@ -38,6 +38,10 @@ class SplitClusterTests(SeedsCase):
         figures = self.run_seeds(SplitMovingCluster(regions=3), range(5, 6), Settings(SplitMovingCluster.faults))
         self.assertGreater(figures["replicas destroyed"] + figures["snapshots installed"], 2)
 
+    def test_a_voter_that_has_never_begun(self) -> None:
+        """A copy of the whole overtook the split, and without its vote there's no majority."""
+        self.run_seeds(SplitMovingCluster(regions=2), range(88, 89), Settings(SplitMovingCluster.faults))
+
     def test_nobody_is_left_in_doubt_when_nothing_else_happens(self) -> None:
         figures = self.run_seeds(SplitCluster(size=3), range(1, 3), Settings((SPLIT,)))
         self.assertEqual(figures["requests of unknown outcome"], 0)

@@ -333,7 +333,12 @@ class Control:
     # Regions that aren't here
 
     def met(self, store_id: int, region: int) -> None:
-        """Learn that a store leads a region that isn't here, and takes this store for one of its stores."""
+        """
+        Learn that a store leads a region that isn't here, or would lead it, and takes this store for one of its stores.
+
+        A part may have been cut off where this store was overtaken by a copy, so that its peer never began here, and is
+        needed for the majority all the same. It has promised nothing, so it may vote.
+        """
         now = self._clock.seconds()
         if self.adopt is None or now - self._met.get(region, -MET_SECONDS) < MET_SECONDS:
             return
@@ -346,7 +351,8 @@ class Control:
     def _told_region(self, answer: tuple[Outcome, bytes], region: int) -> None:
         """Let a region begin here that has a peer on this store, if its keys lie in none that's at work here."""
         outcome, row = answer
-        if outcome is not Outcome.ANSWERED or self.adopt is None or region in self.regions:
+        known = self.regions.get(region)
+        if outcome is not Outcome.ANSWERED or self.adopt is None or (known is not None and known.host.group.peer):
             return
         try:
             theirs = Descriptor.decode(region, row)
@@ -355,16 +361,24 @@ class Control:
                           problem=str(problem))  # fmt: skip
             return
         regions = self._first.host.regions
-        others = regions.overlapping(theirs.start, theirs.end)
-        if theirs.peer_on(self.store_id) is None or not all(other.may_cede(theirs) for other in others):
-            # The leader comes again; by then what has its keys may have been cut, or given up.
+        peer = theirs.peer_on(self.store_id)
+        others = [
+            other for other in regions.overlapping(theirs.start, theirs.end) if other.descriptor.region != region
+        ]
+        if peer is None or not all(other.may_cede(theirs) for other in others):
+            # They come again; by then what has its keys may have been cut, or given up.
             return
         wholes = [other.descriptor.slots for other in others]
         with regions.together():
             for other in others:
                 other.cede(theirs)
-            self.adopt(theirs)
+            if known is None:
+                self.adopt(theirs)
         new = [host for host in (regions.hosts.get(region),) if host is not None]
+        for host in new:
+            if not host.group.peer and peer > host.buried:
+                self.log.info("region {region}: this store has peer {peer}", region=region, peer=peer)
+                host.group.become(peer)
         for other, whole in zip(others, wholes, strict=True):
             other.hand_on(whole, new)
             new = []

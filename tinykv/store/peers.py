@@ -126,6 +126,8 @@ class RegionPeers:
         host = self.host
         if not self._is_for_here(store_id, message):
             self._peers.strays += 1
+            if message.kind in _OF_CANDIDATES and not host.group.peer and message.to > host.buried:
+                self._peers.control.met(store_id, self.region)
             return
         if message.kind == APPEND and not message.index and host.needs_copy:
             # The leader comes to send one.
@@ -315,6 +317,7 @@ class Peers:
             known.received(store_id, message)
         elif message.kind in _OF_CANDIDATES:
             self._park(store_id, region_id, message)
+            self._control.met(store_id, region_id)
         else:
             self.strays += 1
             if message.kind in _OF_LEADERS:
