@@ -2,7 +2,8 @@
 C{make proof-placement}: schedulers repair, balance and drain real stores, and are killed themselves.
 
 Five stores and three schedulers on this machine; each region has three replicas, and a store that is silent for 60 s is
-taken for lost. Each part begins with a cluster of its own and writes 200 MB through all stores.
+taken for lost. Each part begins with a cluster of its own and writes data through all stores, 200 MB where nothing else
+is asked for.
 
     - C{kill}: a store that leads is killed with kill -9, for good. All regions have three replicas again, and all data
       is there.
@@ -53,7 +54,7 @@ SLOWER = 3.0
 FAILOVER_SECONDS = 3.0
 KILLS = 3
 #: SETs that show what is possible.
-SATURATING = 20_000
+SATURATING = 6_000
 #: Of the load that has a share of that.
 SHARE = 0.25
 CONNECTIONS = 20
