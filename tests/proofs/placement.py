@@ -93,7 +93,7 @@ def kill(placed: Placed, times: Times) -> Figures:
         "replicas that a killed store had": had,
         "regions that it led": leaders[lost],
         "ms until all regions had three replicas again": round(took * 1000),
-        "ms of these before it counted as lost": round(placed.size.max_down * 1000),
+        "ms of silence after which a store counts as lost": round(placed.size.max_down * 1000),
     }
 
 
@@ -192,6 +192,11 @@ def drain(placed: Placed, times: Times) -> Figures:
         problems.append(f"p99 of SET is {busily:.1f} ms during the drain, and {calmly:.1f} ms before")
     placed.check(staying[-1])
     placed.until(lambda: drained not in placed.views(), DRAIN_SECONDS, f"store {drained} to be a tombstone")
+    # By itself, as it isn't needed any more.
+    store = placed.stores.pop(drained)
+    store.wait_for("TinyKV has stopped")
+    if "Traceback" in store.output:
+        problems.append(f"store {drained} met what it shouldn't have:\n{store.output[-3000:]}")
     return _unless(problems, figures, placed)
 
 
