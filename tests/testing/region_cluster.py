@@ -571,7 +571,7 @@ class RegionWorld(World):
             self._times_in[region] = (entry.index, max(time, latest))
 
     def look(self) -> None:
-        """After each event: nobody leads or leases beside another, in no region."""
+        """After each event: nobody leads or leases beside another, in no region, nor keys that are another one's."""
         for region in self.regions:
             checker = self.checkers[region]
             holders: list[str] = []
@@ -583,6 +583,8 @@ class RegionWorld(World):
                 self._look_at_part(region, store, part)
                 if part.replica.lease_end > store.clock.elapsed() / SECOND:
                     holders.append(store.name)
+                    if part.host.ready and part.host.version < self.descriptor_of(region).version:
+                        self.checker.problem(f"{store.name} holds a lease on region {region} as it was before a split")
             known = self._committed_in.get(region, 0)
             self._committed_in[region] = max(known, *[part.group.committed for _, part in self.parts_of(region)])
             if len(holders) > 1:

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing.cluster import TRANSFER
-from tests.testing.region_cluster import RegionStore
+from tests.testing.region_cluster import PartReplica, RegionStore
 from tests.testing.seeds import SeedsCase
 from tests.testing.split_cluster import SPLIT, SplitCluster, SplitMovingCluster, SplitWorld
 from tinykv.redis.operations import Operation
@@ -128,11 +128,25 @@ class _CarelessStore(RegionStore):
     host_type = _CarelessHost
 
 
+class _LeasedReplica(PartReplica):
+    """Reads by its lease while the region is being split."""
+
+    def no_lease_before(self, index: int) -> None:
+        """Keep it."""
+
+
+class _LeasedStore(RegionStore):
+    replica_type = _LeasedReplica
+
+
 class MutationTests(SynchronousTestCase):
     """Broken on purpose they're caught."""
 
-    def caught(self, store: type[RegionStore], kinds: tuple[str, ...], seeds: range, pipeliners: int | None) -> None:
-        """See that some seed shows what is wrong with such stores."""
+    def caught(
+        self, store: type[RegionStore], kinds: tuple[str, ...], seeds: range, pipeliners: int | None,
+        says: str = "",
+    ) -> None:
+        """See that some seed shows what is wrong with such stores, and how."""
 
         class Broken(SplitWorld):
             store_type = store
@@ -143,7 +157,7 @@ class MutationTests(SynchronousTestCase):
         settings = Settings((*kinds, SPLIT))
         for seed in seeds:
             scenario = Scenario(size=3, regions=1 + seed % 3, pipeliners=pipeliners)
-            if run_once(scenario, seed, settings).problems:
+            if any(says in problem for problem in run_once(scenario, seed, settings).problems):
                 break
         else:
             self.fail("no seed showed it")
@@ -155,6 +169,10 @@ class MutationTests(SynchronousTestCase):
     def test_a_part_that_does_not_wait_for_the_whole(self) -> None:
         """Commands overtake those of the same client that were on their way to the whole."""
         self.caught(_ImpatientStore, (TRANSFER, faults.PAUSE), range(46, 71), 3)
+
+    def test_a_lease_that_is_kept(self) -> None:
+        """Others apply the split, and may lead the part, while the disk of who leads the whole takes its time."""
+        self.caught(_LeasedStore, (faults.SLOW_DISK, faults.STUCK_DISK), range(1, 11), None, "as it was before a split")
 
     def test_keys_that_are_not_looked_at(self) -> None:
         self.caught(_CarelessStore, (faults.KILL,), range(3, 13), None)
