@@ -845,8 +845,7 @@ class Keyspace:
         """
         assert slots[1] == self.slots[1] and self.slots[0] < slots[0] < slots[1], "they're the last"
         self.rows.settle(*slots_range(slots))
-        # Estimates of one store: both together may use as much as before.
-        self.budget = max(self.budget // 2, 1)
+        # Its cache is empty yet. Whoever has several regions shares out what they may take together.
         to = Keyspace(self.rows, list(self.types.values()), budget=self.budget, region=region, slots=slots)
         self.slots = (self.slots[0], slots[0])
         for mine, theirs in zip(self.physical, to.physical, strict=True):

@@ -80,6 +80,15 @@ class RegionFlushes:
         """Count the tables that were written."""
         return self._flushes.count
 
+    @property
+    def log_bytes_max(self) -> int:
+        """About how many bytes of entries are kept at most behind what is in data.db, for slow followers."""
+        return self._log_cut.bytes_max
+
+    @log_bytes_max.setter
+    def log_bytes_max(self, bytes_max: int) -> None:
+        self._log_cut.bytes_max = bytes_max
+
     def flush_all(self, done: Callable[[], None]) -> None:
         """Write all that is applied into data.db, and call back then."""
         self._frozen = -1

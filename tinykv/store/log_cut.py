@@ -23,6 +23,7 @@ class LogCut:
 
     @ivar marks: At each flush behind which the log wasn't cut yet: the index, and how many bytes of entries had been
         applied.
+    @ivar bytes_max: About how many bytes of entries are kept at most behind what is in data.db, for slow followers.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class LogCut:
         self._group = group
         self._log_writer = log_writer
         self._entries_max = entries_max
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._needed = needed
         #: Up to where the last cut goes, which may be yet to be done.
         self._cut = 0
@@ -58,7 +59,7 @@ class LogCut:
         """Name the last index at a flush before which entries lie that are too many bytes to be kept."""
         marks = self.marks
         begin = 0
-        while marks and applied_bytes - marks[0][1] > self._bytes_max:
+        while marks and applied_bytes - marks[0][1] > self.bytes_max:
             begin = marks.popleft()[0]
         return begin
 
