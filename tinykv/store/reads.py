@@ -15,6 +15,7 @@ from tinykv.raft.refusals import NotLeader
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Database
 from tinykv.redis.operations import READ, Client, Operation
+from tinykv.redis.ownership import lie_in
 from tinykv.redis.spec import CommandSpec
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.lease import Lease
@@ -69,6 +70,10 @@ class Reads:
         if not queue.ready or pacer.paused or queue.applied < self._group.committed or not self._holds_lease():
             self._submit((READ, client, number, db, spec, arguments, FRESH))
             return None
+        if self._execution.narrow and not lie_in(self._execution.keyspace.slots, spec, arguments):
+            # What is left here of other regions' keys, or isn't, is no answer; when it's its turn it's handed on.
+            self._submit((READ, client, number, db, spec, arguments, FRESH))
+            return None
         pacer.look()
         try:
             reply = self._execution.read(client, db, spec, arguments, self._now_ms())
@@ -99,8 +104,11 @@ class Reads:
         self._queue.catch_up()
         if self._pacer.paused or self._queue.held or self._behind():
             return self.read(client, number, db, spec, arguments)
+        execution = self._execution
+        if execution.narrow and not lie_in(execution.keyspace.slots, spec, arguments):
+            return self.read(client, number, db, spec, arguments)
         try:
-            reply = self._execution.read(client, db, spec, arguments, self._now_ms(), filters=True)
+            reply = execution.read(client, db, spec, arguments, self._now_ms(), filters=True)
         except (Fault, MemoryError, OSError) as problem:
             self._fail(problem)
             return None
