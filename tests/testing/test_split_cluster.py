@@ -168,7 +168,7 @@ class MutationTests(SynchronousTestCase):
 
     def test_a_part_that_does_not_wait_for_the_whole(self) -> None:
         """Commands overtake those of the same client that were on their way to the whole."""
-        self.caught(_ImpatientStore, (TRANSFER, faults.PAUSE), range(46, 71), 3)
+        self.caught(_ImpatientStore, (TRANSFER, faults.PAUSE), range(37, 62), 3)
 
     def test_a_lease_that_is_kept(self) -> None:
         """Others apply the split, and may lead the part, while the disk of who leads the whole takes its time."""
