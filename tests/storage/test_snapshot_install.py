@@ -7,14 +7,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.folders import LocalStore, open_small
-from tests.storage.snapshots import arrived, crashed, files_of, fill, flush, image, make
+from tests.storage.snapshots import Image, arrived, crashed, files_of, fill, flush, image, make
 from tinykv.cli.stopped import StoppedStore, hold
 from tinykv.keys import region_row
+from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.snapshot import InstallMark, install_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.check import check_folder
@@ -204,6 +206,145 @@ class InstallTests(InstallCase):
             change()
             self.assertRaises(AssertionError, self.store.rows.replaced, 1, b"r", b"s")
             self.store.lose_memory()
+
+
+class NarrowingTests(SynchronousTestCase):
+    """
+    What lies where the region was here, and isn't any more, goes with the rows that are replaced.
+    """
+
+    def setUp(self) -> None:
+        source = LocalStore(self.mktemp())
+        source.hurry()
+        self.addCleanup(source.close)
+        fill(source, 7, 1)
+        source.rows.put("region", descriptor_key(1), self.descriptor(1, b"r00300", b"r00600").encode())
+        flush(source, 8)
+        self.snapshot = make(source, start=b"r00300", end=b"r00600")
+        self.inside = image(source.folder.data_path)
+        self.store = LocalStore(self.mktemp())
+        self.store.hurry()
+        self.addCleanup(lambda: self.store.close())
+        fill(self.store, 5, 77, rows=300)
+
+    def descriptor(self, region: int, start: bytes, end: bytes) -> Descriptor:
+        """Make a descriptor of a region with a range of keys."""
+        return replace(Descriptor.initial(region, [1, 2, 3]), start=start, end=end)
+
+    def put(self, region: int, start: bytes, end: bytes, applied: int = 5) -> None:
+        """Say in the memory table where a region is, and what is applied of it."""
+        self.store.rows.put("region", descriptor_key(region), self.descriptor(region, start, end).encode())
+        if applied:
+            self.store.rows.put("region", apply_key(region), ApplyState(applied, 3, 1005, 5).encode())
+
+    def flush(self) -> None:
+        """Write the memory table."""
+        table = self.store.rows.freeze()
+        assert table is not None
+        self.store.flush(table)
+
+    def steps(self) -> Iterator[None]:
+        """Install the file in many steps."""
+        path = arrived(self.snapshot, self.store)
+        return Installation(self.store.data_session._store, 1, path, delete_rows=10, step_bytes=1).steps()
+
+    def check(self, before: Image, *kept: tuple[bytes, bytes]) -> None:
+        """See that the rows are the snapshot's and, of those before, what lay in the ranges."""
+        found = image(self.store.folder.data_path)
+        for name, place in (("data", 0), ("default", 0), ("lock", 0), ("write", 0), ("expiries", 1)):
+            own = [row for row in self.inside[name] if b"r00300" <= row[place] < b"r00600"]
+            old = [row for row in before[name] if any(start <= row[place] < end for start, end in kept)]
+            self.assertTrue(own, name)
+            self.assertEqual(found[name], sorted(own + old), name)
+
+    def install(self) -> Image:
+        """Install all of it; give what there was before."""
+        self.flush()
+        before = image(self.store.folder.data_path)
+        for _ in self.steps():
+            pass
+        return before
+
+    def test_nobody_else_is_there(self) -> None:
+        self.put(1, b"", b"")
+        self.check(self.install())
+
+    def test_who_is_at_work_there_keeps_its_rows(self) -> None:
+        self.put(1, b"", b"r00900")
+        self.put(2, b"r00700", b"r00800")
+        self.put(3, b"r00100", b"r00200")
+        before = self.install()
+        self.check(before, (b"r00700", b"r00800"), (b"r00100", b"r00200"), (b"r00900", b"s"))
+
+    def test_beside_it_and_up_to_the_end(self) -> None:
+        """Others begin right behind it, and reach beyond what it had."""
+        self.put(1, b"r00200", b"r00700")
+        self.put(2, b"r00600", b"")
+        self.check(self.install(), (b"r", b"r00200"), (b"r00600", b"s"))
+
+    def test_who_has_nothing_here_keeps_nothing(self) -> None:
+        """A region without an apply state has no rows, though it's known where it lies."""
+        self.put(1, b"", b"")
+        self.put(2, b"r00700", b"r00800", applied=0)
+        self.check(self.install())
+
+    def test_it_was_as_wide_before(self) -> None:
+        self.put(1, b"r00300", b"r00600")
+        self.check(self.install(), (b"r", b"r00300"), (b"r00600", b"s"))
+
+    def test_one_that_begins_there_meanwhile(self) -> None:
+        """What comes with the transaction that says so stays, whenever that is."""
+        self.put(1, b"", b"")
+        self.flush()
+        begun = self.mktemp()
+        shutil.copytree(self.store.path, begun)
+        step, ended = 0, False
+        while not ended:
+            path = self.mktemp()
+            shutil.copytree(begun, path)
+            self.store.close()
+            self.store = LocalStore(path)
+            self.store.hurry()
+            steps = self.steps()
+            for _ in range(step):
+                next(steps, None)
+            self.put(2, b"r00700", b"r00800")
+            self.store.rows.put("data", b"r00750new", b"x")
+            self.store.rows.note_expiry(7, b"r00750new")
+            self.flush()
+            ended = next(steps, self) is self
+            for _ in steps:
+                pass
+            self.assertEqual(self.store.rows.get("data", b"r00750new"), b"x")
+            self.assertIn((7, b"r00750new"), self.store.rows.due(10**14, 1))
+            self.assertIsNone(self.store.rows.get("data", b"rlarge"))
+            step += 7
+        self.assertGreater(step, 100)
+
+    def test_a_crash_after_any_step(self) -> None:
+        """The next start does the rest."""
+        self.put(1, b"", b"")
+        self.put(2, b"r00700", b"r00800")
+        self.flush()
+        before = image(self.store.folder.data_path)
+        steps = self.steps()
+        left: list[str] = []
+        for step, _ in enumerate(steps):
+            if step % 5 == 0 and marks(self.store.data_connection, "data.db"):
+                left.append(crashed(self.store.path, self.mktemp()))
+        self.check(before, (b"r00700", b"r00800"))
+        installed = image(self.store.folder.data_path)
+        self.assertGreater(len(left), 20)
+        for path in left:
+            open_small(path).close()
+            self.assertEqual(image(os.path.join(path, "data.db")), installed)
+
+    def test_a_damaged_descriptor(self) -> None:
+        self.put(1, b"", b"")
+        self.store.rows.put("region", descriptor_key(2), b"x")
+        self.flush()
+        error = self.assertRaises(CorruptFile, list, self.steps())
+        self.assertIn("data.db: the descriptor of region 2", str(error))
 
 
 class RoomTests(SynchronousTestCase):

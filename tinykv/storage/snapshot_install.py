@@ -5,21 +5,26 @@ The whole file is compared with its checksums before anything changes. Then it g
 that flushes of other regions pass in between: the first one takes the region's apply state away and leaves a mark, the
 next ones delete and insert, the last one writes the snapshot's apply state and removes the mark (R10). A start that
 finds a mark does all of it again from the file, before anything is believed.
+
+Where the region was wider here than it is in the snapshot, what lies in the rest goes too, unless another region is at
+work there by now. That comes before the region's old descriptor goes, which says how wide it was.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tinykv.errors import Damaged
-from tinykv.region.snapshot import MARKS, InstallMark, install_key, marked_region, own_ranges
-from tinykv.region.state import apply_key
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
+from tinykv.region.snapshot import EVERYTHING, MARKS, InstallMark, install_key, key_range, marked_region, own_ranges
+from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.connection import PAGE_BYTES
 from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS, DataStore
 from tinykv.storage.errors import BadSnapshot, CorruptFile
+from tinykv.storage.ranges import Ranges
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import errors_of
 from tinykv.storage.snapshot_folder import free_bytes, want_room
@@ -32,7 +37,13 @@ DELETE_ROWS: Final = 5000
 #: Bytes of frames that are compared with their checksums, or inserted, at a time.
 STEP_BYTES: Final = 2 * 1024 * 1024
 
+#: The families whose rows lie in the ranges of regions.
+_OF_KEYS: Final = tuple(family for family in FAMILIES if family != "region")
 _MARKS_MAX: Final = 1_000_000
+_REGIONS_MAX: Final = 1_000_000
+#: Before all entries of the index of expiries.
+_FIRST_EXPIRY: Final = (-(2**63), b"")
+_FORGET_EXPIRY: Final = "DELETE FROM expiries WHERE at = ? AND key = ?"
 #: Bytes that a row takes beside its key and value, and its key beside itself in the tree of keys, each at most.
 _ROW_BYTES: Final = 24
 
@@ -100,7 +111,7 @@ class Installation:
         self.head = head = reader.head
         if head.region != self.region:
             raise BadSnapshot(f"{self._path}: this is a snapshot of region {head.region}, not of region {self.region}")
-        rows = [(family, head.start, head.end) for family in FAMILIES if family != "region"]
+        rows = [(family, head.start, head.end) for family in _OF_KEYS]
         self._ranges = [*rows, *(("region", start, end) for start, end in own_ranges(self.region))]
         needed = self._room_bytes
         for portion in self._portions(reader):
@@ -110,6 +121,7 @@ class Installation:
         yield
         self._mark()
         yield
+        yield from self._delete_rest()
         for family, start, end in self._ranges:
             yield from self._delete(family, start, end)
         yield from self._delete_expiries(head.start, head.end)
@@ -173,33 +185,87 @@ class Installation:
             keys = [apply_key(self.region), install_key(self.region)]
             self._store.upsert("region", keys, [None, mark.encode()])
 
-    def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
-        behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?'
-        delete = f'DELETE FROM "{family}" WHERE key >= ? AND key < ?'
-        while True:
+    def _delete_rest(self) -> Iterator[None]:
+        """
+        Delete what the region had here beyond the range that it has in the snapshot.
+
+        Other regions may begin there meanwhile, so each transaction looks anew at where they are.
+        """
+        if not self._rest():
+            return
+        for family in _OF_KEYS:
+            at = EVERYTHING[0]
+            while at < EVERYTHING[1]:
+                with self._store.transaction() as connection:
+                    left = ((max(start, at), end) for start, end in self._rest() if end > at)
+                    start, end = next(left, (EVERYTHING[1], EVERYTHING[1]))
+                    at = self._delete_some(connection, family, start, end)
+                yield
+        place: tuple[int, bytes] | None = _FIRST_EXPIRY
+        while place is not None:
             with self._store.transaction() as connection:
-                found = connection.execute(behind, (start, end, self._delete_rows)).fetchone()
-                bound = end if found is None else found[0]
-                connection.execute(delete, (start, bound))
+                found = self._expiries_behind(connection, place, *EVERYTHING)
+                rest = Ranges(self._rest())
+                delete = [entry for entry in found if rest.covers(entry[1])]
+                connection.executemany(_FORGET_EXPIRY, delete)
             yield
-            if found is None:
-                return
-            start = bound
+            place = found[-1] if len(found) == self._delete_rows else None
+
+    def _rest(self) -> list[tuple[bytes, bytes]]:
+        """
+        Name the ranges that the region had, as far as data.db says, and neither has in the snapshot nor another region.
+
+        @raise CorruptFile: What data.db says of where regions are is damaged.
+        """
+        assert self.head is not None
+        rows = Reader(self._store.path, self._store.connection)
+        try:
+            row = rows.get("region", descriptor_key(self.region))
+            if row is None:
+                # It wasn't there; or this is done again, and was done.
+                return []
+            start, end = _range_of(Descriptor.decode(self.region, row))
+            kept = [(self.head.start, self.head.end)]
+            for key, row in rows.rising("region")(*DESCRIPTORS, _REGIONS_MAX):
+                region = int.from_bytes(key[len(DESCRIPTORS[0]) :], "big")
+                first, behind = _range_of(Descriptor.decode(region, row))
+                if region != self.region and first < end and start < behind and _has_rows(rows, region):
+                    kept.append((first, behind))
+        except Damaged as problem:
+            raise CorruptFile(f"{self._store.path}: {problem}") from problem
+        return list(_without(start, end, kept))
+
+    def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
+        while start < end:
+            with self._store.transaction() as connection:
+                start = self._delete_some(connection, family, start, end)
+            yield
+
+    def _delete_some(self, connection: sqlite3.Connection, family: str, start: bytes, end: bytes) -> bytes:
+        """Delete the first rows of a range, and say where the others begin; that's its end if there are none."""
+        behind = f'SELECT key FROM "{family}" WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?'
+        found = connection.execute(behind, (start, end, self._delete_rows)).fetchone()
+        bound: bytes = end if found is None else found[0]
+        connection.execute(f'DELETE FROM "{family}" WHERE key >= ? AND key < ?', (start, bound))
+        return bound
 
     def _delete_expiries(self, start: bytes, end: bytes) -> Iterator[None]:
-        place = (-(2**63), b"")
-        while True:
+        place: tuple[int, bytes] | None = _FIRST_EXPIRY
+        while place is not None:
             with self._store.transaction() as connection:
-                found = connection.execute(
-                    "SELECT at, key FROM expiries WHERE (at, key) > (?, ?) AND key >= ? AND key < ?"
-                    " ORDER BY at, key LIMIT ?",
-                    (*place, start, end, self._delete_rows),
-                ).fetchall()
-                connection.executemany("DELETE FROM expiries WHERE at = ? AND key = ?", found)
+                found = self._expiries_behind(connection, place, start, end)
+                connection.executemany(_FORGET_EXPIRY, found)
             yield
-            if len(found) < self._delete_rows:
-                return
-            place = found[-1]
+            place = found[-1] if len(found) == self._delete_rows else None
+
+    def _expiries_behind(
+        self, connection: sqlite3.Connection, place: tuple[int, bytes], start: bytes, end: bytes
+    ) -> list[tuple[int, bytes]]:
+        """Give as many entries of the index of expiries as may go at a time, of rows in a range."""
+        return connection.execute(
+            "SELECT at, key FROM expiries WHERE (at, key) > (?, ?) AND key >= ? AND key < ? ORDER BY at, key LIMIT ?",
+            (*place, start, end, self._delete_rows),
+        ).fetchall()
 
     def _insert(self, kind: int, items: list[bytes]) -> None:
         if kind == EXPIRY_FRAMES:
@@ -229,6 +295,26 @@ class Installation:
             for family, start, end in ranges
             for name, first, last in self._ranges
         )
+
+
+def _range_of(descriptor: Descriptor) -> tuple[bytes, bytes]:
+    return key_range(descriptor.start, descriptor.end)
+
+
+def _has_rows(rows: Reader, region: int) -> bool:
+    """Say whether a region is at work here, so that the rows in its range are its own."""
+    row = rows.get("region", apply_key(region))
+    return row is not None and ApplyState.decode(row).index > 0
+
+
+def _without(start: bytes, end: bytes, kept: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what is left of a range without others, in order."""
+    for first, behind in Ranges(kept):
+        if start < min(first, end):
+            yield start, min(first, end)
+        start = max(start, behind)
+    if start < end:
+        yield start, end
 
 
 def room_of(items: list[bytes]) -> int:
