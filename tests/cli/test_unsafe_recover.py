@@ -13,11 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cli.folders import fingerprint, write_sample
 from tests.storage.folders import open_small
 from tinykv.cli.main import tinykv
+from tinykv.cli.stopped import StoppedStore, hold
 from tinykv.raft.membership import REMOVE, Change, Step
 from tinykv.raft.messages import CHANGE, Entry
 from tinykv.raft.stored import stored_data
 from tinykv.raft.wire import encode_change
 from tinykv.region.descriptor import UNKNOWN_PEERS, Descriptor, descriptor_key
+from tinykv.region.state import FIRST_INDEX, FIRST_TERM
 from tinykv.storage.log import LogStore
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import Kind, open_file
@@ -124,6 +126,44 @@ class RecoverTests(SynchronousTestCase):
     def test_members_that_are_not_known_yet(self) -> None:
         shutil.rmtree(self.path)
         shutil.copytree(self.sample, self.path)
+        self.refused("isn't in the rows yet; start this store", "--survivor", "1")
+
+    def test_a_region_of_which_nothing_is_here(self) -> None:
+        """A replica that began by word has voted, and never got a copy: the others go on without it."""
+        batch = LogBatch()
+        batch.hard_state(7, 9, 4, 2, 0)
+        self.write_log(batch)
+        result = self.recover("--survivor", "1")
+        self.assertEqual(result.exit_code, 0, result.output)
+        said = " ".join(result.output.split())
+        self.assertIn("Regions of which nothing is here yet, neither rows nor a log: 7.", said)
+        self.assertIn(", region 1: its log ends", said)
+        result = self.recover("--survivor", "1", "--i-may-lose-writes")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertEqual(self.descriptor(), THREE.surviving([1]))
+        with hold(Path(self.path)) as held, StoppedStore(held) as store:
+            self.assertEqual(store.promised()[7], 0)
+            kept = store.recover(7).hard_state
+            assert kept is not None
+            self.assertEqual((kept.peer, kept.term, kept.vote), (9, 4, 2))
+        self.refused("Nothing is known here of regions 7", "--survivor", "1")
+
+    def test_nothing_but_such_regions(self) -> None:
+        folder = self.mktemp()
+        open_small(folder).close()
+        self.path = folder
+        batch = LogBatch()
+        for region in (7, 8):
+            batch.hard_state(region, 9, 4, 2, 0)
+        self.write_log(batch)
+        self.refused("of regions 7, 8, in which this store votes, it has neither rows nor a log", "--survivor", "1")
+
+    def test_a_part_that_is_not_in_the_rows_yet(self) -> None:
+        """It was split off here, so a start finds it in the other region's log."""
+        batch = LogBatch()
+        batch.reset(7, FIRST_INDEX, FIRST_TERM)
+        batch.hard_state(7, 9, FIRST_TERM, 0, FIRST_INDEX)
+        self.write_log(batch)
         self.refused("isn't in the rows yet; start this store", "--survivor", "1")
 
     def test_a_change_that_is_not_applied(self) -> None:

@@ -122,9 +122,10 @@ class StoppedStore:
         rows = self.reader().rising("region")(prefix, prefix + b"\xff", _REGIONS_MOST)
         return [Descriptor.decode(int.from_bytes(key[len(prefix) :], "big"), row) for key, row in rows]
 
-    def regions_promised(self) -> int:
-        """Count the regions in which its peers have promised something."""
-        return int(self.raft.execute("SELECT COUNT(*) FROM hard_state").fetchone()[0])
+    def last(self, region: int) -> tuple[int, int]:
+        """Give index and term of the last entry of a region's log, or of its base; zeros if it has no log."""
+        with errors_of(self.raft_path):
+            return read_last(self.raft, region)
 
     @property
     def regions(self) -> int:

@@ -58,11 +58,13 @@ class Plan(NamedTuple):
     What would be done to a folder.
 
     @ivar parts: Its regions; C{untouched} those whose majority is among the survivors, or that this store only knows.
+    @ivar empty: Those of which it has promised something and has nothing yet: neither rows nor a log.
     """
 
     identity: Identity
     parts: tuple[Part, ...]
     untouched: tuple[int, ...]
+    empty: tuple[int, ...]
 
 
 @click.command("unsafe-recover")
@@ -82,7 +84,8 @@ def unsafe_recover(folder: Path, survivors: tuple[int, ...], apply: bool) -> Non
         out.print(_WARNING, markup=False, highlight=False)
         for part in plan.parts:
             before, after = part.before, part.after
-            which = f", region {before.region}" if len(plan.parts) + len(plan.untouched) > 1 else ""
+            several = len(plan.parts) + len(plan.untouched) + len(plan.empty) > 1
+            which = f", region {before.region}" if several else ""
             out.print(
                 f"Store {plan.identity.store_id} in {folder}{which}: its log ends with entry {part.last[0]} of term"
                 f" {part.last[1]}; entries up to {part.applied[0]} are in its rows.\n"
@@ -93,6 +96,14 @@ def unsafe_recover(folder: Path, survivors: tuple[int, ...], apply: bool) -> Non
             )
         if plan.untouched:
             out.print(f"Regions that go on by themselves, and stay as they are: {_listed(plan.untouched)}.")
+        if plan.empty:
+            out.print(
+                f"Regions of which nothing is here yet, neither rows nor a log: {_listed(plan.empty)}. They stay as"
+                " they are, and come from the survivors that have them, once these have been done. If none has, they're"
+                " lost.",
+                markup=False,
+                highlight=False,
+            )
         if not apply:
             out.print("Nothing was changed. Add --i-may-lose-writes to do it.")
             return
@@ -117,7 +128,8 @@ def look(folder: Path, survivors: frozenset[int]) -> Plan:
         own = store.identity.store_id
         if own not in survivors:
             raise Problem(f"{folder}: this is store {own}, and it's not among the survivors")
-        parts = [_part(store, before, f"{folder}") for before in _regions(store, f"{folder}")]
+        regions, empty = _regions(store, f"{folder}")
+        parts = [_part(store, before, f"{folder}") for before in regions]
     several = len(parts) > 1
     members = {member for part in parts for member in part.before.stores.values()}
     if not survivors <= members:
@@ -138,23 +150,35 @@ def look(folder: Path, survivors: frozenset[int]) -> Plan:
         raise Problem(
             f"{folder}: of stores {_listed(voters)}, which vote, {_listed(survivors)} are {which}a majority: they go on"
             " by themselves. Start them, and use `tinykv ctl remove-store`"
+            + (f". Nothing is known here of regions {_listed(empty)}: look at stores that have them" if empty else "")
         )
-    return Plan(store.identity, tuple(lost), tuple(untouched))
+    return Plan(store.identity, tuple(lost), tuple(untouched), tuple(empty))
 
 
-def _regions(store: StoppedStore, folder: str) -> list[Descriptor]:
+def _regions(store: StoppedStore, folder: str) -> tuple[list[Descriptor], list[int]]:
     """
-    Give the regions of which a store has a replica, as of what its rows contain.
+    Give the regions of which a store has a replica, as of what its rows contain; and those of which it has nothing.
 
-    @raise Problem: That isn't in the rows yet.
+    A replica that begins by another store's word may vote before it gets a copy. Whatever the store does, there are no
+    rows of it until the region is led again.
+
+    @raise Problem: What this store has isn't in the rows yet, or it has nothing at all.
     """
     found = store.descriptors()
-    if not found or len(found) < store.regions_promised():
+    known = {descriptor.region for descriptor in found}
+    missing = store.promised().keys() - known
+    empty = sorted(region for region in missing if not store.last(region)[0])
+    if len(empty) < len(missing) or not (found or empty):
         raise Problem(
             f"{folder}: who belongs to the cluster isn't in the rows yet; start this store, stop it in order "
             "(SIGTERM), and try again"
         )
-    return found
+    if not found:
+        raise Problem(
+            f"{folder}: there's nothing here to go on with: of regions {_listed(empty)}, in which this store votes, it"
+            " has neither rows nor a log. Do it on survivors that have them"
+        )
+    return found, empty
 
 
 def _part(store: StoppedStore, before: Descriptor, folder: str) -> Part:
