@@ -153,7 +153,7 @@ class IRegionHost(Interface):
     """
 
     start_id: int = Attribute("Names this run of the store.")
-    execution: Execution = Attribute("The commands at work on the data.")
+    execution: Execution = Attribute("The commands at work on the data; None where it isn't known where that is.")
     table_bytes: int = Attribute("Memory of changes that aren't in data.db yet.")
     replaced: Callable[[Callable[[Operation], bool]], None] = Attribute(
         "Called when a snapshot has taken the place of data, with what says whether an operation was about that data."

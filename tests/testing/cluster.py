@@ -536,6 +536,7 @@ class Store:
             durations=durations,
             memtable_bytes=self._memtable_bytes,
             durability_os=False,
+            request_timeout=REQUEST_TIMEOUT,
         )
 
     def _send(self, message: Message) -> None:

@@ -150,9 +150,10 @@ class Router:
         for host in self._hosts:
             if known and host not in known:
                 host.replaced = known[0].replaced
-                host.execution.refused = known[0].execution.refused
-                host.execution.waiting_client = known[0].execution.waiting_client
-        self._executions[:] = [host.execution for host in self._hosts]
+                if host.execution is not None:
+                    host.execution.refused = self.execution.refused
+                    host.execution.waiting_client = self.execution.waiting_client
+        self._executions[:] = [host.execution for host in self._hosts if host.execution is not None]
         self._firsts = [first for (first, _), _ in regions]
         self._region_of_slot = [place for place, ((first, end), _) in enumerate(regions) for _ in range(first, end)]
 
@@ -213,6 +214,11 @@ class Router:
         if kind == LOOK:
             self._look(client, number, db, arguments, moved=True)
             return
+        if kind == LOCAL:
+            first, end = whole
+            heirs = [one for start, one in zip(self._firsts, self._hosts, strict=True) if first <= start < end]
+            self._behind([one.submit_moved for one in heirs], client, number, arguments)
+            return
         if kind in (EXEC, READ_EXEC):
             to: int | Spread | bytes = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
         else:
@@ -228,6 +234,8 @@ class Router:
                 client.answer(number, NOT_HERE)
             else:
                 self._hosts[to].submit_moved(operation)
+        elif not to.parts:
+            client.answer(number, NOT_HERE)
         else:
             gathering = _Gathering(to, partial(client.answer, number))
             for place, part in enumerate(to.parts):
@@ -357,7 +365,13 @@ class Router:
 
         It's run in whichever region's turn it is then, so it mustn't look at data.
         """
-        left = len(self._hosts)
+        self._behind([host.submit for host in self._hosts], client, number, step)
+
+    def _behind(
+        self, submits: list[Callable[[Operation], None]], client: Client, number: int, step: Callable[[], None]
+    ) -> None:
+        """Run a step when it's its turn in all of some regions."""
+        left = len(submits)
 
         def passed() -> None:
             nonlocal left
@@ -365,8 +379,8 @@ class Router:
             if not left:
                 step()
 
-        for host in self._hosts:
-            host.submit((LOCAL, client, number, 0, None, passed, None))
+        for submit in submits:
+            submit((LOCAL, client, number, 0, None, passed, None))
 
     # Reads in parts
 
@@ -403,7 +417,8 @@ class Router:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
         hosts = self._hosts
         # One that has none, as far as is known here, may have got some.
-        left = {place: max(host.execution.keyspace.databases[db].keys, 1) for place, host in enumerate(hosts)}
+        counts = [1 if host.execution is None else host.execution.keyspace.databases[db].keys for host in hosts]
+        left = {place: max(keys, 1) for place, keys in enumerate(counts)}
         while left:
             rank = self._chance(sum(left.values()))
             place = -1

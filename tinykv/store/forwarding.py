@@ -54,9 +54,9 @@ from tinykv.redis.operations import (
 from tinykv.redis.ownership import NOT_HERE
 from tinykv.resp import replies
 from tinykv.resp.splitting import elements_of
+from tinykv.store.refusals import NO_LEADER
 from tinykv.store.remote_clients import RemoteBatch, RemoteClient
 
-_NO_LEADER = replies.error(b"CLUSTERDOWN no store leads, so a majority can't be reached; nothing was done")
 _UNKNOWN = replies.error(b"TIMEOUT the link to the store that leads was lost; outcome unknown")
 _TOO_LARGE = replies.error(
     b"TRYAGAIN the replies to this pipeline are too large to be passed on by another store; nothing was done"
@@ -397,7 +397,7 @@ class Forwarder:
             if kind == LOCAL:
                 arguments()
             else:
-                client.answer(number, _NO_LEADER)
+                client.answer(number, NO_LEADER)
         if len(kept) < len(self._queue):
             self._queue = kept
             self._answered()

@@ -46,6 +46,7 @@ from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.burial import Burial
 from tinykv.store.expiry import Expiry
 from tinykv.store.flushes import RegionFlushes
+from tinykv.store.gap import Gap
 from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
 from tinykv.store.log_cut import LogCut
@@ -65,10 +66,10 @@ def _nothing() -> None:
     """Nothing is to be done, or there's nothing."""
 
 
-def _let_go(hosts: list[RegionHost]) -> None:
-    """Let regions propose what waited."""
+def _let_go(hosts: list[RegionHost | Gap]) -> None:
+    """Let regions go on with what waited."""
     for host in hosts:
-        host.proposals.let_go()
+        host.let_go()
 
 
 def _no_snapshots(snapshot: SnapshotMeta) -> str:
@@ -604,13 +605,21 @@ class RegionHost:
         """
         proposals, elsewhere = self.proposals, self.elsewhere
         under_way = self.unresolved or proposals.pending or (elsewhere is not None and elsewhere.holds)
-        if under_way:
-            for host in hosts:
-                host.proposals.hold()
+        held: list[RegionHost | Gap] = [*hosts, *self.regions.gaps_within(whole)] if under_way else []
+        for host in held:
+            host.hold()
         self._move_pending(whole)
         if under_way:
             # When this is run, the outcome of all that was sent before is known.
-            proposals.submit((LOCAL, NOBODY, 0, 0, None, lambda: _let_go(hosts), None))
+            proposals.submit((LOCAL, NOBODY, 0, 0, None, lambda: _let_go(held), None))
+
+    def hold(self) -> None:
+        """Propose nothing until L{let_go}; see L{Proposals.hold}."""
+        self.proposals.hold()
+
+    def let_go(self) -> None:
+        """Learn that nothing comes any more that was sent before."""
+        self.proposals.let_go()
 
     def _move_pending(self, whole: tuple[int, int]) -> None:
         """Look anew where that belongs of which nothing was done."""
@@ -691,11 +700,14 @@ class RegionHost:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
         before, self.descriptor = self.descriptor, descriptor
         self.clipped = False
-        if (before.start, before.end) != (descriptor.start, descriptor.end):
+        narrowed = (before.start, before.end) != (descriptor.start, descriptor.end)
+        if narrowed:
             self.regions.ranges_changed()
         self.replaced(self.owns)
         self.skipped()
         self.described()
+        if narrowed:
+            self.hand_on(before.slots, [])
 
     def _installed(self) -> None:
         """After that, go on with what comes behind the snapshot."""

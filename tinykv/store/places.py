@@ -95,13 +95,7 @@ class Places:
         """Say whether each slot lies in a region that is known to have it; of a single one nobody tells unasked."""
         if len(self._regions.ordered) == 1 and self._regions.ordered[0].vacant:
             return False
-        end = 0
-        for host in self._regions.ordered:
-            first, behind = host.descriptor.slots
-            if first > end or host.clipped:
-                return False
-            end = max(end, behind)
-        return end == SLOTS
+        return not self._regions.gaps and not any(host.clipped for host in self._regions.ordered)
 
     def _told(self, answer: tuple[Outcome, bytes], store: int) -> None:
         """Learn what a store knows."""

@@ -110,6 +110,8 @@ class Proposals:
         #: What came before all that waits, while all of it waits for what was sent to another region; None if it
         #: doesn't.
         self._moved: list[Operation] | None = None
+        #: For how many that is.
+        self._held = 0
         self._queue = queue
         self._replica = replica
         self._group = replica.group
@@ -147,9 +149,11 @@ class Proposals:
     def hold(self) -> None:
         """
         Propose nothing until L{let_go}: clients of this store may have sent something before, to the region of which
-        this one was cut off, of which it isn't known whether it was done there.
+        this one was cut off, of which it isn't known whether it was done there. Each call has one of that.
         """
-        self._moved = []
+        self._held += 1
+        if self._moved is None:
+            self._moved = []
 
     def submit_moved(self, operation: Operation) -> None:
         """Take in what another region was given, which certainly did nothing of it."""
@@ -160,6 +164,9 @@ class Proposals:
 
     def let_go(self) -> None:
         """Propose again: first what was moved here, in its order."""
+        self._held -= 1
+        if self._held:
+            return
         moved, self._moved = self._moved, None
         if moved and not self.closed:
             self.pending[:0] = moved

@@ -16,6 +16,7 @@ STALLED = replies.error(b"TRYAGAIN the disk of the store does not answer; nothin
 UNKNOWN = replies.error(b"TIMEOUT the disk of the store does not answer; outcome unknown")
 UNDECIDED = replies.error(b"TIMEOUT no majority of the stores has answered in time; outcome unknown")
 NO_MAJORITY = replies.error(b"CLUSTERDOWN no majority of the stores has answered in time; nothing was done")
+NO_LEADER = replies.error(b"CLUSTERDOWN no store leads, so a majority can't be reached; nothing was done")
 #: What a read is told where a write is told that.
 _OF_READS: Final = {UNKNOWN: STALLED, UNDECIDED: NO_MAJORITY}
 TOO_LARGE = replies.error(b"ERR the command is too large for the log; nothing was done")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -27,13 +28,15 @@ from tinykv.redis.ownership import NOT_HERE
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.durations import Durations
 from tinykv.store.flushes import Flushes
+from tinykv.store.gap import Gap
 from tinykv.store.pacing import Stacks
 
 if TYPE_CHECKING:
     from tinykv.store.host import RegionHost
     from tinykv.store.splitting import Part
 
-def _not_here(operation: Operation, whole: tuple[int, int], host: RegionHost) -> None:
+
+def _not_here(operation: Operation, whole: tuple[int, int], host: RegionHost | Gap) -> None:
     """Tell a client that its command isn't for the region that it was given to, where nobody knows better."""
     operation[1].answer(operation[2], NOT_HERE)
 
@@ -48,6 +51,7 @@ class Regions:
 
     @ivar hosts: The regions, by id, in the order of their ranges.
     @ivar ordered: The same without ids: always this list, which changes when they do.
+    @ivar gaps: The slots in none of them, in their order.
     @ivar watchers: Called when there are other regions than before, or their ranges are others.
     @ivar bear: To be set where regions may be split: makes a region of a part that was cut off, and takes it in; gives
         None if this store has no peer of it.
@@ -78,6 +82,7 @@ class Regions:
         memtable_bytes: int,
         durability_os: bool,
         hz: int = 10,
+        request_timeout: float = 5.0,
     ) -> None:
         """
         @param now: The time in seconds since whenever, for how long work takes.
@@ -86,6 +91,7 @@ class Regions:
         @param answered: Called when clients may have been answered, so that it can be sent.
         @param stopped: Called once with the failure that stops the store.
         @param hz: How often a second it's looked after what takes too long, and what has expired.
+        @param request_timeout: How long clients wait, in seconds.
         """
         self.rows = rows
         self.log_writer = log_writer
@@ -97,8 +103,9 @@ class Regions:
         self.durations = durations
         self.hosts: dict[int, RegionHost] = {}
         self.ordered: list[RegionHost] = []
+        self.gaps: list[Gap] = []
         self.watchers: list[Callable[[], None]] = []
-        self.moved: Callable[[Operation, tuple[int, int], RegionHost], None] = _not_here
+        self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap], None] = _not_here
         self.failed = False
         self._changing = False
         self.stacks = Stacks()
@@ -116,6 +123,7 @@ class Regions:
         self._now_ms = now_ms
         self._stopped = stopped
         self._hz = hz
+        self._request_timeout = request_timeout
         self._ticking: IDelayedCall | None = None
         self._looks = 0
         #: Of each region that leads: what was the last entry when it was looked at, and since when that is so.
@@ -158,8 +166,31 @@ class Regions:
             host.group.copies_first = len(ordered) > 1 or host.descriptor.version > 1
         # With one there's nothing to be found out.
         self.rows.pausing = ordered[0].pacer.pause if len(ordered) == 1 else self.stacks.pause
+        before, self.gaps = self.gaps, self._look_for_gaps()
         for watcher in self.watchers:
             watcher()
+        for gap in before:
+            if gap not in self.gaps:
+                gap.known()
+
+    def _look_for_gaps(self) -> list[Gap]:
+        """Find the slots that lie in no region here; what was found before stays the same."""
+        ordered = self.ordered
+        if not ordered:
+            return []
+        known = {gap.slots: gap for gap in self.gaps}
+        firsts = [*(host.descriptor.slots[0] for host in ordered), SLOTS]
+        ends = [0, *(host.descriptor.slots[1] for host in ordered)]
+        start_id = ordered[0].start_id
+        return [
+            known.get((end, first)) or Gap(self, (end, first), start_id)
+            for end, first in zip(ends, firsts, strict=True)
+            if end < first
+        ]
+
+    def gaps_within(self, slots: tuple[int, int]) -> list[Gap]:
+        """Give those that begin in a range, from its first slot to before its second one."""
+        return [gap for gap in self.gaps if slots[0] <= gap.slots[0] < slots[1]]
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -171,14 +202,16 @@ class Regions:
             self._changing = False
             self.ranges_changed()
 
-    def routes(self) -> list[tuple[tuple[int, int], RegionHost]]:
+    def routes(self) -> list[tuple[tuple[int, int], RegionHost | Gap]]:
         """
-        Give each region with the first of the slots that go there and the one behind the last, in their order.
-
-        Slots of a region that isn't here (yet) go to the one before them, which refuses them.
+        Give each region with the first of the slots that go there and the one behind the last, in their order; and what
+        takes them where the region isn't known.
         """
-        firsts = [0, *(host.descriptor.slots[0] for host in self.ordered[1:]), SLOTS]
-        return [((firsts[place], firsts[place + 1]), host) for place, host in enumerate(self.ordered)]
+        found: list[tuple[int, RegionHost | Gap]] = [(host.descriptor.slots[0], host) for host in self.ordered]
+        if self.gaps:
+            found = sorted([*found, *((gap.slots[0], gap) for gap in self.gaps)], key=itemgetter(0))
+        ends = [*(first for first, _ in found[1:]), SLOTS]
+        return [((first, end), one) for (first, one), end in zip(found, ends, strict=True)]
 
     def overlapping(self, start: bytes, end: bytes) -> list[RegionHost]:
         """
@@ -220,6 +253,8 @@ class Regions:
         if self.failed:
             return
         self._ticking = self.clock.callLater(1 / self._hz, self._tick)
+        for gap in self.gaps:
+            gap.look(self.clock.seconds() - self._request_timeout)
         hosts = self.hosts.values()
         if len(hosts) == 1:
             for host in hosts:

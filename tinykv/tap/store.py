@@ -48,6 +48,7 @@ from tinykv.storage.removal_mark import RemovalMark
 from tinykv.storage.rowstore import FROZEN_BYTES, RowStore
 from tinykv.storage.slot_sizes import SlotSizes
 from tinykv.store.composition import Start, replica_of
+from tinykv.store.gap import Gap
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import begun_by_word, begun_regions, buried_in, recover_regions
@@ -210,6 +211,7 @@ class StoreService(DaemonService):
             memtable_bytes=config.memtable_bytes,
             durability_os=config.durability == "os",
             hz=config.hz,
+            request_timeout=config.request_timeout,
         )
         ticks = Ticks(self._reactor, raft_config(config).tick)
         maker: ISnapshotMaker | None = None
@@ -264,7 +266,8 @@ class StoreService(DaemonService):
         if cluster is not None:
             self.control.adopt = adopt
         hosts = self.regions.ordered
-        one = len(hosts) == 1
+        # One that has some slots only, while the others aren't known, is one of several.
+        one = len(self.regions.routes()) == 1
         self.front = Front(
             hosts[0] if one else Router(self.regions.routes(), random.randrange),
             self.table,
@@ -308,7 +311,7 @@ class StoreService(DaemonService):
         slots, own = self._slots, self.config.store_id
         return NodeRouter(self.regions.routes(), chance, lambda slot: slots.owner(slot) == own)
 
-    def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost) -> None:
+    def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost | Gap) -> None:
         """Take a client's command to where it belongs by now."""
         router = self.front.host
         assert isinstance(router, Router), "there are several regions"
