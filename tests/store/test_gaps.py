@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.redis.regions import Teller
 from tests.store.hosted import Hosted
 from tests.store.test_splits import HIGH, LOW, MIDDLE, OK, SplitsCase
 from tests.testing.cluster import Variant
@@ -346,3 +347,18 @@ class StartTests(WorldCase):
                 self.world.restart(name)
         self.leads(part)
         self.until(lambda: self.ask(port, b"GET", high) == b"1")
+
+
+class LocalTests(WorldCase):
+    """Reads of what is applied here, where nothing is yet."""
+
+    def test_before_the_copy(self) -> None:
+        """A peer that was added just now doesn't answer as if there were nothing."""
+        store = self.world.stores[4]
+        host = store.parts[1].host
+        self.change(1, lambda descriptor: descriptor.adding(4, address_of("store4")))
+        self.until(lambda: host.group.peer)
+        self.assertEqual(host.applied, 0)
+        self.assertIsNone(host.read_local(Teller(1), 1, 0, TABLE["get"], [b"GET", b"a"]))
+        self.until(lambda: host.applied)
+        self.assertEqual(host.read_local(Teller(1), 2, 0, TABLE["get"], [b"GET", b"a"]), b"$1\r\n1\r\n")

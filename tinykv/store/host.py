@@ -254,7 +254,10 @@ class RegionHost:
             lease=lease,
             clock=clock,
             now_ms=now_ms,
-            behind=lambda: proposals.elsewhere is not None and (proposals.elsewhere.behind or self.vacant),
+            # Where nothing is applied yet, as before a copy, there's nothing old either.
+            behind=lambda: (
+                proposals.elsewhere is not None and (proposals.elsewhere.behind or self.vacant or not queue.applied)
+            ),
             submit=proposals.submit,
             expire=self._expiry.noticed,
             fail=self.fail,
