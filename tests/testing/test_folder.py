@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tinykv.region.descriptor import descriptor_key
+from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.data import COMMIT, EXPIRIES, ROWS
 from tinykv.storage.errors import DiskFailure, DiskFull, SnapshotAborted
@@ -20,12 +21,17 @@ from tinykv.testing.simulation.files import DataRows, Transaction
 from tinykv.testing.simulation.folder import RealFolder
 
 
+def descriptor(mark: bytes) -> bytes:
+    """Give the row that says what the region is, another one for each mark."""
+    return replace(Descriptor.initial(1, [1]), version=mark[0]).encode()
+
+
 def contents(index: int, mark: bytes) -> Transaction:
     """Give a flush with some rows as of an entry."""
     state = ApplyState(index, 1, 5, 6).encode()
     return [
         (ROWS, "data", [b"r%d" % number for number in range(1, 20)], [mark * number for number in range(1, 20)]),
-        (ROWS, "region", [apply_key(1), descriptor_key(1)], [state, b"of " + mark]),
+        (ROWS, "region", [apply_key(1), descriptor_key(1)], [state, descriptor(mark)]),
         (EXPIRIES, [(index, b"r1", True), (index + 1, b"r2", True)]),
         (COMMIT,),
     ]
@@ -79,7 +85,7 @@ class SnapshotTests(SynchronousTestCase):
     def test_it_is_made_of_what_there_is(self) -> None:
         """And says what it stands for."""
         made = self.made()
-        self.assertEqual((made.index, made.term, made.labels), (10, 1, {descriptor_key(1): b"of s"}))
+        self.assertEqual((made.index, made.term, made.labels), (10, 1, {descriptor_key(1): descriptor(b"s")}))
         self.assertEqual(sorted(path.name for path in self.source.real.path.iterdir()), ["snapshots"])
 
     def test_one_of_nothing_is_refused(self) -> None:
