@@ -15,7 +15,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorFDSet
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -75,6 +75,9 @@ from tinykv.tap.tls import TlsPort
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
 #: disk_low_mark, and on a disk that is wholly full it couldn't even start again.
 DISK_SECONDS = 0.25
+
+#: For how long a store that has handed over still answers those who haven't learned of it, in seconds.
+_LEARN_SECONDS = 0.25
 
 #: The ports of clients, by name.
 _CLIENT_PORTS = ("resp", "cluster", "tls")
@@ -578,7 +581,10 @@ class StoreService(DaemonService):
     async def _hand_over(self) -> None:
         """Let another store lead before this one ends, so that clients needn't wait for an election."""
         self.regions.hand_over()
-        await self._wait_for_another_leader(lambda: self.regions.transferring)
+        if self.regions.transferring:
+            await self._wait_for_another_leader(lambda: self.regions.transferring)
+            # Who still sends commands here is refused, and so learns of it; what a link loses is of unknown outcome.
+            await deferLater(self._reactor, _LEARN_SECONDS)
 
     # Questions
 
