@@ -91,8 +91,7 @@ class Engine:
         if operations is None:
             operations = decode_records(entry, HEADER_BYTES, TABLE)
         self.execution.begin_entry(*decode_header(entry))
-        for operation in operations:
-            self.execution.run(operation)
+        self.execution.run_all(operations)
         self.index += 1
 
     def freeze(self) -> None:

@@ -67,8 +67,7 @@ class Scribe:
         data = encode_header(self.now, 7) + b"".join(encode_records(operations, 1))
         self._append(data)
         self._execution.begin_entry(*decode_header(data))
-        for operation in decode_records(data, HEADER_BYTES, TABLE):
-            self._execution.run(operation)
+        self._execution.run_all(decode_records(data, HEADER_BYTES, TABLE))
         self.now += 1
 
     def flush(self) -> None:

@@ -15,6 +15,7 @@ from random import Random
 from threading import Event, Thread
 from typing import Any
 
+from tests.proofs import chaos
 from tests.proofs.behind import PATIENCE, Missed, write_all
 from tests.proofs.chaos import SLACK_US, STEPS_MAX, Book, Client
 from tests.proofs.scale import value_of
@@ -38,23 +39,14 @@ TELL_SECONDS = 10.0
 #: How long the cluster has to begin, and to be heard of by a scheduler, in seconds.
 BEGIN_SECONDS = 60.0
 CLIENTS = 20
-#: What they do, on groups of keys that lie in one region each: a command can't have several.
+#: What they do, on groups of keys that lie in one region each: a command can't have several. They don't block.
 MIX = Mix(
     groups=48,
     tagged=True,
     weights={
-        "read": 24,
-        "write": 24,
-        "increment": 14,
-        "append": 8,
-        "delete": 4,
-        "expire": 4,
-        "lists": 14,
-        "sets": 5,
-        "hashes": 5,
-        "many": 4,
-        "transaction": 6,
-        "watch": 6,
+        kind: weight
+        for kind, weight in {**chaos.MIX.weights, "read": 24, "write": 24, "increment": 14}.items()
+        if kind != "block"
     },
 )
 

@@ -90,8 +90,7 @@ def replay(execution: Execution, data: bytes) -> None:
     """Apply an entry for nobody."""
     if data:
         execution.begin_entry(*decode_header(data))
-        for operation in decode_records(data, HEADER_BYTES, execution.table):
-            execution.run(operation)
+        execution.run_all(decode_records(data, HEADER_BYTES, execution.table))
     execution.keyspace.turn()
 
 

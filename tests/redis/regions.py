@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 
 from hypothesis import strategies as st
@@ -128,10 +128,8 @@ class Region:
         self._run_all(operations)
         self.keyspace.turn()
 
-    def _run_all(self, operations: Sequence[Operation]) -> None:
-        place = 0
-        while place < len(operations):
-            place += self.execution.run_from(list(operations), place)
+    def _run_all(self, operations: list[Operation]) -> None:
+        self.execution.run_all(operations)
 
     def make(self, client: Teller, line: str | list[bytes], db: int = 0) -> Operation:
         """Make the operation of a client's command."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -35,7 +33,7 @@ SLOTS = st.sampled_from([(0, 16384), (3300, 3301), (15000, 16384)])
 class One(Region):
     """A region that runs each command alone."""
 
-    def _run_all(self, operations: Sequence[Operation]) -> None:
+    def _run_all(self, operations: list[Operation]) -> None:
         for operation in operations:
             self.execution.run(operation)
 

@@ -113,6 +113,12 @@ class Execution:
         self._seed = seed
         self._place = 0
 
+    def run_all(self, operations: list[Operation]) -> None:
+        """Run operations of the log, none of which is a read."""
+        place = 0
+        while place < len(operations):
+            place += self.run_from(operations, place)
+
     def run_from(self, operations: list[Operation], place: int) -> int:
         """
         Run the operation of the log at a place, and those behind it that can be run with it in one go.

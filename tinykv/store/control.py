@@ -374,11 +374,11 @@ class Control:
                 other.cede(theirs)
             if known is None:
                 self.adopt(theirs)
-        new = [host for host in (regions.hosts.get(region),) if host is not None]
-        for host in new:
-            if not host.group.peer and peer > host.buried:
-                self.log.info("region {region}: this store has peer {peer}", region=region, peer=peer)
-                host.group.become(peer)
+        host = regions.hosts.get(region)
+        if host is not None and not host.group.peer and peer > host.buried:
+            self.log.info("region {region}: this store has peer {peer}", region=region, peer=peer)
+            host.group.become(peer)
+        new = [] if host is None else [host]
         for other, whole in zip(others, wholes, strict=True):
             other.hand_on(whole, new)
             new = []

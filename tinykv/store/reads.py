@@ -67,16 +67,20 @@ class Reads:
         queue = self._queue
         # What is decided and isn't applied here may be applied elsewhere, where waiters are answered: not only entries
         # count that are here, but also those that others have while the disk here hasn't answered.
-        if not queue.ready or pacer.paused or queue.applied < self._group.committed or not self._holds_lease():
-            self._submit((READ, client, number, db, spec, arguments, FRESH))
-            return None
-        if self._execution.narrow and not lie_in(self._execution.keyspace.slots, spec, arguments):
+        execution = self._execution
+        if (
+            not queue.ready
+            or pacer.paused
+            or queue.applied < self._group.committed
+            or not self._holds_lease()
             # What is left here of other regions' keys, or isn't, is no answer; when it's its turn it's handed on.
+            or (execution.narrow and not lie_in(execution.keyspace.slots, spec, arguments))
+        ):
             self._submit((READ, client, number, db, spec, arguments, FRESH))
             return None
         pacer.look()
         try:
-            reply = self._execution.read(client, db, spec, arguments, self._now_ms())
+            reply = execution.read(client, db, spec, arguments, self._now_ms())
         except OutOfTime:
             # It takes so long that it's begun anew, in slices.
             self._submit((READ, client, number, db, spec, arguments, FRESH))

@@ -186,10 +186,7 @@ def _replay(
                 rows.put("region", descriptor_key(region), descriptor.encode())
         elif entry.data:
             execution.begin_entry(*decode_header(entry.data))
-            operations = decode_records(entry.data, HEADER_BYTES, execution.table)
-            place = 0
-            while place < len(operations):
-                place += execution.run_from(operations, place)
+            execution.run_all(decode_records(entry.data, HEADER_BYTES, execution.table))
             execution.keyspace.turn()
         index, term = entry.index, entry.term
         if progress is not None:

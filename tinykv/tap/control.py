@@ -19,7 +19,6 @@ from tinykv.server.control import BEGUN, NO_LEADER, UNKNOWN, Question, Relay, an
 from tinykv.server.http_control import control_resource
 from tinykv.store.control import QUESTION, Control
 from tinykv.store.regions import Regions
-from tinykv.store.shares import Shares
 from tinykv.store.surroundings import MARK
 from tinykv.tap.cluster import Cluster
 from tinykv.tap.peers import peer_address
@@ -43,8 +42,6 @@ def make_control(
     @param removed: Called when these don't need it any more.
     @param scheduler: Gives ids, where there is one.
     """
-    # Regions come and go by what it's asked for, so before the first of them does.
-    Shares(regions, memory_budget=config.memory_budget, log_bytes_max=config.log_bytes_max)
     hosts = list(regions.hosts.values())
     control = Control(
         store_id=config.store_id,

@@ -55,6 +55,7 @@ from tinykv.store.recovery import begun_by_word, begun_regions, buried_in, recov
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
 from tinykv.store.scheduling import Registration, Scheduling, first_descriptor
+from tinykv.store.shares import Shares
 from tinykv.store.slots import Slots
 from tinykv.store.split_check import SplitCheck
 from tinykv.store.splitting import Part, begin_peer
@@ -239,6 +240,8 @@ class StoreService(DaemonService):
                 host = self.regions.hosts[recovered.descriptor.region]
                 host.initial, host.buried = initial.get(recovered.descriptor.region), recovered.buried
         self.regions.bear = bear
+        # Before the first of them comes or goes.
+        Shares(self.regions, memory_budget=config.memory_budget, log_bytes_max=config.log_bytes_max)
 
         def adopt(about: Descriptor) -> None:
             region = about.region
