@@ -93,7 +93,7 @@ class StaticTests(GatewayCase):
     def test_the_leader_is_killed(self) -> None:
         self.start()
         client, waiting = self.connect(), self.connect()
-        self.assertEqual(sorted(self.gateway.status()["stores"]), [1, 2, 3])
+        wait_until(lambda: sorted(self.gateway.status()["stores"]) == [1, 2, 3], "all stores to be found by one")
         waiting.send_raw(b"HELLO 3\r\n")
         waiting.read_reply()
         waiting.send_raw(b"BZPOPMIN queue 0\r\n")
