@@ -30,6 +30,7 @@ from tests.proofs.beside_redis import (
     Row,
     in_turns,
     rates_row,
+    settle,
     share,
     show,
     single,
@@ -183,15 +184,18 @@ def bench(ports: dict[str, int], ceiling: int, found: argparse.Namespace, tell: 
         turns = in_turns(ports, number)
         for test in ("SET", "GET"):
             for server, port in turns:
+                settle()
                 rate = single(port, test, found.requests)
                 measured.single.setdefault(test, {}).setdefault(server, []).append(rate)
                 tell(f"round {number + 1}: {test} {server}: {rate:,.0f}/s")
         for server, port in [*turns, ("ceiling", ceiling)]:
+            settle()
             mix = mixed_load(port, found.seconds)
             measured.mix.setdefault(server, []).append(mix)
             tell(f"round {number + 1}: mix {server}: {mix.rate:,.0f}/s, p99 of SET {mix.set_p99:.1f} ms")
     for options, into in (((), measured.all_plain), (("-P", "16"), measured.all_pipelined)):
         for server, port in ports.items():
+            settle()
             into[server] = measure(port, "-r", "100000", "-n", str(found.each), *options)
             tell(f"all of redis-benchmark {' '.join(options)} {server}: {len(into[server])} rows")
     return measured

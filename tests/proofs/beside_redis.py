@@ -1,15 +1,18 @@
 """
 What the measurements beside C{redis-server --appendonly yes --appendfsync always} have in common.
 
-All servers run at the same time on the same disk and are measured in turns, so that they meet the same machine. A share
-is ours of theirs in the same round; what counts is the median over the rounds.
+All servers run at the same time on the same disk and are measured in turns, so that they meet the same machine; before
+each turn the last one's work in the background comes to its end. A share is ours of theirs in the same round; what
+counts is the median over the rounds.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -26,10 +29,49 @@ VALUE_BYTES = 100
 #: What Redis is given, to make every write durable before it answers.
 REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always")
 
+#: Servers rest when they have taken less than this share of one core, for this many seconds; patience ends after more.
+RESTING_SHARE = 0.2
+RESTING_SECONDS = 0.5
+SETTLING_SECONDS = 60.0
+
 #: Of a table: what, ours, Redis, share.
 Row = tuple[str, str, str, str]
 #: By name of the test and server (C{ours} and C{theirs}), requests a second of each round.
 Rates = dict[str, dict[str, list[float]]]
+
+
+def settle() -> None:
+    """
+    Wait until the servers rest: what one of them still writes behind its replies would be in another one's figures.
+
+    @raise RuntimeError: They don't.
+    """
+    deadline = time.monotonic() + SETTLING_SECONDS
+    before = _processor_seconds()
+    while True:
+        time.sleep(RESTING_SECONDS)
+        after = _processor_seconds()
+        # Who has ended took what it had with it.
+        if abs(after - before) < RESTING_SHARE * RESTING_SECONDS:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the servers still work {SETTLING_SECONDS:.0f} s after their last request")
+        before = after
+
+
+def _processor_seconds() -> float:
+    """Give the time that the processes below this one have had of the processors, in seconds."""
+    pids = [os.getpid()]
+    ticks = 0
+    for pid in pids:
+        try:
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split())
+            fields = Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended.
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def single(port: int, test: str, requests: int, pipeline: int = 1) -> float:

@@ -24,6 +24,7 @@ from tests.proofs.beside_redis import (
     Row,
     in_turns,
     rates_row,
+    settle,
     share,
     show,
     single,
@@ -97,6 +98,7 @@ def measure(ports: Mapping[str, int], rounds: int, requests: int, tell: Callable
     for number in range(rounds):
         for test in TESTS:
             for server, port in in_turns(ports, number):
+                settle()
                 rate = single(port, test.name, test.weight * requests, test.pipeline)
                 measured.rates.setdefault(test.label, {}).setdefault(server, []).append(rate)
                 tell(f"round {number + 1} of {rounds}: {test.label} {server}: {rate:,.0f}/s")
@@ -106,7 +108,7 @@ def measure(ports: Mapping[str, int], rounds: int, requests: int, tell: Callable
 def main(arguments: Sequence[str]) -> int:
     """Measure, show and write."""
     parser = argparse.ArgumentParser(description="Measure the throughput of three stores beside a single Redis.")
-    parser.add_argument("--rounds", type=int, default=5, help="in turns (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="in turns (%(default)s)")
     parser.add_argument("--requests", type=int, default=50_000, help="of SET in a round (%(default)s)")
     parser.add_argument("--dry", action="store_true", help="write no files")
     found = parser.parse_args(arguments)
