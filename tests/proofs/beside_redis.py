@@ -49,6 +49,7 @@ def settle() -> None:
     deadline = time.monotonic() + SETTLING_SECONDS
     before = _processor_seconds()
     while True:
+        # Not to wait for something, but the span in which the processors' time is counted.
         time.sleep(RESTING_SECONDS)
         after = _processor_seconds()
         # Who has ended took what it had with it.
