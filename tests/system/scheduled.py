@@ -32,6 +32,8 @@ class ScheduledStore:
             "http_port": "off",
             "ballast_bytes": "0",
             "disk_low_mark": "0",
+            # However full the disk of this machine is, these have room.
+            "capacity": "256mb",
             "store_id": str(number),
             "schedulers": schedulers,
             "schedule_heartbeat": "200ms",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from tinykv.storage.disk import disk_space
 from tinykv.storage.errors import from_os
 
 #: Bytes that the file holds back.
@@ -51,11 +52,7 @@ class Ballast:
         """
         The room that the file system has for this process, the ballast not counted.
         """
-        try:
-            status = os.statvfs(os.path.dirname(self.path) or ".")
-        except OSError as error:
-            raise from_os(error, self.path) from error
-        return status.f_bavail * status.f_frsize
+        return disk_space(os.path.dirname(self.path) or ".").free
 
     def is_low(self, unwritten: int, reusable: int = 0) -> bool:
         """

@@ -22,6 +22,7 @@ from typing import Final
 
 from tinykv.storage.connection import PASSING_CACHE_KIB, connect_reader, connect_writer
 from tinykv.storage.data import DataStore
+from tinykv.storage.disk import disk_space
 from tinykv.storage.errors import StorageError, from_os, from_sqlite
 from tinykv.storage.frames import FAILED, READY, decode, encode
 from tinykv.storage.log import LogStore
@@ -31,7 +32,6 @@ from tinykv.storage.row_sum import SumSession
 from tinykv.storage.sessions import DataSession, LogSession, Session
 from tinykv.storage.slot_sizes import SizesSession
 from tinykv.storage.snapshot_copy import SnapshotSession
-from tinykv.storage.snapshot_folder import free_bytes
 
 #: Bytes taken from the socket before they are worked on; more waits its turn.
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -49,7 +49,7 @@ def open_session(kind: str, path: str, *, fsync: bool) -> Session:
     if kind == "snapshot":
         return SnapshotSession(path)
     if kind == "sum":
-        return SumSession(lambda: _reader_of_one_moment(path), lambda: free_bytes(path))
+        return SumSession(lambda: _reader_of_one_moment(path), lambda: disk_space(path).free)
     if kind == "sizes":
         return SizesSession(Reader(path, connect_reader(path, cache_kib=PASSING_CACHE_KIB)))
     if kind == "read":

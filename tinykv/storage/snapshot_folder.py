@@ -15,6 +15,7 @@ import os
 from collections.abc import Collection
 from typing import Final
 
+from tinykv.storage.disk import disk_space
 from tinykv.storage.errors import DiskFull
 from tinykv.storage.schema import errors_of, fsync_folder
 
@@ -82,16 +83,6 @@ def forget_made(data_folder: str, region: int, *, but: str = "") -> None:
                 os.unlink(os.path.join(path, name))
 
 
-def free_bytes(path: str) -> int:
-    """
-    @return: the room that the file system of a file or folder has for this process.
-    @raise StorageError: The system doesn't say.
-    """
-    with errors_of(path):
-        status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
-
-
 def want_room(path: str, needed: int, reusable: int = 0) -> None:
     """
     Refuse early what would fill the disk.
@@ -101,7 +92,7 @@ def want_room(path: str, needed: int, reusable: int = 0) -> None:
     @param reusable: bytes that are free within a file, for what is to be written there.
     @raise DiskFull: There's less room than that.
     """
-    free = free_bytes(path) + reusable
+    free = disk_space(path).free + reusable
     if free < needed:
         raise DiskFull(
             f"{path}: a snapshot needs {needed} bytes here, and {free} are free. Free some space on this file system"

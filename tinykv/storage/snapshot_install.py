@@ -23,11 +23,12 @@ from tinykv.region.snapshot import EVERYTHING, MARKS, InstallMark, install_key, 
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.storage.connection import PAGE_BYTES
 from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS, DataStore
+from tinykv.storage.disk import disk_space
 from tinykv.storage.errors import BadSnapshot, CorruptFile
 from tinykv.storage.ranges import Ranges
 from tinykv.storage.reader import Reader
 from tinykv.storage.schema import errors_of
-from tinykv.storage.snapshot_folder import free_bytes, want_room
+from tinykv.storage.snapshot_folder import want_room
 from tinykv.storage.snapshot_format import EXPIRIES as EXPIRY_FRAMES
 from tinykv.storage.snapshot_format import KINDS, SnapshotHead, SnapshotReader, decode_expiry, read_head
 from tinykv.storage.tables import FAMILIES
@@ -170,7 +171,7 @@ class Installation:
         rows = Reader(self._store.path, self._store.connection)
         folder = os.path.dirname(self._store.path) or "."
         reusable = rows.reusable_bytes()
-        if free_bytes(folder) + reusable < needed:
+        if disk_space(folder).free + reusable < needed:
             # What is replaced makes room; it's counted only when it matters, since all of it has to be read.
             reusable += sum(rows.size(*place) for place in self._ranges)
         want_room(folder, needed, reusable)

@@ -4,9 +4,7 @@ What ties a store to its scheduler, put together: the client, what's told, and w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,7 @@ from tinykv.gateway.config import GatewayConfig
 from tinykv.placement.stores import StoreStats
 from tinykv.server.routes import READS, READS_MANY
 from tinykv.storage.beginning import Beginning
-from tinykv.storage.errors import from_os
+from tinykv.storage.disk import disk_space
 from tinykv.storage.folder import DataFolder
 from tinykv.store.orders import Orders
 from tinykv.store.region_reports import LedRegion, Measured, RegionReports
@@ -163,13 +161,9 @@ def _stats(store: StoreService, cluster: Cluster) -> StoreStats:
     @raise tinykv.storage.errors.StorageError: Its disk can't be looked at.
     """
     hosts = store.regions.hosts.values()
-    path = Path(store.folder.path)
-    try:
-        disk = os.statvfs(path)
-    except OSError as problem:
-        raise from_os(problem, str(path)) from problem
-    capacity = store.config.capacity or disk.f_blocks * disk.f_frsize
-    free = min(disk.f_bavail * disk.f_frsize, max(capacity - data_bytes(store), 0))
+    disk = disk_space(store.folder.path)
+    capacity = store.config.capacity or disk.capacity
+    free = min(disk.free, max(capacity - data_bytes(store), 0))
     return StoreStats(
         capacity=capacity,
         available=min(free, capacity),
