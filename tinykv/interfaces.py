@@ -203,14 +203,16 @@ class SlotRange(NamedTuple):
     Slots that lie in one region.
 
     @ivar first: The first of them; C{last} is the last.
-    @ivar owner: The store that clients are to go to with them; None while none is known.
-    @ivar term: The term of the region's group.
+    @ivar owner: The store that clients are to go to with them.
+    @ivar led: Whether that one is known to lead them, or to pass on what comes; while nobody is, C{owner} is a guess.
+    @ivar term: The term of the region's group; 0 where the region isn't known.
     @ivar stores: Who has a replica of it.
     """
 
     first: int
     last: int
-    owner: int | None
+    owner: int
+    led: bool
     term: int
     stores: tuple[int, ...]
 
@@ -226,7 +228,13 @@ class ISlots(Interface):
     def owner(slot: int) -> int | None:
         """
         @return: The store that clients are to go to with a slot: the one that leads its region; this one, which passes
-            commands on, where it isn't known how they find that; None while nobody is known to lead.
+            commands on, where it isn't known how they find that; None while nobody is known to lead, or the region
+            isn't known.
+        """
+
+    def shows(slot: int) -> bool:
+        """
+        Say whether this store tells of a slot's keys to a client that asks all masters: it leads there, or did last.
         """
 
     def ranges() -> list[SlotRange]:
@@ -244,9 +252,9 @@ class ISlots(Interface):
         Tell whether a store can be reached from here; this one always can.
         """
 
-    def execution(slot: int) -> Execution:
+    def execution(slot: int) -> Execution | None:
         """
-        @return: The commands at work on the data in a slot.
+        @return: The commands at work on the data in a slot; None where its region isn't known, so there's no data.
         """
 
 

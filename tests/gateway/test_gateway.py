@@ -26,6 +26,7 @@ from tinykv.redis.forwarded import (
     REPLY,
     WAITS,
     decode_batch,
+    decode_origin,
     encode_results,
     encode_timeout,
     encode_woken,
@@ -51,12 +52,15 @@ class Batch:
 
     def __init__(self, store: int, payload: bytes, answered: Callable[[Outcome, bytes], None]) -> None:
         self.store = store
+        self.payload = payload
         self.region = region_of(payload)
+        self.generation = 0
         self.operations: list[Operation] = []
         #: Who sent each: client and number.
         self.senders: list[tuple[int, int]] = []
         if self.region:
             self.operations = decode_batch(payload, TABLE, self._sender).operations
+            self.generation = decode_origin(payload)[1]
         self.answered = answered
 
     def _sender(self, place: int, proto: int, client_id: int) -> Any:
@@ -388,6 +392,23 @@ class SplitTests(GatewayCase):
         batch.answer(b"*2\r\n$1\r\nb\r\n$1\r\nx\r\n")
         self.assertEqual(client.taken(), b"*2\r\n$1\r\nb\r\n$1\r\nx\r\n")
         self.assertEqual(len(self.router.execution.waiters), 0)
+
+    def test_one_that_blocks_and_is_refused(self) -> None:
+        """In the part it's known by the same name as anyone else who waits, so it's told, and woken."""
+        client = self.began()
+        client.pipeline(b"BLPOP %b 0" % self.high)
+        self.turn()
+        self.batch().answered(Outcome.REFUSED, encode_routes(self.after, {}))
+        self.turn(0.1)
+        batch = self.batch()
+        self.assertEqual((batch.region, batch.operations[0][0]), (5, WAITING))
+        origin = batch.operations[0][6]
+        batch.answered(Outcome.ANSWERED, encode_results([(WAITS, encode_timeout(1000))]))
+        self.turn(1.1)
+        (operation,) = self.batch().operations
+        self.assertEqual(operation[5], [b"wake", *(b"%d" % number for number in origin), b"timeout"])
+        self.gateway.pushed(2, encode_woken(origin, b"*-1\r\n"))
+        self.assertEqual(client.taken(), b"*-1\r\n")
 
     def test_for_too_long(self) -> None:
         client = self.began()

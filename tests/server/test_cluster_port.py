@@ -37,7 +37,8 @@ class ToldSlots:
     """
     Slots as a test says.
 
-    @ivar owners: Who leads how many of the slots, in their order.
+    @ivar owners: Who leads how many of the slots, in their order; None for slots that nobody leads, as far as is known.
+    @ivar unknown: Whether the regions aren't known, so that there's no data.
     @ivar down: The stores that can't be reached.
     """
 
@@ -48,18 +49,24 @@ class ToldSlots:
         self.owners: list[tuple[int, int | None]] = [(SLOTS, 1)]
         self.addresses = {1: ("127.0.0.1", 7001), 2: ("127.0.0.1", 7002), 3: ("::1", 7003)}
         self.down: set[int] = set()
+        self.unknown = False
         self._store = store
 
     def owner(self, slot: int) -> int | None:
         """Look it up."""
-        return next(one.owner for one in self.ranges() if slot <= one.last)
+        return next(one.owner if one.led else None for one in self.ranges() if slot <= one.last)
+
+    def shows(self, slot: int) -> bool:
+        """Show what it leads."""
+        return self.owner(slot) == self.store_id
 
     def ranges(self) -> list[SlotRange]:
         """List them."""
         ranges: list[SlotRange] = []
         for count, owner in self.owners:
             first = ranges[-1].last + 1 if ranges else 0
-            ranges.append(SlotRange(first, first + count - 1, owner, 5 + len(ranges), (1, 2, 3)))
+            led = owner is not None
+            ranges.append(SlotRange(first, first + count - 1, owner or 1, led, 5 + len(ranges), (1, 2, 3)))
         return ranges
 
     def address(self, store_id: int) -> tuple[str, int] | None:
@@ -70,10 +77,10 @@ class ToldSlots:
         """Look it up."""
         return store_id not in self.down
 
-    def execution(self, slot: int) -> Execution:
+    def execution(self, slot: int) -> Execution | None:
         """Give that of the only region."""
         execution: Execution = self._store.execution
-        return execution
+        return None if self.unknown else execution
 
 
 class ClusterPortCase(SynchronousTestCase):
@@ -126,10 +133,24 @@ class PlaceTests(ClusterPortCase):
         self.assertEqual(self.says(b"SET c 1", b"SET {a}c 1"), moved(b"c", b"127.0.0.1:7002") + b"+OK\r\n")
 
     def test_nobody_leads(self) -> None:
-        self.slots.owners = [(SLOTS, None)]
-        self.assertEqual(self.says(b"GET a", b"PING"), b"-CLUSTERDOWN Hash slot not served\r\n+PONG\r\n")
-        self.assertIn("cluster_state:fail\r\ncluster_slots_assigned:16384\r\n", self.text(b"CLUSTER", b"INFO"))
-        self.assertEqual(self.says(b"CLUSTER SLOTS"), b"*0\r\n")
+        """What comes is taken, as on the other ports; no slot is missing, and which are meant is told all the same."""
+        slot = slot_of(A)
+        self.slots.owners = [(slot, 2), (1, None), (SLOTS - slot - 1, 2)]
+        done = b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n"
+        self.assertEqual(self.says(b"SET a 1", b"MULTI", b"GET a", b"EXEC"), done)
+        info = "cluster_state:fail\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16383\r\n"
+        self.assertIn(info, self.text(b"CLUSTER", b"INFO"))
+        told = self.client.call([b"CLUSTER", b"SLOTS"])
+        assert isinstance(told, list)
+        self.assertEqual([held[:2] for held in told], [[0, slot - 1], [slot, slot], [slot + 1, SLOTS - 1]])
+        self.assertEqual([held[2][1] for held in told], [7002, 7001, 7002])
+        self.assertIn("cluster_my_epoch:0\r\n", self.text(b"CLUSTER", b"INFO"))
+
+    def test_slots_whose_region_is_not_known(self) -> None:
+        self.slots.owners, self.slots.unknown = [(SLOTS, None)], True
+        slot = b"%d" % slot_of(A)
+        self.assertEqual(self.says(b"CLUSTER COUNTKEYSINSLOT " + slot), b":0\r\n")
+        self.assertEqual(self.says(b"CLUSTER GETKEYSINSLOT " + slot + b" 1"), b"*0\r\n")
 
     def test_several_slots(self) -> None:
         self.assertEqual(self.says(b"MGET a b", b"MSET a 1 b 2", b"DEL a b", b"RENAME a b"), 4 * CROSS)
@@ -373,7 +394,7 @@ class AllKeysTests(SynchronousTestCase):
         regions = [(host.descriptor.slots, host) for host in self.store.regions.hosts.values()]
         self.slots = ToldSlots(self.store)
         self.store.front.slots = self.slots
-        self.store.front.node_host = NodeRouter(regions, Random(1).randrange, lambda slot: self.slots.owner(slot) == 1)
+        self.store.front.node_host = NodeRouter(regions, Random(1).randrange, self.slots.shows)
         self.client = self.store.connect(cluster=True)
         self.plain = self.store.connect()
         self.keys = [b"key:%d" % number for number in range(60)]

@@ -4,7 +4,7 @@ Tests for L{tinykv.store.forwarding}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import given
@@ -46,7 +46,7 @@ from tinykv.redis.operations import (
 )
 from tinykv.resp import replies
 from tinykv.resp.replies import encode_command
-from tinykv.store.forwarding import BATCH_BYTES, BATCH_OPERATIONS, GRACE_SECONDS, Forwarder, Receiver
+from tinykv.store.forwarding import BATCH_BYTES, BATCH_OPERATIONS, GRACE_SECONDS, Forwarder, Meant, Receiver
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.testing.embedded import TABLE
 
@@ -104,7 +104,7 @@ class FakeHere:
 
     def __init__(self) -> None:
         self.version = 1
-        self.moved: list[Operation] = []
+        self.meant: list[Meant] = []
         self.lost: set[bytes] = set()
         self.ready = False
         self.vacant = False
@@ -120,11 +120,9 @@ class FakeHere:
     def owns(self, operation: Operation) -> bool:
         return operation[0] != COMMANDS or operation[5][1] not in self.lost
 
-    def has_all_of(self, operation: Operation) -> bool:
-        return self.owns(operation)
-
-    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
-        self.moved.append(operation)
+    def pass_on(self, meant: Sequence[Meant], later: Sequence[Operation]) -> None:
+        self.meant += meant
+        self.submitted += later
 
     def submit(self, operation: Operation) -> None:
         self.submitted.append(operation)

@@ -87,13 +87,18 @@ class Process:
         """What it printed so far."""
         return self._output.read_text("utf-8")
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return self._popen.poll() is not None
+
     def wait_for(self, true: Callable[[], bool], what: str) -> None:
         """Wait until something is so, but not if the process has ended."""
 
         def looked() -> bool:
             if true():
                 return True
-            if self._popen.poll() is not None:
+            if self.ended:
                 raise AssertionError(f"ended with {self._popen.returncode} before {what}:\n{self.output}")
             return False
 

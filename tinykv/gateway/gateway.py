@@ -26,8 +26,8 @@ from tinykv.interfaces import IForwardAnswer, IPeerHandler, IRegionHost, Outcome
 from tinykv.peering.settings import is_address
 from tinykv.raft.messages import Message
 from tinykv.redis.forwarded import decode_woken
-from tinykv.redis.operations import INTERNAL, LOCAL, Operation
-from tinykv.redis.ownership import NOT_HERE, owns
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Operation
+from tinykv.redis.ownership import NOT_HERE, names_keys, owns
 from tinykv.region.route_table import RouteTable
 from tinykv.region.routes import decode_routes
 
@@ -228,6 +228,8 @@ class Gateway:
     def _cut(self) -> None:
         """Have the regions that there are now."""
         before, self.regions = self.regions, {}
+        #: Of what has other keys than before, or none, and isn't done with what was sent to it: the slots that it had.
+        under_way = [(region, region.slots) for region in before.values() if region.holds]
         for route in self._routes.ranges:
             known = route.region in before
             region = before.pop(route.region) if known else self._new_region(route.region)
@@ -237,6 +239,26 @@ class Gateway:
         self._move_waiters()
         self.log.info("there are {count} regions", count=len(self.regions))
         self.routed([((route.first, route.end), self.regions[route.region]) for route in self._routes.ranges])
+        for region, slots in under_way:
+            if region in self._former or region.slots != slots:
+                self._hold_heirs(region, slots)
+
+    def _hold_heirs(self, region: DistantRegion, slots: tuple[int, int]) -> None:
+        """Let what comes for slots that a region had wait until the outcome is known of all that was sent there."""
+        heirs = [one for one in self._overlapping(slots) if one is not region]
+        for one in heirs:
+            one.hold()
+
+        def let_go() -> None:
+            for one in heirs:
+                one.let_go()
+
+        region.submit_again([(LOCAL, NOBODY, 0, 0, None, let_go, None)])
+
+    def _overlapping(self, slots: tuple[int, int]) -> list[DistantRegion]:
+        """Give the regions that have some of these slots."""
+        first, end = slots
+        return [region for region in self.regions.values() if region.slots[0] < end and first < region.slots[1]]
 
     def _move_waiters(self) -> None:
         """Look for each client that waits in the region that has its keys by now."""
@@ -263,10 +285,32 @@ class Gateway:
     def _withdraw(self, region: DistantRegion) -> None:
         """Let others do what waits for a region that is no more."""
         for operation in region.forwarder.withdraw():
-            self._once_more(operation)
+            if operation[0] == LOCAL:
+                self._run_behind(operation, self._overlapping(region.slots))
+            elif operation[0] == INTERNAL or not names_keys(operation):
+                self._once_more(operation)
+            else:
+                self.way.moved(released(operation), region.slots, region)
         if not region.holds and not len(region.waiters):
             self._former.remove(region)
             region.forwarder.close()
+
+    def _run_behind(self, operation: Operation, heirs: list[DistantRegion]) -> None:
+        """Run a step behind what was handed on to some regions before it; one of ours at once, as they wait for it."""
+        _, client, number, db, spec, step, extra = operation
+        if client is NOBODY:
+            step()
+            return
+        left = len(heirs)
+
+        def passed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                step()
+
+        for heir in heirs:
+            heir.submit_moved((LOCAL, client, number, db, spec, passed, extra))
 
     # What went astray
 
@@ -294,10 +338,7 @@ class Gateway:
 
     def _once_more(self, operation: Operation) -> None:
         regions = list(self.regions.values())
-        if operation[0] == LOCAL:
-            # It's one of as many as there were regions, and is counted as one.
-            regions[0].submit_again([operation])
-        elif operation[0] == INTERNAL:
+        if operation[0] == INTERNAL:
             for region in regions:
                 region.submit_again([operation])
         else:

@@ -7,7 +7,7 @@ for a store that doesn't lead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +20,9 @@ from tinykv.keys import ALL_SLOTS
 from tinykv.redis.operations import INTERNAL, READ, WAITING, Client, Operation
 from tinykv.redis.ownership import names_keys, owns
 from tinykv.redis.spec import CommandSpec
+
+#: Operations, with the slots of the region for which they were meant.
+Meant = tuple[tuple[int, int], Sequence[Operation]]
 
 
 def _lost(operation: Operation, whole: tuple[int, int], region: IRegionHost) -> None:
@@ -49,8 +52,8 @@ class Forwards(Protocol):
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
 
-    def narrowed(self, whole: tuple[int, int]) -> None:
-        """Learn that the region has fewer keys than before; these were its slots."""
+    def narrowed(self, whole: tuple[int, int], operations: list[Operation]) -> None:
+        """Learn that the region has other keys than before, its slots until now; and take more that was for these."""
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -92,6 +95,13 @@ class DistantRegion:
         self._clock = clock
         self._answered = answered
         self._pending: list[Operation] = []
+        #: For how many regions, to which what lies here now was sent before, all of it waits; what has come from there;
+        #: and what came here meanwhile, before the region had the slots that it has.
+        self._held = 0
+        self._moved: list[Meant] = []
+        self._before: list[Meant] = []
+        #: What comes back here of what is being handed on.
+        self._coming: list[Operation] | None = None
 
     # What the front wants
 
@@ -109,14 +119,37 @@ class DistantRegion:
         self._pending.append(operation)
 
     def submit_moved(self, operation: Operation) -> None:
-        """Take in what was meant for another region."""
-        self.submit_again([operation])
+        """Take in what was meant for another region; who waits waits here by now."""
+        if operation[0] == WAITING:
+            operation = self.waiters.block(operation)
+        if self._coming is not None:
+            self._coming.append(operation)
+        elif self._held:
+            self._moved.append((self.slots, [operation]))
+        else:
+            self.submit_again([operation])
 
     def ranged(self, slots: tuple[int, int], version: int) -> None:
         """Learn which slots it has."""
         whole, self.slots, self.version = self.slots, slots, version
         if whole != slots:
-            self.forwarder.narrowed(whole)
+            pending, self._pending = self._pending, []
+            if self._held:
+                self._before.append((whole, pending))
+                pending = []
+            self.forwarder.narrowed(whole, pending)
+
+    def hold(self) -> None:
+        """Send nothing until L{let_go}: what was sent to another region may lie here by now, and come from there."""
+        self._held += 1
+
+    def let_go(self) -> None:
+        """Send again, what has come from another region before all else."""
+        self._held -= 1
+        if not self._held:
+            meant, self._moved, self._before = [*self._moved, *self._before], [], []
+            later, self._pending = self._pending, []
+            self.pass_on(meant, later)
 
     def submit_again(self, operations: list[Operation]) -> None:
         """Take operations that were to be done elsewhere; they are as they are sent."""
@@ -125,8 +158,9 @@ class DistantRegion:
         self._pending += operations
 
     def _end_turn(self) -> None:
-        operations, self._pending = self._pending, []
-        self.forwarder.take(operations)
+        if not self._held:
+            operations, self._pending = self._pending, []
+            self.forwarder.take(operations)
 
     def read(self, client: Client, number: int, db: int, spec: CommandSpec, arguments: list[bytes]) -> None:
         """Send a read of a client that has nothing else under way."""
@@ -144,7 +178,8 @@ class DistantRegion:
 
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
-        return [*self._pending, *self.forwarder.undone()]
+        meant = [operation for _, operations in (*self._moved, *self._before) for operation in operations]
+        return [*meant, *self._pending, *self.forwarder.undone()]
 
     # What the forwarder wants
 
@@ -152,13 +187,22 @@ class DistantRegion:
         """Leave it to the store that leads."""
         return True
 
-    def has_all_of(self, operation: Operation) -> bool:
-        """Say whether an operation is for this region alone, as far as that's known."""
-        return names_keys(operation) and owns(self.slots, operation)
-
-    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
-        """Hand on an operation of which nothing was done, and that was meant for some slots."""
-        self.moved(released(operation), whole, self)
+    def pass_on(self, meant: Sequence[Meant], later: Sequence[Operation]) -> None:
+        """Have operations done where they belong by now, in their order, of which nothing was done."""
+        # What is about all keys has a part here and parts elsewhere, so it comes back; nothing is to overtake it.
+        self._coming = coming = []
+        for whole, operations in meant:
+            for operation in operations:
+                if whole == self.slots or (names_keys(operation) and owns(self.slots, operation)):
+                    coming.append(operation)
+                else:
+                    self.moved(released(operation), whole, self)
+        self._coming = None
+        if self._held:
+            self._moved.append((self.slots, [*coming, *later]))
+        else:
+            self._pending[:0] = [*coming, *later]
+            self._end_turn()
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Nothing is done here."""
@@ -179,4 +223,4 @@ class DistantRegion:
     @property
     def holds(self) -> bool:
         """Whether something isn't answered, but for those who wait."""
-        return bool(self._pending) or self.forwarder.holds
+        return bool(self._held or self._pending) or self.forwarder.holds

@@ -19,7 +19,7 @@ from tinykv.interfaces import ISlots
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.numbers import parse_int64
 from tinykv.resp import replies
-from tinykv.server.cluster_nodes import Node, count_slots, node_name, nodes_of
+from tinykv.server.cluster_nodes import Node, count_led, node_name, nodes_of
 from tinykv.server.routes import Serve, connection
 from tinykv.server.session import Session
 
@@ -122,15 +122,17 @@ def cluster_getkeysinslot(slots: ISlots, session: Session, request: list[bytes])
     slot, count = _number(request[2]), _number(request[3])
     if not 0 <= slot < SLOTS or count < 0:
         raise CommandError(b"ERR Invalid slot or number of keys")
-    if not _keys_in(slots, slot):
+    execution = slots.execution(slot)
+    if execution is None or not _keys_in(slots, slot):
         return replies.EMPTY_ARRAY
-    rows = slots.execution(slot).keyspace.databases[0].rows_from(slot, 0)
+    rows = execution.keyspace.databases[0].rows_from(slot, 0)
     inside = takewhile(lambda row: row[0] == slot, rows)
     return replies.bulks([key for _, _, key, _ in islice(inside, min(count, KEYS_MAX))])
 
 
 def _keys_in(slots: ISlots, slot: int) -> int:
-    counter = slots.execution(slot).keyspace.databases[0].counters.get(slot)
+    execution = slots.execution(slot)
+    counter = None if execution is None else execution.keyspace.databases[0].counters.get(slot)
     return 0 if counter is None else counter.keys
 
 
@@ -149,7 +151,7 @@ def _number(text: bytes) -> int:
 def cluster_info(slots: ISlots, session: Session, request: list[bytes]) -> bytes:
     """Describe the cluster."""
     nodes = nodes_of(slots)
-    served = count_slots(nodes)
+    served = count_led(slots)
     own = max((node.epoch for node in nodes if node.store == slots.store_id), default=0)
     figures = {
         "cluster_state": "ok" if served == SLOTS else "fail",

@@ -4,6 +4,8 @@ The stores as nodes of a Redis Cluster: who has which slots, and who is whose re
 A store that clients are to go to with some slots is a master; one without any is shown as a replica of the store that
 has most, whose slots it can read for a client that said READONLY. A store that nobody knows how to reach as a node is
 none.
+
+No slot is left out, even if it isn't known who leads it: some clients believe in no cluster that lacks any.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def nodes_of(slots: ISlots) -> list[Node]:
     for one in ranges:
         if one.owner in owned:
             _extend(owned[one.owner], one.first, one.last)
-            epochs[one.owner] = max(epochs[one.owner], one.term)
+            epochs[one.owner] = max(epochs[one.owner], one.term if one.led else 0)
     masters = [store for store in stores if owned[store]]
     most = max(masters, key=lambda store: (_count(owned[store]), -store), default=None)
     nodes: list[Node] = []
@@ -96,6 +98,6 @@ def _count(ranges: Iterable[tuple[int, int]]) -> int:
     return sum(last - first + 1 for first, last in ranges)
 
 
-def count_slots(nodes: Iterable[Node]) -> int:
-    """Count the slots that some node has."""
-    return sum(_count(node.slots) for node in nodes)
+def count_led(slots: ISlots) -> int:
+    """Count the slots of which it's known who leads them."""
+    return _count((one.first, one.last) for one in slots.ranges() if one.led)

@@ -2,7 +2,8 @@
 A client that takes this store for a node of a Redis Cluster, and the cluster's nodes as it's told of them.
 
 The slot decides: keys of a request that lie in several are refused, and one whose slot another store leads is sent
-there. What passes is run as for any other client, so what has changed on its way is looked after as for those.
+there. What passes is run as for any other client, so what has changed on its way is looked after as for those; and what
+is for a slot of which it isn't known who leads it waits here until it is, as for those, rather than be refused.
 
 @see: U{https://redis.io/docs/reference/cluster-spec/}
 """
@@ -24,7 +25,6 @@ from tinykv.server.transactions import end_transaction
 if TYPE_CHECKING:
     from tinykv.server.front import Front
 
-_NOT_SERVED: Final = replies.error(b"CLUSTERDOWN Hash slot not served")
 #: What may be refused whose slot has this store, and has one key.
 _LOOKED_AT: Final = frozenset(("move", "sort", "sort_ro"))
 _NO_COPY: Final = replies.error(b"ERR Copying to another database is not allowed in cluster mode")
@@ -104,11 +104,10 @@ class ClusterSession(Session):
         if self.stale and not writes:
             return None
         owner = slots.owner(slot)
-        if owner == slots.store_id:
+        if owner is None or owner == slots.store_id:
             return None
-        address = None if owner is None else slots.address(owner)
-        if address is None:
-            return _NOT_SERVED
+        address = slots.address(owner)
+        assert address is not None, "nobody is named whom clients don't find"
         host, port = address
         return replies.error(b"MOVED %d %b:%d" % (slot, host.encode(), port))
 

@@ -466,17 +466,17 @@ class NodeRouter(Router):
         self,
         regions: Sequence[tuple[tuple[int, int], IRegionHost]],
         chance: Callable[[int], int],
-        owns: Callable[[int], bool],
+        shows: Callable[[int], bool],
     ) -> None:
         """
-        @param owns: Says whether clients are to come to this store with a slot.
+        @param shows: Says whether this store tells of a slot's keys.
         """
         super().__init__(regions, chance)
-        self._owns = owns
+        self._shows = shows
 
     def _shown(self) -> Sequence[int]:
         places = range(len(self._hosts))
-        return [place for place in places if self._owns(self._firsts[place])] or places
+        return [place for place in places if self._shows(self._firsts[place])] or places
 
     def _spread(self, spec: CommandSpec, arguments: list[bytes]) -> int | Spread | bytes:
         to = super()._spread(spec, arguments)

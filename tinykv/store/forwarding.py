@@ -14,7 +14,7 @@ As long as anything waits here, what comes later waits behind it, also when this
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -83,6 +83,10 @@ LATE_SECONDS = 0.25
 _REMEMBERED = 1024
 
 
+#: Operations, with the slots of the region for which they were meant.
+Meant = tuple[tuple[int, int], Sequence[Operation]]
+
+
 class Here(Protocol):
     """The region on this store; see L{tinykv.store.host.RegionHost}."""
 
@@ -95,11 +99,12 @@ class Here(Protocol):
     def owns(self, operation: Operation) -> bool:
         """Say whether all keys of an operation lie in the region."""
 
-    def has_all_of(self, operation: Operation) -> bool:
-        """Say whether an operation that was meant for the region before it was narrowed is still for it alone."""
+    def pass_on(self, meant: Sequence[Meant], later: Sequence[Operation]) -> None:
+        """
+        Take back operations of which nothing was done, the oldest first; hand on what isn't for the region any more.
 
-    def move(self, operation: Operation, whole: tuple[int, int]) -> None:
-        """Hand on an operation of which nothing was done, and that was meant for some slots."""
+        @param later: Those that came behind them, and were meant for the region as it is now.
+        """
 
     @property
     def ready(self) -> bool:
@@ -226,8 +231,9 @@ class Forwarder:
         #: Whether something was refused, so that nothing new leaves until all under way have an outcome.
         self._blocked = False
         self._generation = 1
-        #: The region's slots when the oldest came of what waits or is under way, if it has fewer by now.
-        self._whole: tuple[int, int] | None = None
+        #: For each time the region was narrowed while something waited or was under way: its slots until then, and what
+        #: has come since. What is in the queue or under way came before all of them.
+        self._narrowed: list[tuple[tuple[int, int], deque[_Waiting]]] = []
         #: The step of the front's that waits for this store to know all that was decided: as it was taken from the
         #: queue, and as it was handed on.
         self._looking: tuple[_Waiting, Operation] | None = None
@@ -246,7 +252,7 @@ class Forwarder:
     @property
     def holds(self) -> bool:
         """Whether what comes now has to wait behind something that is here or under way."""
-        return bool(self._queue or self._flights) or self._looking is not None
+        return bool(self._queue or self._flights or self._narrowed) or self._looking is not None
 
     @property
     def behind(self) -> bool:
@@ -264,16 +270,25 @@ class Forwarder:
         """Give up what waits here, in its order, unless something is under way: it's to be done another way."""
         if self._flights or self._looking is not None:
             return []
-        operations = [operation for _, operation in self._queue]
+        operations = [operation for _, operation in self._all_waiting()]
         self._queue.clear()
+        self._narrowed.clear()
         self._given_back = 0
         return operations
 
+    def _all_waiting(self) -> list[_Waiting]:
+        """Give all that waits here, in its order."""
+        return [*self._queue, *(waiting for _, since in self._narrowed for waiting in since)]
+
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
-        now = self._clock.seconds()
-        self._queue += [(now, operation) for operation in operations if not _refused(operation)]
+        self._keep(operations)
         self._try()
+
+    def _keep(self, operations: list[Operation]) -> None:
+        now = self._clock.seconds()
+        queue = self._narrowed[-1][1] if self._narrowed else self._queue
+        queue += [(now, operation) for operation in operations if not _refused(operation)]
 
     def take_back(self, operations: list[Operation]) -> None:
         """Take operations that were given up here, before all that are new, in the order of the calls."""
@@ -296,33 +311,36 @@ class Forwarder:
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done: what waits, and what was refused."""
         refused = [waiting for flight in self._flights for waiting in flight.refused]
-        return [operation for _, operation in (*refused, *self._queue)]
+        return [operation for _, operation in (*refused, *self._all_waiting())]
 
-    def narrowed(self, whole: tuple[int, int]) -> None:
+    def narrowed(self, whole: tuple[int, int], operations: list[Operation]) -> None:
         """
         Learn that the region has fewer keys than before, and so isn't the place for some of what waits or is under way.
 
-        What is under way goes first, as far as nothing of it was done: whoever leads refuses it.
+        What is under way goes first, as far as nothing of it was done: whoever leads refuses it. What comes from now on
+        is meant for the region as it is now.
+
+        @param whole: Its slots until now.
+        @param operations: Some more that were meant for these, behind all that were taken.
         """
+        self._keep(operations)
         if not self.holds:
             return
-        self._whole = self._whole or whole
+        self._narrowed.append((whole, deque()))
         if self._flights:
             self._blocked = True
         self._soon()
 
-    def _move(self) -> None:
+    def _pass_on(self) -> None:
         """Hand on, in order, what isn't for the region any more, now that nothing is under way."""
-        whole, self._whole = self._whole, None
-        assert whole is not None
+        meant: list[Meant] = []
         waiting, self._queue = self._queue, deque()
+        narrowed, self._narrowed = self._narrowed, []
         self._given_back = 0
-        for one in waiting:
-            if self._here.has_all_of(one[1]):
-                self._queue.append(one)
-            else:
-                self.retried += 1
-                self._here.move(one[1], whole)
+        for whole, since in narrowed:
+            meant.append((whole, [operation for _, operation in waiting]))
+            waiting = since
+        self._here.pass_on(meant, [operation for _, operation in waiting])
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
@@ -346,7 +364,7 @@ class Forwarder:
 
     def _soon(self) -> None:
         """Try again a little later, if there's something to be tried."""
-        waits = self._queue or self._flights or self._unseen
+        waits = self._queue or self._flights or self._narrowed or self._unseen
         if waits and not self._closed and (self._due is None or not self._due.active()):
             self._due = self._clock.callLater(RETRY_SECONDS, self._try)
 
@@ -355,13 +373,13 @@ class Forwarder:
         if self._closed:
             return
         self._overtake()
-        if self._queue:
+        if self._queue or self._narrowed:
             self._tell_late()
             self._send()
         if self._unseen:
             self._catch_up()
         leaderless = bool(self._flights) and self._leader_store() is None
-        if self._queue or self._overtaken is not None or self._unseen or leaderless:
+        if self._queue or self._narrowed or self._overtaken is not None or self._unseen or leaderless:
             self._soon()
 
     def _catch_up(self) -> None:
@@ -434,8 +452,9 @@ class Forwarder:
         here = self._here
         if self._blocked or self._looking is not None or here.unresolved:
             return
-        if self._whole is not None:
-            self._move()
+        if self._narrowed:
+            self._pass_on()
+            return
         if here.ready:
             if not self._flights:
                 waiting, self._queue = self._queue, deque()

@@ -19,7 +19,7 @@ here under its name, so that nothing is in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -46,6 +46,7 @@ from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.burial import Burial
 from tinykv.store.expiry import Expiry
 from tinykv.store.flushes import RegionFlushes
+from tinykv.store.forwarding import Meant
 from tinykv.store.gap import Gap
 from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
@@ -607,7 +608,12 @@ class RegionHost:
         @param hosts: The regions that were cut off, new here: what comes there waits for what was sent before.
         """
         proposals, elsewhere = self.proposals, self.elsewhere
-        under_way = self.unresolved or proposals.pending or (elsewhere is not None and elsewhere.holds)
+        under_way = (
+            self.unresolved
+            or proposals.pending
+            or proposals.on_hold
+            or (elsewhere is not None and elsewhere.holds)
+        )
         held: list[RegionHost | Gap] = [*hosts, *self.regions.gaps_within(whole)] if under_way else []
         for host in held:
             host.hold()
@@ -627,19 +633,32 @@ class RegionHost:
     def _move_pending(self, whole: tuple[int, int]) -> None:
         """Look anew where that belongs of which nothing was done."""
         proposals, elsewhere = self.proposals, self.elsewhere
-        pending, proposals.pending = proposals.pending, []
+        waiting = proposals.withdraw()
         if elsewhere is not None and elsewhere.holds:
-            elsewhere.narrowed(whole)
-            elsewhere.take(pending)
-            return
-        kept: list[Operation] = []
-        for operation in pending:
-            if self.has_all_of(operation):
-                kept.append(operation)
-            else:
-                self.move(operation, whole)
-        proposals.pending[:0] = kept
-        proposals.go_on()
+            # While it's on hold nothing of that goes elsewhere.
+            elsewhere.narrowed(whole, [] if proposals.on_hold else waiting)
+            if not proposals.on_hold:
+                return
+        self.pass_on([(whole, waiting)], ())
+
+    def pass_on(self, meant: Sequence[Meant], later: Sequence[Operation]) -> None:
+        """
+        Have operations done where they belong by now, of which nothing was done: in their order, also where that is
+        here, as what is about all keys has a part here and parts elsewhere.
+
+        @param meant: The oldest, with the slots of the region for which they were meant.
+        @param later: Those behind them that were meant for it as it is.
+        """
+        self.hold()
+        for whole, operations in meant:
+            for operation in operations:
+                if self.has_all_of(operation):
+                    self.submit_moved(operation)
+                else:
+                    self.move(operation, whole)
+        for operation in later:
+            self.submit_moved(operation)
+        self.let_go()
 
     def has_all_of(self, operation: Operation) -> bool:
         """Say whether an operation that was meant for the region before it was narrowed is still for it alone."""

@@ -67,8 +67,13 @@ class Elsewhere(Protocol):
     def leads(self, here: bool) -> None:
         """Learn whether they can be done here now."""
 
-    def narrowed(self, whole: tuple[int, int]) -> None:
-        """Learn that the region has fewer keys than before; these were its slots."""
+    def narrowed(self, whole: tuple[int, int], operations: list[Operation]) -> None:
+        """
+        Learn that the region has fewer keys than before.
+
+        @param whole: The slots that it had.
+        @param operations: Some more that were meant for these, behind all that were taken.
+        """
 
 
 class Proposals:
@@ -155,12 +160,25 @@ class Proposals:
         if self._moved is None:
             self._moved = []
 
+    @property
+    def on_hold(self) -> bool:
+        """Whether nothing is proposed until L{let_go}."""
+        return self._moved is not None
+
     def submit_moved(self, operation: Operation) -> None:
         """Take in what another region was given, which certainly did nothing of it."""
         if self._moved is None:
             self.submit(operation)
         else:
             self._moved.append(operation)
+
+    def withdraw(self) -> list[Operation]:
+        """Give up what waits to be proposed, in its order: first what was moved here."""
+        waiting = [*(self._moved or ()), *self.pending]
+        if self._moved is not None:
+            self._moved = []
+        self.pending = []
+        return waiting
 
     def let_go(self) -> None:
         """Propose again: first what was moved here, in its order."""

@@ -284,7 +284,7 @@ class StoreService(DaemonService):
             shutdown=self._reactor.stop,
         )
         self._slots = Slots(
-            hosts,
+            self.regions.routes,
             store_id=config.store_id,
             cluster_id=folder.identity.cluster_id or folder.identity.folder_id,
             address=self._cluster_address,
@@ -314,8 +314,7 @@ class StoreService(DaemonService):
 
     def _node_router(self, chance: Callable[[int], int]) -> NodeRouter:
         """Make the way of commands that come to the cluster's port, where there are several regions."""
-        slots, own = self._slots, self.config.store_id
-        return NodeRouter(self.regions.routes(), chance, lambda slot: slots.owner(slot) == own)
+        return NodeRouter(self.regions.routes(), chance, self._slots.shows)
 
     def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost | Gap) -> None:
         """Take a client's command to where it belongs by now."""
