@@ -62,7 +62,7 @@ golden: $(VENV)/.dev ## Write down how the conversations of tests/testdata/raft 
 proof-%: $(VENV)/.dev redis ## Run the long form of a proof, tests/proofs/NAME.py; figures go to docs/evidence/NAME.md
 	@$(PY) -m tests.proofs.$*
 
-proof-clients: node
+proof-clients proof-sessions: node
 
 bench: proof-bench ## Measure throughput and latency beside Redis
 

@@ -121,7 +121,19 @@ class MergeTests(SynchronousTestCase):
 
     def test_errors(self) -> None:
         self.assertEqual(self.together("FLUSHALL", b"+OK\r\n", b"+OK\r\n", b"+OK\r\n"), b"+OK\r\n")
-        self.assertEqual(self.together("FLUSHALL", b"+OK\r\n", b"-TRYAGAIN x\r\n", b"-ERR\r\n"), b"-TRYAGAIN x\r\n")
+        self.assertEqual(self.together("DBSIZE", b":1\r\n", b"-TRYAGAIN x\r\n", b"-ERR\r\n"), b"-TRYAGAIN x\r\n")
+        self.assertEqual(self.together("DEL a b", b"-TRYAGAIN x\r\n", b"-ERR\r\n"), b"-TRYAGAIN x\r\n")
+
+    def test_some_parts_were_done(self) -> None:
+        """Nobody is told that nothing was."""
+        down = b"-CLUSTERDOWN no store leads; nothing was done\r\n"
+        told = b"-TIMEOUT not all parts of the command were done (CLUSTERDOWN no store leads); outcome unknown\r\n"
+        self.assertEqual(self.together("FLUSHALL", b"+OK\r\n", down, down), told)
+        self.assertEqual(self.together("UNLINK a b", down, b":0\r\n"), told)
+        # Nor where a part may have been; nor is it said twice.
+        unknown = b"-TIMEOUT x; outcome unknown\r\n"
+        self.assertEqual(self.together("DEL a b", down, unknown), unknown)
+        self.assertEqual(self.together("DEL a b c", b":1\r\n", down, told), told)
 
     def test_what_does_not_fit(self) -> None:
         self.assertRaises(Damaged, self.together, "DBSIZE", b"+OK\r\n", b":1\r\n", b":1\r\n")

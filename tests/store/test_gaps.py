@@ -140,6 +140,29 @@ class WaitingTests(SplitsCase):
         self.assertEqual(self.client.heard(), [NO_LEADER] * 3)
         self.assertEqual(done, [1])
 
+    def test_some_of_it_was_done(self) -> None:
+        """What is known here was deleted, so it's not said that nothing was."""
+        self.assertEqual(self.ask(f"SET {LOW} 1"), [OK])
+        self.split()
+        self.waits("FLUSHALL")
+        self.assertEqual(self.ask(f"EXISTS {LOW}"), [b":0\r\n"])
+        self.hosted.clock.advance(5.2)
+        self.hosted.settle()
+        (told,) = self.client.heard()
+        self.assertTrue(told.startswith(b"-TIMEOUT not all parts of the command were done (CLUSTERDOWN "), told)
+        self.assertTrue(told.endswith(b"); outcome unknown\r\n"), told)
+
+    def test_a_key_by_chance(self) -> None:
+        """It's taken from what is known, if there's any."""
+        self.assertEqual(self.ask(f"SET {LOW} 1"), [OK])
+        self.split()
+        self.router.chance = lambda count: count - 1
+        self.assertEqual(self.ask("RANDOMKEY"), [b"$1\r\n%b\r\n" % LOW.encode()])
+        self.assertEqual(self.ask(f"DEL {LOW}"), [b":1\r\n"])
+        self.waits("RANDOMKEY")
+        self.hear()
+        self.assertEqual(self.ask(), [b"$-1\r\n"])
+
     def test_a_late_step(self) -> None:
         """What is given to it when it's known where its slots are goes there."""
         self.split()

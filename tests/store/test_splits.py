@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,16 @@ from tinykv.testing.alone import alone
 LOW, HIGH = "b", "a"
 MIDDLE = SLOTS // 2
 OK = b"+OK\r\n"
+
+
+class _Chosen(Router):
+    """
+    Chooses what a test says.
+
+    @ivar chance: Gives a number from 0 to before another one.
+    """
+
+    chance: Callable[[int], int] = staticmethod(lambda count: 0)
 
 
 class SplitsCase(SynchronousTestCase):
@@ -75,7 +86,7 @@ class SplitsCase(SynchronousTestCase):
 
     def route(self) -> None:
         """Send commands where they belong."""
-        router = Router(self.regions.routes(), lambda count: 0)
+        self.router = router = _Chosen(self.regions.routes(), lambda count: router.chance(count))
         self.regions.moved = router.moved
         host: IRegionHost = router
         self.hosted.host = host  # type: ignore[assignment]  # a client doesn't see the difference
@@ -102,6 +113,20 @@ class SplitsCase(SynchronousTestCase):
         # A session puts them in order.
         self.client.told.sort()
         return self.client.heard()
+
+
+class OvertakingTests(SplitsCase):
+    """What waits for a region while it's split is done in its order, wherever that is by then."""
+
+    def test_what_is_about_all_keys(self) -> None:
+        """It has a part in what is left of the region, too, and what came behind it stays behind it."""
+        self.propose()
+        for line in (f"SET {LOW} 1", "FLUSHALL", f"SET {LOW} 2", f"SET {HIGH} 2", "DBSIZE", f"DEL {LOW}", "DBSIZE"):
+            self.client.send(line)
+        self.hosted.settle()
+        self.client.told.sort()
+        self.assertEqual(self.client.heard(), [OK, OK, OK, OK, b":2\r\n", b":1\r\n", b":1\r\n"])
+        self.assertEqual(self.ask(f"GET {LOW}", f"GET {HIGH}"), [b"$-1\r\n", b"$1\r\n2\r\n"])
 
 
 class DataTests(SplitsCase):

@@ -43,10 +43,15 @@ Merge = Callable[[Sequence[Part], Sequence[bytes]], bytes]
 
 
 class Spread(NamedTuple):
-    """A command in parts."""
+    """
+    A command in parts.
+
+    @ivar writes: Whether they change something.
+    """
 
     parts: list[Part]
     merge: Merge
+    writes: bool = False
 
 
 def _sum(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
@@ -101,11 +106,20 @@ def merged(spread: Spread, answers: Sequence[bytes]) -> bytes:
     """
     Make one reply of the replies to the parts; the first error counts.
 
+    No error says that nothing was done where a part was done, or may have been: whoever reads that would do all of it
+    again.
+
     @raise Damaged: One of them isn't a reply to its part.
     """
-    for answer in answers:
-        if answer.startswith(b"-"):
-            return answer
+    errors = [answer for answer in answers if answer.startswith(b"-")]
+    if errors:
+        if not spread.writes:
+            return errors[0]
+        unknown = next((error for error in errors if error.startswith(b"-TIMEOUT ")), None)
+        if unknown is not None or len(errors) == len(answers):
+            return unknown or errors[0]
+        why = errors[0][1:-2].removesuffix(b"; nothing was done")
+        return replies.error(b"TIMEOUT not all parts of the command were done (%b); outcome unknown" % why)
     try:
         return spread.merge(spread.parts, answers)
     except (ValueError, KeyError) as problem:
@@ -128,7 +142,7 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
     if not positions:
         merge = _EVERYWHERE.get(spec.name)
         if merge is not None:
-            return Spread([Part(region, arguments, ()) for region in range(regions)], merge)
+            return Spread([Part(region, arguments, ()) for region in range(regions)], merge, spec.writes)
         return CROSS_SLOT if spec.name in _NOWHERE else 0
     first = region_of(arguments[positions[0]])
     for position in positions:
@@ -139,7 +153,8 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
     merge = _BY_KEY.get(spec.name)
     if merge is None:
         return CROSS_SLOT
-    return by_key(arguments[:1], [arguments[position] for position in positions], region_of, merge)
+    keys = [arguments[position] for position in positions]
+    return by_key(arguments[:1], keys, region_of, merge)._replace(writes=spec.writes)
 
 
 def by_key(name: list[bytes], keys: Sequence[bytes], region_of: RegionOf, merge: Merge = _in_place) -> Spread:

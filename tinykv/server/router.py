@@ -248,7 +248,7 @@ class Router:
         if not isinstance(to, Spread):
             return to
         first, end = whole
-        return Spread([part for part in to.parts if first <= self._firsts[part.region] < end], to.merge)
+        return to._replace(parts=[part for part in to.parts if first <= self._firsts[part.region] < end])
 
     # What comes
 
@@ -416,9 +416,10 @@ class Router:
     def _by_chance(self, db: int) -> Iterator[IRegionHost]:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
         hosts = self._hosts
-        # One that has none, as far as is known here, may have got some.
-        counts = [1 if host.execution is None else host.execution.keyspace.databases[db].keys for host in hosts]
-        left = {place: max(keys, 1) for place, keys in enumerate(counts)}
+        # One that has none, as far as is known here, may have got some. Where the region isn't known it would be waited
+        # for, so that comes last.
+        known = {place: host.execution for place, host in enumerate(hosts) if host.execution is not None}
+        left = {place: max(execution.keyspace.databases[db].keys, 1) for place, execution in known.items()}
         while left:
             rank = self._chance(sum(left.values()))
             place = -1
@@ -428,6 +429,7 @@ class Router:
                     break
             del left[place]
             yield hosts[place]
+        yield from (host for host in hosts if host.execution is None)
 
     def _pick(
         self,
@@ -482,7 +484,7 @@ class NodeRouter(Router):
         to = super()._spread(spec, arguments)
         if isinstance(to, Spread) and spec.name in _SHOWN:
             shown = self._shown()
-            return Spread([part for part in to.parts if part.region in shown], to.merge)
+            return to._replace(parts=[part for part in to.parts if part.region in shown])
         return to
 
 
