@@ -38,9 +38,10 @@ INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --config-sett
 help: ## List the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 14
 
-run: $(VENV)/.run ## Start three stores on 127.0.0.1:6379 to 6381, with their data in ./data (PORT= DIR= STORES=1|3|5 SCHEDULERS=0|1|3 REGIONS=)
+run: $(VENV)/.run ## Start three stores on 127.0.0.1:6379 to 6381, with their data in ./data (PORT= DIR= STORES=1|3|5 SCHEDULERS=0|1|3 REGIONS= GATEWAY=1)
 	@exec $(VENV)/bin/tinykv playground --dir "$(DIR)" --port "$(PORT)" $(if $(STORES),--stores "$(STORES)") \
-	  $(if $(SCHEDULERS),--schedulers "$(SCHEDULERS)") $(if $(REGIONS),--regions "$(REGIONS)")
+	  $(if $(SCHEDULERS),--schedulers "$(SCHEDULERS)") $(if $(REGIONS),--regions "$(REGIONS)") \
+	  $(if $(filter-out 0,$(GATEWAY)),--gateway)
 
 test: $(VENV)/.dev redis node ## Run all tests (TESTS= JOBS= TRIALFLAGS=)
 	@$(PY) -m twisted.trial $(if $(filter-out 0 1,$(JOBS)),--jobs=$(JOBS)) $(TRIALFLAGS) $(TESTS)

@@ -18,6 +18,7 @@ from tests.redis_server import free_port
 from tinykv.cli.main import tinykv
 from tinykv.cli.playground import write_record
 from tinykv.cli.playground_cluster import CLUSTER_PORTS, PEER_PORTS, Ports, choose_count, choose_regions, keep, plan
+from tinykv.cli.playground_gateway import LocalGateway, plan_gateway
 from tinykv.cli.playground_process import TAIL_LINES, last_error, last_words, tail
 from tinykv.cli.playground_schedulers import (
     LocalScheduler,
@@ -31,6 +32,7 @@ from tinykv.cli.playground_stores import LocalStore, what_is_left
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import quoted
 from tinykv.config import StoreConfig, checked, load, own_address
+from tinykv.gateway.config import checked as checked_gateway
 from tinykv.schedule.config import TABLE, ScheduleConfig
 from tinykv.tap.peers import read_secret
 
@@ -84,6 +86,11 @@ class RefusalTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         (folder / "store-1.ini").mkdir(parents=True)
         self.assertIn("store-1.ini: Is a directory", self.refused("--port", "0", folder=str(folder)))
+
+
+    def test_a_gateway_before_one_store(self) -> None:
+        said = self.refused("--port", "0", "--stores", "1", "--gateway")
+        self.assertIn("one store on its own has no use for a gateway", said)
 
 
 class CountTests(SynchronousTestCase):
@@ -161,6 +168,24 @@ class CountTests(SynchronousTestCase):
             self.assertIn("cluster.json isn't what", str(problem))
         (self.folder / "cluster.json").write_bytes(b"\xff")
         self.assertIn("can't be read", str(self.assertRaises(Problem, choose_count, self.folder, None, 1)))
+
+
+class GatewayTests(SynchronousTestCase):
+    """The options of a gateway."""
+
+    def test_plan(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        configs = plan(folder, 3, 0, 0)
+        keep(folder, configs)
+        ports = Ports()
+        config = checked_gateway(plan_gateway(folder, configs, ["127.0.0.1:2379"], ports), "a plan")
+        self.assertEqual((config.stores, config.schedulers), (configs[0].initial_stores, ("127.0.0.1:2379",)))
+        self.assertEqual(read_secret(config), read_secret(configs[0]))
+        self.assertEqual(plan_gateway(folder, configs, [], ports).schedulers, ())
+        gateway = LocalGateway(folder, config)
+        self.assertFalse(gateway.answers())
+        self.assertEqual(gateway.ports(), {"resp": config.port, "http": config.http_port})
 
 
 class PlanTests(SynchronousTestCase):

@@ -38,8 +38,8 @@ UNITS = 10
 SECONDS_OF_UNIT = 60.0
 SECONDS = 900.0
 STORES = 3
-#: Regions at the beginning, and as many as they're split into at most.
-REGIONS = 2
+#: Regions at the beginning, one, so that stores learn to route; and as many as they're split into at most.
+REGIONS = 1
 REGIONS_MAX = 100
 #: How much longer than asked for sessions may take, in seconds: one more round.
 PATIENCE = 60.0
@@ -48,6 +48,8 @@ PAUSE_SECONDS = 0.05
 CHANGE_SECONDS = 10.0
 #: How many times as often as it's split a region is led elsewhere.
 TRANSFERS = 2
+#: How long stores and the gateway let clients wait: a busy machine holds all of them up.
+REQUEST_TIMEOUT = "30s"
 
 _SCRIPT = Path(__file__).parent.parent / "system" / "moving.js"
 
@@ -59,9 +61,8 @@ class Cluster:
     @ivar ports: Where clients connect, by place; likewise C{cluster_ports} and C{http_ports}.
     """
 
-    def __init__(self, folder: Path, **options: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._options = options
         self._stack = ExitStack()
         self.stores: list[ScheduledStore] = []
         self.ports: list[int] = []
@@ -74,11 +75,18 @@ class Cluster:
                 Daemons(self._folder, 1, bootstrap_stores=str(STORES), initial_regions=str(REGIONS))
             )
             (member,) = self._daemons.members.values()
-            self.gateway = GatewayDaemon(self._folder, schedulers=f"127.0.0.1:{member.port}")
+            where = f"127.0.0.1:{member.port}"
+            self.gateway = GatewayDaemon(self._folder, schedulers=where, request_timeout=REQUEST_TIMEOUT)
             stack.callback(self.gateway.kill)
             for place in range(STORES):
-                places = {"cluster_port": str(self.cluster_ports[place]), "http_port": str(self.http_ports[place])}
-                store = ScheduledStore(self._folder, self._daemons, place + 1, **{**places, **self._options})
+                store = ScheduledStore(
+                    self._folder,
+                    self._daemons,
+                    place + 1,
+                    cluster_port=str(self.cluster_ports[place]),
+                    http_port=str(self.http_ports[place]),
+                    request_timeout=REQUEST_TIMEOUT,
+                )
                 stack.callback(store.kill)
                 store.start()
                 self.stores.append(store)

@@ -362,9 +362,11 @@ class StartTests(WorldCase):
         port = self.port(self.leads(1))
         self.rest(5)
         high = HIGH.encode()
-        for words in ((b"GET", high), (b"SET", high, b"2"), (b"DBSIZE",), (b"KEYS", b"*"), (b"FLUSHALL",)):
+        for words in ((b"GET", high), (b"SET", high, b"2"), (b"DBSIZE",), (b"KEYS", b"*"), (b"BLPOP", high, b"0")):
             with self.subTest(words=words):
                 self.assertEqual(self.ask(port, *words), Failed(b"CLUSTERDOWN"))
+        # What is known was deleted.
+        self.assertEqual(self.ask(port, b"FLUSHALL"), Failed(b"TIMEOUT"))
         for name in names:
             if name not in [store.name for store in some]:
                 self.world.restart(name)

@@ -6,6 +6,9 @@ Each runs in a process of its own: C{python -m tests.system.moving KIND PORT NUM
 again and again until the seconds are over, once at least, and prints its figures as JSON. C{moving.js} is the like for
 the client of Node.
 
+The clients are as a program gets them that doesn't ask for anything, except that redis-py gives up no request after 5 s
+to send it once more, whatever it did: who waits for a reply in vain waits for ever, and is found to do so.
+
 Where a port takes any key a session has a database for itself, so that it knows what DBSIZE, KEYS and SCAN have to
 say. On the cluster's port others write to the only one, and a client of a cluster asks each node for itself what it
 has, at its own moment.
@@ -28,13 +31,15 @@ from redis.cluster import ClusterNode, RedisCluster
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 
-#: How long one reply is awaited, in seconds.
+#: For how long it's waited in blocking commands, in seconds.
 PATIENCE = 30.0
 #: How long keys live that are to expire, in ms, and what is waited until they have, in seconds.
 LIFE_MS = 60
 EXPIRED_SECONDS = 0.1
 #: How long what is popped is on its way, in seconds.
 PUSH_SECONDS = 0.03
+#: Options of redis-py: it gives no request up.
+_PATIENT: dict[str, Any] = {"decode_responses": True, "socket_timeout": None, "socket_connect_timeout": None}
 #: Keys of a command on many, and requests of a pipeline.
 MANY = 40
 #: How often it's tried to change a watched key before somebody else does.
@@ -432,7 +437,7 @@ class TwistedScript:
 
 def plain_session(port: int, number: int, seconds: float) -> dict[str, int]:
     """Use redis-py, on a port that takes any key."""
-    options: dict[str, Any] = {"port": port, "db": number, "decode_responses": True, "socket_timeout": 2 * PATIENCE}
+    options: dict[str, Any] = {"port": port, "db": number, **_PATIENT}
     with redis.Redis(**options) as client, redis.Redis(**options) as other:
         script = Script(f"plain{number}", client, other, clustered=False)
         script.run(seconds)
@@ -444,7 +449,7 @@ def cluster_session(port: int, number: int, seconds: float) -> dict[str, int]:
 
     def connect() -> Any:
         nodes = [ClusterNode("127.0.0.1", port)]
-        return RedisCluster(startup_nodes=nodes, decode_responses=True, socket_timeout=2 * PATIENCE)
+        return RedisCluster(startup_nodes=nodes, **_PATIENT)
 
     with connect() as client, connect() as other:
         script = Script(f"cluster{number}", client, other, clustered=True)

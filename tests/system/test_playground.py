@@ -116,12 +116,14 @@ class PlaygroundTests(SynchronousTestCase):
         self.assertEqual(self.offline("dump"), '[0] "kept" (string)\n  "yes"\n')
 
     def test_three_stores(self) -> None:
-        playground = Process(self.command(), self.base / "output")
+        playground = Process(self.command("--gateway"), self.base / "output")
         self.addCleanup(playground.destroy)
         playground.wait_for(lambda: "Ctrl-C stops them." in playground.output, "the playground to be ready")
-        *stores, scheduler = json.loads(self.record.read_text())["processes"]
-        self.assertEqual(scheduler["name"], "scheduler-1")
-        for process in (*stores, scheduler):
+        *stores, scheduler, gateway = json.loads(self.record.read_text())["processes"]
+        self.assertEqual((scheduler["name"], gateway["name"]), ("scheduler-1", "gateway-1"))
+        self.assertTrue(self.client(gateway).set("through", "the gateway"))
+        self.assertIn(f"redis-cli -p {gateway['ports']['resp']}     (at the gateway", playground.output)
+        for process in (*stores, scheduler, gateway):
             self.addCleanup(end_group, process["pid"])
         for store in stores:
             self.assertIn(f"127.0.0.1:{store['ports']['peer']}", playground.output)
@@ -135,13 +137,15 @@ class PlaygroundTests(SynchronousTestCase):
         playground.wait_for(lambda: "The others carry on (2 of 3)." in playground.output, "the end to be seen")
         self.assertIn("store-2 has ended by itself (killed by SIGKILL)", playground.output)
         left = json.loads(self.record.read_text())["processes"]
-        self.assertEqual([process["name"] for process in left], ["store-1", "store-3", "scheduler-1"])
+        self.assertEqual([process["name"] for process in left], ["store-1", "store-3", "scheduler-1", "gateway-1"])
         url = f"http://127.0.0.1:{scheduler['ports']['http']}"
         self.assertIn(f"ctl schedule --url {url} status", playground.output)
         said = run([*TINYKV, "ctl", "schedule", "--url", url, "status"])
         self.assertIn("member 1 leads, of 1", said.stdout, said.stderr)
         os.kill(scheduler["pid"], signal.SIGKILL)
         playground.wait_for(lambda: "The stores serve on." in playground.output, "its end to be seen")
+        os.kill(gateway["pid"], signal.SIGKILL)
+        playground.wait_for(lambda: "gateway-1 has ended by itself" in playground.output, "its end to be seen")
         os.kill(stores[0]["pid"], signal.SIGKILL)
         playground.wait_for(lambda: "1 of 3 are no majority" in playground.output, "the second end to be seen")
 

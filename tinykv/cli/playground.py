@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import click
 
 from tinykv.cli.ctl_schedule import store_table
 from tinykv.cli.playground_cluster import COUNTS, HTTP_PORT, Ports, choose_count, choose_regions, keep, plan
+from tinykv.cli.playground_gateway import LocalGateway, plan_gateway
 from tinykv.cli.playground_process import LocalProcess, last_error, last_words
 from tinykv.cli.playground_schedulers import (
     SCHEDULERS,
@@ -65,11 +66,19 @@ _WAITED = (*_STOPPING, signal.SIGCHLD)
 @click.option("--regions", type=click.IntRange(1, 1024), default=None,
               help="Into how many regions the slots are cut, each with a leader of its own.  [default: as many as the "
                    "folder holds; 1 in a new one]")
+@click.option("--gateway", "wants_gateway", is_flag=True,
+              help="Start a gateway too: a front without data, which serves any client with any key, as stores do.")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=None,
               help="Port for status and metrics, likewise.  "
                    f"[default: {HTTP_PORT} and the next ones, or others if they aren't free]")
 def playground(
-    folder: Path, port: int, stores: int | None, schedulers: int | None, regions: int | None, http_port: int | None
+    folder: Path,
+    port: int,
+    stores: int | None,
+    schedulers: int | None,
+    regions: int | None,
+    wants_gateway: bool,
+    http_port: int | None,
 ) -> None:
     """
     Start stores on this machine and keep them running until Ctrl-C or SIGTERM.
@@ -96,6 +105,7 @@ def playground(
     planned = plan_schedulers(folder, members, ports)
     addresses = tuple(f"{config.http_bind}:{config.http_port}" for config in planned)
     configs = [replace(config, schedulers=addresses, initial_regions=cut) for config in configs]
+    fronts = [plan_gateway(folder, configs, addresses, ports)] if wants_gateway else []
     try:
         for config in configs:
             checked(config, "command line")
@@ -106,35 +116,43 @@ def playground(
         deciding = [LocalScheduler(config.data_dir.name, folder, config) for config in planned]
         keep(folder, configs)
         keep_schedulers(folder, planned)
+        gateways = [LocalGateway(folder, front) for front in fronts]
     # Blocked before there are threads or children; they're for sigwait alone from here on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     try:
-        _run(local, deciding, folder / "playground.json")
+        _run(local, deciding, gateways, folder / "playground.json")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(stores: list[LocalStore], schedulers: list[LocalScheduler], record: Path) -> None:
-    """Start the stores and the scheduler, serve until a signal comes or no store is left, and clean up."""
+def _run(
+    stores: list[LocalStore], schedulers: list[LocalScheduler], gateways: list[LocalGateway], record: Path
+) -> None:
+    """Start all of them, serve until a signal comes or no store is left, and clean up."""
     with problems_of(str(record)):
         started: list[LocalProcess] = []
         try:
-            for process in (*stores, *schedulers):
+            for process in (*stores, *schedulers, *gateways):
                 process.start(unblock=_WAITED)
                 started.append(process)
-            if _wait_until_ready(stores) and (known := _wait_for_scheduler(stores, schedulers)) is not None:
-                schedulers = known
-                write_record(record, [*stores, *schedulers])
-                _greet(stores, schedulers)
-                stores, ended = _serve(stores, schedulers, record)
+            if (
+                _wait_until_ready(stores)
+                and (known := _wait_for_scheduler(stores, schedulers)) is not None
+                and _wait_until_ready([*stores, *gateways])
+            ):
+                others = [*known, *gateways]
+                write_record(record, [*stores, *others])
+                _greet(stores, known, gateways)
+                stores, ended = _serve(stores, others, record)
                 if ended and not stores:
                     raise Problem("no store is left")
         finally:
-            _stop(started)
+            # Clients of a gateway come to their end before the stores do.
+            _stop(sorted(started, key=lambda process: not isinstance(process, LocalGateway)))
             record.unlink(missing_ok=True)
 
 
-def _greet(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> None:
+def _greet(stores: list[LocalStore], schedulers: list[LocalScheduler], gateways: list[LocalGateway]) -> None:
     """Say what there is, and what seems to be wrong where the scheduler doesn't know all stores."""
     out = printer()
     if schedulers:
@@ -149,21 +167,22 @@ def _greet(stores: list[LocalStore], schedulers: list[LocalScheduler]) -> None:
                 if error is not None:
                     out.print(f"The last error in {store.log}:")
                     out.print(f"  {error}")
-    for line in welcome(stores, [scheduler.url for scheduler in schedulers]):
+    urls, ports = [scheduler.url for scheduler in schedulers], [gateway.config.port for gateway in gateways]
+    for line in welcome(stores, urls, ports):
         out.print(line)
 
 
-def _wait_until_ready(stores: list[LocalStore]) -> bool:
+def _wait_until_ready(processes: Sequence[LocalProcess]) -> bool:
     """
-    Wait until all stores answer.
+    Wait until all stores, or gateways, answer.
 
     @return: False if a signal says to stop before.
     @raise Problem: One has ended instead.
     """
     told = False
     asked = 0
-    while not all(store.answers() for store in stores):
-        if _told_to_stop(stores):
+    while not all(process.answers() for process in processes):
+        if _told_to_stop(processes):
             return False
         asked += 1
         if not told and asked > 5 / _ASK_SECONDS:
@@ -184,7 +203,7 @@ def _wait_for_scheduler(stores: list[LocalStore], schedulers: list[LocalSchedule
     while True:
         for scheduler in [scheduler for scheduler in schedulers if scheduler.ended() is not None]:
             schedulers = [other for other in schedulers if other is not scheduler]
-            _tell_scheduler_end(scheduler)
+            _tell_other_end(scheduler)
         waited = time.monotonic() - began
         if not schedulers or stores_known(schedulers, len(stores)) is not None or waited > SCHEDULER_SECONDS:
             return schedulers
@@ -195,27 +214,28 @@ def _wait_for_scheduler(stores: list[LocalStore], schedulers: list[LocalSchedule
             return None
 
 
-def _told_to_stop(stores: list[LocalStore]) -> bool:
+def _told_to_stop(processes: Sequence[LocalProcess]) -> bool:
     """
     Wait a little before asking again, and say if a signal says to stop.
 
-    @raise Problem: A store has ended.
+    @raise Problem: One of these has ended.
     """
     received = signal.sigtimedwait(_WAITED, _ASK_SECONDS)
     if received is not None and received.si_signo in _STOPPING:
         return True
-    for store in stores:
-        if store.ended() is not None:
-            raise Problem(f"{store.name} didn't start: {last_words(store.log)}")
+    for process in processes:
+        if process.ended() is not None:
+            raise Problem(f"{process.name} didn't start: {last_words(process.log)}")
     return False
 
 
 def _serve(
-    stores: list[LocalStore], schedulers: list[LocalScheduler], record: Path
+    stores: list[LocalStore], others: Sequence[LocalProcess], record: Path
 ) -> tuple[list[LocalStore], bool]:
     """
     Wait until a signal says to stop, or no store is left.
 
+    @param others: What runs beside them.
     @return: (the stores that run, whether any ended by itself).
     """
     out = printer()
@@ -226,16 +246,16 @@ def _serve(
         if received in _STOPPING:
             out.print("Stopping ...")
             break
-        for scheduler in [scheduler for scheduler in schedulers if scheduler.ended() is not None]:
-            schedulers = [other for other in schedulers if other is not scheduler]
-            _tell_scheduler_end(scheduler)
-            write_record(record, [*stores, *schedulers])
+        for process in [process for process in others if process.ended() is not None]:
+            others = [other for other in others if other is not process]
+            _tell_other_end(process)
+            write_record(record, [*stores, *others])
         for store in [store for store in stores if store.ended() is not None]:
             ended = True
             stores = [other for other in stores if other is not store]
             _tell_end(store)
             if stores:
-                write_record(record, [*stores, *schedulers])
+                write_record(record, [*stores, *others])
                 # Others may have been started by hand since they ended.
                 running = [other for other in every if other in stores or (other is not store and other.answers())]
                 for line in what_is_left(store, len(running), len(every)):
@@ -251,12 +271,12 @@ def _tell_end(process: LocalProcess) -> None:
         out.print(f"  {line}")
 
 
-def _tell_scheduler_end(scheduler: LocalScheduler) -> None:
-    """Say that a member of the scheduler has ended, and how it's started again."""
-    _tell_end(scheduler)
+def _tell_other_end(process: LocalProcess) -> None:
+    """Say that a member of the scheduler, or the gateway, has ended, and how it's started again."""
+    _tell_end(process)
     out = printer()
     out.print("The stores serve on. It comes back when the playground is started again, or by hand, with")
-    out.print(f"    {scheduler.by_hand}")
+    out.print(f"    {process.by_hand}")
 
 
 def _stop(processes: Iterable[LocalProcess]) -> None:

@@ -32,13 +32,13 @@ class LocalProcess(ABC):
 
     @cvar PLUGIN: What twistd runs.
     @ivar name: Its name in playground.json.
-    @ivar data: Its data folder.
+    @ivar data: Its data folder; None if it has no data.
     @ivar log: Where its log goes.
     """
 
     PLUGIN = ""
 
-    def __init__(self, name: str, folder: Path, data: Path, options: str) -> None:
+    def __init__(self, name: str, folder: Path, data: Path | None, options: str) -> None:
         """
         Write its configuration.
 
@@ -121,7 +121,8 @@ class LocalProcess(ABC):
             )
         # When all is done twistd ends by the very signal that asked it to.
         if code in (0, -signal.SIGTERM):
-            return f"{self.name} has stopped; its data is in {self.data}"
+            where = "" if self.data is None else f"; its data is in {self.data}"
+            return f"{self.name} has stopped{where}"
         return f"{self.name} has stopped, but not in order ({self.ended()}); see {self.log}"
 
     def tail(self) -> list[str]:

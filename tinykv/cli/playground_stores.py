@@ -51,11 +51,12 @@ class LocalStore(LocalProcess):
         return {"resp": config.port, "cluster": config.cluster_port, "http": config.http_port, "peer": peer}
 
 
-def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str]:
+def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str], gateways: Sequence[int]) -> list[str]:
     """
     Say what was started, how to connect, and how to stop.
 
     @param schedulers: The URLs of the scheduler's members.
+    @param gateways: The ports of gateways.
     """
     first = stores[0].config
     ping = f"    python3 -c 'import redis; print(redis.Redis(port={first.port}).ping())'"
@@ -80,6 +81,7 @@ def welcome(stores: Sequence[LocalStore], schedulers: Sequence[str]) -> list[str
         ),
         "",
         f"    redis-cli -c -p {first.cluster_port}     (as a Redis Cluster, whose other nodes are found by themselves)",
+        *(f"    redis-cli -p {port}     (at the gateway, which has no data itself)" for port in gateways),
         ping,
         f"    {_program()} ctl --url http://{first.http_bind}:{first.http_port} members",
         *([f"    {_program()} ctl schedule --url {schedulers[0]} status"] if schedulers else []),

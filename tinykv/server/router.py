@@ -199,12 +199,12 @@ class Router:
 
     # What was moved
 
-    def moved(self, operation: Operation, whole: tuple[int, int], host: IRegionHost) -> None:
+    def moved(self, operation: Operation, whole: tuple[int, int], host: IRegionHost | None) -> None:
         """
         Take an operation to where it belongs by now: a region did nothing of it, since it was narrowed meanwhile.
 
         @param whole: The slots for which it was meant.
-        @param host: That region.
+        @param host: That region; None if it was in none.
         """
         kind, client, number, db, spec, arguments, extra = operation
         if kind == INTERNAL:

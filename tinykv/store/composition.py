@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from tinykv.interfaces import ILogWriter, IPeering, ISnapshotMaker
+from tinykv.keys import ALL_SLOTS
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.notices import Notices
 from tinykv.raft.config import RaftConfig
@@ -28,6 +29,7 @@ from tinykv.store.durations import Durations
 from tinykv.store.forwarding import Forwarder, Receiver
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
+from tinykv.store.polls import Polls
 from tinykv.store.replica import Replica
 from tinykv.store.snapshots import Sends, Snapshots
 from tinykv.store.ticks import Ticks
@@ -205,6 +207,14 @@ def join_stores(
         answered=answered,
         local_reads=local_reads,
     )
+    polls = Polls(
+        table=table,
+        # Wherever the keys lie by now.
+        submit=lambda operation: host.regions.moved(operation, ALL_SLOTS, None),
+        clock=clock,
+        answered=answered,
+    )
+    forwarder.blocks, forwarder.woken, forwarder.blocked = polls.begin, polls.wake, lambda: polls.operations
     host.elsewhere = forwarder
     host.leader_store = own.leader_store
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)

@@ -61,10 +61,6 @@ _UNKNOWN = replies.error(b"TIMEOUT the link to the store that leads was lost; ou
 _TOO_LARGE = replies.error(
     b"TRYAGAIN the replies to this pipeline are too large to be passed on by another store; nothing was done"
 )
-_CANNOT_WAIT = replies.error(
-    b"TRYAGAIN this store has no replica of the region where the keys lie, so it can't wait for them; nothing was done."
-    b" Ask a store that has one"
-)
 _STRANGE = replies.error(
     b"ERR the store that leads runs another version, which can't do this command; nothing was done"
 )
@@ -183,6 +179,9 @@ class Forwarder:
     @ivar refused: Told of a batch that a store refused as a whole: which store it was, and what it says of the cause.
     @ivar astray: Given an operation of which nothing was done since its keys lie in another region; says whether it
         takes it over.
+    @ivar blocks: Given a blocking command where this store has no replica, so that nobody could wait in the region.
+    @ivar woken: Told whom an operation wakes; says whether that's one of these.
+    @ivar blocked: Gives the commands of all of these.
     @ivar failed: Told of a command that another store answered with an error, as L{Execution.refused} is of one here.
     """
 
@@ -210,6 +209,9 @@ class Forwarder:
         self.forwarded = 0
         self.retried = 0
         self.failed: Callable[[Client, str, bytes], None] = lambda client, name, text: None
+        self.blocks: Callable[[Operation], None] = _blocks
+        self.woken: Callable[[list[bytes]], bool] = lambda arguments: False
+        self.blocked: Callable[[], list[Operation]] = list
         self.refused: Callable[[int, bytes], None] = lambda store, why: None
         self.astray: Callable[[Operation], bool] = lambda operation: False
         self._region = region
@@ -311,7 +313,7 @@ class Forwarder:
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done: what waits, and what was refused."""
         refused = [waiting for flight in self._flights for waiting in flight.refused]
-        return [operation for _, operation in (*refused, *self._all_waiting())]
+        return [*(operation for _, operation in (*refused, *self._all_waiting())), *self.blocked()]
 
     def narrowed(self, whole: tuple[int, int], operations: list[Operation]) -> None:
         """
@@ -467,8 +469,8 @@ class Forwarder:
         self._to = to
         self._given_back = 0
         queue = self._queue
-        # What can't be done elsewhere.
-        staying = (LOCAL, WAITING) if here.vacant else (LOCAL,)
+        # What can't be done elsewhere, or what may concern those who can't.
+        staying = (LOCAL, WAITING, INTERNAL) if here.vacant else (LOCAL,)
         while queue:
             if queue[0][1][0] == LOCAL:
                 if self._flights:
@@ -480,13 +482,14 @@ class Forwarder:
                 step = queue.popleft()[1][5]
                 step()
                 continue
-            if queue[0][1][0] in staying:
-                _, client, number, *_ = queue.popleft()[1]
-                client.answer(number, _CANNOT_WAIT)
-                self._answered()
+            first = queue.popleft()
+            if first[1][0] == WAITING and here.vacant:
+                self.blocks(first[1])
                 continue
-            flight: list[_Waiting] = []
-            size = 0
+            if first[1][0] == INTERNAL and here.vacant and self.woken(first[1][5]):
+                continue
+            flight = [first]
+            size = size_of(first[1])
             while queue and queue[0][1][0] not in staying and len(flight) < BATCH_OPERATIONS and size < BATCH_BYTES:
                 flight.append(queue.popleft())
                 size += size_of(flight[-1][1])
@@ -670,6 +673,10 @@ class Forwarder:
         if told:
             self._answered()
         return again
+
+
+def _blocks(operation: Operation) -> None:
+    raise AssertionError("there's a replica here, or somebody takes blocking commands")
 
 
 def _writes(waiting: _Waiting) -> bool:

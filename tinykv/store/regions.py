@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tinykv.store.splitting import Part
 
 
-def _not_here(operation: Operation, whole: tuple[int, int], host: RegionHost | Gap) -> None:
+def _not_here(operation: Operation, whole: tuple[int, int], host: RegionHost | Gap | None) -> None:
     """Tell a client that its command isn't for the region that it was given to, where nobody knows better."""
     operation[1].answer(operation[2], NOT_HERE)
 
@@ -56,7 +56,7 @@ class Regions:
     @ivar bear: To be set where regions may be split: makes a region of a part that was cut off, and takes it in; gives
         None if this store has no peer of it.
     @ivar moved: To be set likewise: takes an operation to where it belongs by now, which certainly did nothing; with
-        the slots that it was meant for, and the region where it was.
+        the slots that it was meant for, and the region where it was, if it was in one.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
     """
@@ -105,7 +105,7 @@ class Regions:
         self.ordered: list[RegionHost] = []
         self.gaps: list[Gap] = []
         self.watchers: list[Callable[[], None]] = []
-        self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap], None] = _not_here
+        self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap | None], None] = _not_here
         self.failed = False
         self._changing = False
         self.stacks = Stacks()

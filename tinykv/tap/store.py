@@ -316,11 +316,14 @@ class StoreService(DaemonService):
         """Make the way of commands that come to the cluster's port, where there are several regions."""
         return NodeRouter(self.regions.routes(), chance, self._slots.shows)
 
-    def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost | Gap) -> None:
+    def _moved(self, operation: Operation, whole: tuple[int, int], host: RegionHost | Gap | None) -> None:
         """Take a client's command to where it belongs by now."""
-        router = self.front.host
-        assert isinstance(router, Router), "there are several regions"
-        router.moved(operation, whole, host)
+        front = self.front.host
+        if isinstance(front, Router):
+            front.moved(operation, whole, host)
+        else:
+            assert host is None, "there's one region, which has all keys"
+            front.submit_moved(operation)
 
     def _ranges_changed(self, chance: Callable[[int], int]) -> None:
         """Learn that there are other regions, or that their ranges are others: clients' commands go there."""
