@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -34,8 +35,7 @@ from tinykv.cli.ctl_http import HttpControl
 from tinykv.cli.problems import Problem
 
 UNITS = 10
-#: How long the sessions of one go on, in seconds, and for how long all of them are begun.
-SECONDS_OF_UNIT = 60.0
+#: For how long units are begun, in seconds.
 SECONDS = 900.0
 STORES = 3
 #: Regions at the beginning, one, so that stores learn to route; and as many as they're split into at most.
@@ -43,13 +43,30 @@ REGIONS = 1
 REGIONS_MAX = 100
 #: How much longer than asked for sessions may take, in seconds: one more round.
 PATIENCE = 60.0
-#: What is waited between two changes, in seconds, and how long one may take.
-PAUSE_SECONDS = 0.05
+#: How long one change may take, in seconds.
 CHANGE_SECONDS = 10.0
 #: How many times as often as it's split a region is led elsewhere.
 TRANSFERS = 2
 #: How long stores and the gateway let clients wait: a busy machine holds all of them up.
 REQUEST_TIMEOUT = "30s"
+
+
+@dataclass(frozen=True)
+class Size:
+    """
+    How much is done.
+
+    @ivar seconds: How long sessions go on.
+    @ivar many: How many keys their commands on many have; see L{tests.system.moving}.
+    @ivar pause: What is waited between two changes, in seconds.
+    @ivar gateway: Whether there's one.
+    """
+
+    seconds: float = 60.0
+    many: int = 40
+    pause: float = 0.05
+    gateway: bool = True
+
 
 _SCRIPT = Path(__file__).parent.parent / "system" / "moving.js"
 
@@ -61,8 +78,10 @@ class Cluster:
     @ivar ports: Where clients connect, by place; likewise C{cluster_ports} and C{http_ports}.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, has_gateway: bool) -> None:
         self._folder = folder
+        self._has_gateway = has_gateway
+        self.gateway: GatewayDaemon | None = None
         self._stack = ExitStack()
         self.stores: list[ScheduledStore] = []
         self.ports: list[int] = []
@@ -76,8 +95,9 @@ class Cluster:
             )
             (member,) = self._daemons.members.values()
             where = f"127.0.0.1:{member.port}"
-            self.gateway = GatewayDaemon(self._folder, schedulers=where, request_timeout=REQUEST_TIMEOUT)
-            stack.callback(self.gateway.kill)
+            if self._has_gateway:
+                self.gateway = GatewayDaemon(self._folder, schedulers=where, request_timeout=REQUEST_TIMEOUT)
+                stack.callback(self.gateway.kill)
             for place in range(STORES):
                 store = ScheduledStore(
                     self._folder,
@@ -93,7 +113,8 @@ class Cluster:
                 self.ports.append(store.port)
             for store in self.stores:
                 store.wait_for()
-            self.gateway.wait_for()
+            if self.gateway is not None:
+                self.gateway.wait_for()
             wait_until(self._is_known, "all to know who leads")
             self._stack = stack.pop_all()
         return self
@@ -102,7 +123,9 @@ class Cluster:
         """Say whether each knows of all."""
         regions = self._daemons.ask("GET", "/regions")["regions"]
         known = len(regions) >= REGIONS and all(region["leader"] is not None for region in regions)
-        return known and len(self.gateway.status()["stores"]) == STORES and self.gateway.page("healthz")[0] == 200
+        if not known or self.gateway is None:
+            return known
+        return len(self.gateway.status()["stores"]) == STORES and self.gateway.page("healthz")[0] == 200
 
     def __exit__(self, *problem: object) -> None:
         self._stack.close()
@@ -115,7 +138,9 @@ class Cluster:
         """
         outputs = {f"store {store.number}": store.output for store in self.stores}
         outputs |= {f"scheduler {member.number}": member.output for member in self._daemons.members.values()}
-        for name, output in {**outputs, "the gateway": self.gateway.output}.items():
+        if self.gateway is not None:
+            outputs["the gateway"] = self.gateway.output
+        for name, output in outputs.items():
             if "Traceback" in output:
                 raise Missed(f"{name} met what it shouldn't have:\n{output[-5000:]}")
 
@@ -204,7 +229,7 @@ def _surroundings() -> dict[str, str]:
     return {"NODE_PATH": str(NODE_MODULES)} if NODE_MODULES.exists() else {}
 
 
-def commands(cluster: Cluster, seconds: float, *, node: bool) -> dict[str, list[str]]:
+def commands(cluster: Cluster, size: Size, *, node: bool) -> dict[str, list[str]]:
     """
     Give the command line of each session, by name.
 
@@ -212,42 +237,44 @@ def commands(cluster: Cluster, seconds: float, *, node: bool) -> dict[str, list[
     """
 
     def python(kind: str, port: int, number: int) -> list[str]:
-        return [sys.executable, "-m", "tests.system.moving", kind, str(port), str(number), str(seconds)]
+        words = [kind, str(port), str(number), str(size.seconds), str(size.many)]
+        return [sys.executable, "-m", "tests.system.moving", *words]
 
     found = {
         "redis-py": python("plain", cluster.ports[0], 1),
-        "redis-py at the gateway": python("plain", cluster.gateway.port, 2),
         "redis-py of a cluster": python("cluster", cluster.cluster_ports[1], 3),
         "txredisapi": python("twisted", cluster.ports[2], 4),
     }
+    if cluster.gateway is not None:
+        found["redis-py at the gateway"] = python("plain", cluster.gateway.port, 2)
     if node:
         assert NODE is not None, "it has a client"
         for kind, port, number in (("plain", cluster.ports[1], 5), ("cluster", cluster.cluster_ports[2], 6)):
-            words = [NODE, str(_SCRIPT), kind, str(port), str(number), str(seconds)]
+            words = [NODE, str(_SCRIPT), kind, str(port), str(number), str(size.seconds), str(size.many)]
             found["ioredis" if kind == "plain" else "ioredis of a cluster"] = words
     return found
 
 
-def unit(folder: Path, seed: int, seconds: float, *, node: bool = True) -> Figures:
+def unit(folder: Path, seed: int, size: Size, *, node: bool = True) -> Figures:
     """
     Let all sessions go on for so long while regions are split and led elsewhere.
 
     @raise Missed: Something isn't as it should be.
     """
     with ExitStack() as stack:
-        cluster = stack.enter_context(Cluster(folder))
+        cluster = stack.enter_context(Cluster(folder, has_gateway=size.gateway))
         sessions: list[Session] = []
-        for name, command in commands(cluster, seconds, node=node).items():
+        for name, command in commands(cluster, size, node=node).items():
             session = Session(name, command, folder)
             stack.callback(session.end)
             sessions.append(session)
         changes = Changes(cluster, Random(seed))
-        deadline = time.monotonic() + seconds + PATIENCE
+        deadline = time.monotonic() + size.seconds + PATIENCE
         while not all(session.is_over() for session in sessions):
             if time.monotonic() > deadline:
                 raise Missed("\n".join(session.abort() for session in sessions if not session.is_over()))
             changes.go_on()
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(size.pause)
         figures: dict[str, int] = dict(changes.figures)
         problems: list[str] = []
         for session in sessions:
@@ -272,7 +299,7 @@ def main(arguments: list[str]) -> int:
     def one(number: int) -> Figures:
         folder = Path(tempfile.mkdtemp(prefix="tinykv-sessions-"))
         try:
-            figures = unit(folder, number, SECONDS_OF_UNIT)
+            figures = unit(folder, number, Size())
         except BaseException:
             print(f"what is left is in {folder}", file=sys.stderr)
             raise

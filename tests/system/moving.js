@@ -1,5 +1,5 @@
 // Sessions of Node's client that go on while regions are split and led elsewhere; see moving.py.
-// node moving.js KIND PORT NUMBER SECONDS, where KIND is plain or cluster.
+// node moving.js KIND PORT NUMBER SECONDS MANY, where KIND is plain or cluster.
 "use strict";
 
 const assert = require("node:assert/strict");
@@ -9,7 +9,6 @@ const { Cluster, Redis } = require("ioredis");
 const LIFE_MS = 60;
 const EXPIRED_MS = 100;
 const PUSH_MS = 30;
-const MANY = 40;
 const ATTEMPTS = 20;
 
 const figures = { rounds: 0, "answers compared": 0, "transactions begun again": 0 };
@@ -19,8 +18,9 @@ function expect(got, wanted, about) {
   assert.deepEqual(got, wanted, `${about}: ${JSON.stringify(got)} instead of ${JSON.stringify(wanted)}`);
 }
 
-async function round(client, other, key, clustered) {
-  for (let number = 0; number < 6; number++) {
+async function round(client, other, key, clustered, many) {
+  const times = many / 10;
+  for (let number = 0; number < times; number++) {
     const [string, count, hash, list, set, zset] = ["string", "count", "hash", "list", "set", "zset"].map((name) => key(name, number));
     expect(await client.set(string, "value", "EX", 1000), "OK", string);
     expect(await client.get(string), "value", string);
@@ -41,14 +41,14 @@ async function round(client, other, key, clustered) {
   await after(EXPIRED_MS);
   expect(await client.get(key("short", 0)), null, "short");
 
-  for (let number = 0; number < 4; number++) {
+  for (let number = 0; number < times; number++) {
     const [total, log] = [key("total", number), key("log", number)];
     for (let turn = 1; turn < 4; turn++) {
       expect(await client.multi().incr(total).rpush(log, turn).exec(), [[null, turn], [null, turn]], total);
     }
   }
 
-  for (let number = 0; number < 4; number++) {
+  for (let number = 0; number < times; number++) {
     const piped = ["a", "b", "c"].map((name) => key(name, number));
     for (let turn = 1; turn < 4; turn++) {
       // Those of a cluster have keys of one slot.
@@ -56,12 +56,12 @@ async function round(client, other, key, clustered) {
       expect(answers, piped.flatMap(() => [[null, turn], [null, `${turn}`]]), piped[0]);
     }
   }
-  const counts = Array.from({ length: MANY }, (_, number) => key("at once", number));
+  const counts = Array.from({ length: many }, (_, number) => key("at once", number));
   for (let turn = 1; turn < 4; turn++) {
     expect(await Promise.all(counts.map((one) => client.incr(one))), counts.map(() => turn), "at once");
   }
 
-  for (let number = 0; number < 3; number++) {
+  for (let number = 0; number < times; number++) {
     const queue = key("queue", number);
     const popped = other.blpop(queue, 30);
     await after(PUSH_MS);
@@ -70,7 +70,7 @@ async function round(client, other, key, clustered) {
   }
   expect(await other.blpop(key("queue", 0), 0.05), null, "queue");
 
-  const keys = Array.from({ length: MANY }, (_, number) => key("all", number));
+  const keys = Array.from({ length: many }, (_, number) => key("all", number));
   if (clustered) {
     for (const one of keys) expect(await client.set(one, "x"), "OK", one);
     expect(await Promise.all(keys.map((one) => client.get(one))), keys.map(() => "x"), "all");
@@ -82,7 +82,7 @@ async function round(client, other, key, clustered) {
     return;
   }
 
-  for (let number = 0; number < 3; number++) {
+  for (let number = 0; number < times; number++) {
     const watched = key("watched", number);
     for (let turn = 0; turn < 3; turn++) {
       for (let attempt = 0; ; attempt++) {
@@ -102,17 +102,17 @@ async function round(client, other, key, clustered) {
   expect(await client.flushdb(), "OK", "flushdb");
   expect(await client.dbsize(), 0, "dbsize");
   for (const [place, one] of keys.entries()) expect(await client.set(one, `${place}`), "OK", one);
-  expect(await client.dbsize(), MANY, "dbsize");
+  expect(await client.dbsize(), many, "dbsize");
   expect(await client.mget(...keys), keys.map((_, place) => `${place}`), "mget");
   const found = new Set();
   for await (const some of client.scanStream({ count: 7 })) some.forEach((one) => found.add(one));
   expect([...found].sort(), [...keys].sort(), "scan");
-  expect(await client.del(...keys.slice(0, MANY / 2)), MANY / 2, "del");
-  expect(await client.unlink(...keys), MANY / 2, "unlink");
+  expect(await client.del(...keys.slice(0, many / 2)), many / 2, "del");
+  expect(await client.unlink(...keys), many / 2, "unlink");
   expect(await client.dbsize(), 0, "dbsize");
 }
 
-async function session(kind, port, number, seconds) {
+async function session(kind, port, number, seconds, many) {
   const clustered = kind === "cluster";
   const connect = () => clustered ? new Cluster([{ port, host: "127.0.0.1" }]) : new Redis({ port, host: "127.0.0.1", db: number });
   const client = connect();
@@ -121,7 +121,7 @@ async function session(kind, port, number, seconds) {
   try {
     do {
       const prefix = `node-${kind}${number}:${figures.rounds}`;
-      await round(client, other, (name, place) => `{${prefix}:${place}}:${name}`, clustered);
+      await round(client, other, (name, place) => `{${prefix}:${place}}:${name}`, clustered, many);
       figures.rounds += 1;
     } while (Date.now() < end);
   } finally {

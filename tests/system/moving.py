@@ -2,9 +2,9 @@
 Scripted sessions of Python's client libraries that go on while regions are split and led elsewhere: what they're told
 is compared with what they know, and any error that reaches them is too much.
 
-Each runs in a process of its own: C{python -m tests.system.moving KIND PORT NUMBER SECONDS}. It goes through its script
-again and again until the seconds are over, once at least, and prints its figures as JSON. C{moving.js} is the like for
-the client of Node.
+Each runs in a process of its own: C{python -m tests.system.moving KIND PORT NUMBER SECONDS MANY}. It goes through its
+script again and again until the seconds are over, once at least, and prints its figures as JSON. MANY says how many
+keys commands on many have, and a tenth of it how often most is done. C{moving.js} is the like for the client of Node.
 
 The clients are as a program gets them that doesn't ask for anything, except that redis-py gives up no request after 5 s
 to send it once more, whatever it did: who waits for a reply in vain waits for ever, and is found to do so.
@@ -40,8 +40,6 @@ EXPIRED_SECONDS = 0.1
 PUSH_SECONDS = 0.03
 #: Options of redis-py: it gives no request up.
 _PATIENT: dict[str, Any] = {"decode_responses": True, "socket_timeout": None, "socket_connect_timeout": None}
-#: Keys of a command on many, and requests of a pipeline.
-MANY = 40
 #: How often it's tried to change a watched key before somebody else does.
 ATTEMPTS = 20
 
@@ -57,9 +55,10 @@ class Script:
     @ivar figures: What it has done.
     """
 
-    def __init__(self, name: str, client: Any, other: Any, *, clustered: bool) -> None:
+    def __init__(self, name: str, client: Any, other: Any, many: int, *, clustered: bool) -> None:
         """
         @param name: Begins the names of its keys.
+        @param many: How many keys a command on many has.
         @param other: Somebody else, who pushes what is waited for and changes what is watched.
         """
         self.figures = {"rounds": 0, "answers compared": 0, "transactions begun again": 0}
@@ -67,6 +66,8 @@ class Script:
         self._client = client
         self._other = other
         self._clustered = clustered
+        self._many = many
+        self._times = many // 10
         self._prefix = ""
 
     def run(self, seconds: float) -> None:
@@ -103,7 +104,7 @@ class Script:
 
     def _strings(self) -> None:
         client, expect = self._client, self._expect
-        for number in range(6):
+        for number in range(self._times):
             key, count = self._key("string", number), self._key("count", number)
             expect(client.set(key, "value", ex=1000), True)
             expect(client.set(key, "other", nx=True), None)
@@ -119,7 +120,7 @@ class Script:
 
     def _hashes_and_lists(self) -> None:
         client, expect = self._client, self._expect
-        for number in range(3):
+        for number in range(self._times):
             key, numbers, other = (self._key(name, number) for name in ("hash", "list", "other list"))
             expect(client.hset(key, mapping={"a": "1", "b": "2"}), 2)
             expect(client.hincrby(key, "a", 4), 5)
@@ -134,7 +135,7 @@ class Script:
 
     def _sets_and_sorted_sets(self) -> None:
         client, expect = self._client, self._expect
-        for number in range(3):
+        for number in range(self._times):
             key, other, scores = (self._key(name, number) for name in ("set", "other set", "zset"))
             expect(client.sadd(key, "a", "b", "c"), 3)
             expect(client.sadd(other, "b", "c", "d"), 3)
@@ -150,18 +151,18 @@ class Script:
 
     def _expiry(self) -> None:
         client, expect = self._client, self._expect
-        for number in range(3):
+        for number in range(self._times):
             expect(client.set(self._key("short", number), "x", px=LIFE_MS), True)
             expect(client.set(self._key("kept", number), "x", px=LIFE_MS * 1000), True)
             expect(client.persist(self._key("kept", number)), True)
         time.sleep(EXPIRED_SECONDS)
-        for number in range(3):
+        for number in range(self._times):
             expect(client.get(self._key("short", number)), None)
             expect(client.ttl(self._key("short", number)), -2)
             expect(client.ttl(self._key("kept", number)), -1)
 
     def _transactions(self) -> None:
-        for number in range(4):
+        for number in range(self._times):
             total, log = self._key("total", number), self._key("log", number)
             for turn in range(3):
                 with self._client.pipeline(transaction=True) as pipe:
@@ -171,7 +172,7 @@ class Script:
                     self._expect(pipe.execute(), [5 * (turn + 1), turn + 1, [str(one) for one in range(turn + 1)]])
 
     def _watch(self) -> None:
-        for number in range(4):
+        for number in range(self._times):
             key, log = self._key("watched", number), self._key("watches", number)
             for turn in range(3):
                 self._add(key, log, turn)
@@ -209,14 +210,14 @@ class Script:
     def _pipelines(self) -> None:
         for turn in range(1, 4):
             with self._client.pipeline(transaction=False) as pipe:
-                for number in range(MANY):
+                for number in range(self._many):
                     pipe.incr(self._key("piped", number))
                     pipe.get(self._key("piped", number))
-                self._expect(pipe.execute(), [answer for _ in range(MANY) for answer in (turn, str(turn))])
+                self._expect(pipe.execute(), [answer for _ in range(self._many) for answer in (turn, str(turn))])
 
     def _waiting(self) -> None:
         client, other, expect = self._client, self._other, self._expect
-        for number in range(3):
+        for number in range(self._times):
             queue, to, scores = (self._key(name, number) for name in ("queue", "to", "waited"))
             expect(self._meanwhile(partial(client.blpop, [queue], PATIENCE), other.rpush, queue, "a"), [queue, "a"])
             expect(self._meanwhile(partial(client.blmove, queue, to, PATIENCE), other.lpush, queue, "b"), ["b"])
@@ -245,27 +246,27 @@ class Script:
 
     def _many_keys(self) -> None:
         client, expect = self._client, self._expect
-        keys = [self._key("many", number) for number in range(MANY)]
+        keys = [self._key("many", number) for number in range(self._many)]
         for place, key in enumerate(keys):
             expect(client.set(key, place), True)
-        values = [str(place) for place in range(MANY)]
+        values = [str(place) for place in range(self._many)]
         mget = client.mget_nonatomic if self._clustered else client.mget
         expect(mget([*keys, self._key("nothing", 1)]), [*values, None])
-        expect(client.exists(*keys, self._key("nothing", 2)), MANY)
-        expect(client.touch(*keys), MANY)
-        expect(client.delete(*keys[: MANY // 2], self._key("nothing", 3)), MANY // 2)
-        expect(client.unlink(*keys), MANY - MANY // 2)
-        expect(mget(keys), [None] * MANY)
+        expect(client.exists(*keys, self._key("nothing", 2)), self._many)
+        expect(client.touch(*keys), self._many)
+        expect(client.delete(*keys[: self._many // 2], self._key("nothing", 3)), self._many // 2)
+        expect(client.unlink(*keys), self._many - self._many // 2)
+        expect(mget(keys), [None] * self._many)
 
     def _all_keys(self) -> None:
         client, expect = self._client, self._expect
-        keys = [self._key("all", number) for number in range(MANY)]
+        keys = [self._key("all", number) for number in range(self._many)]
         if self._clustered:
             for key in keys:
                 expect(client.set(key, "x"), True)
             expect(set(client.scan_iter(match=f"{{{self._prefix}:*}}:all", count=100)) <= set(keys), True)
             expect(client.dbsize() >= 0, True)
-            expect(client.delete(*keys), MANY)
+            expect(client.delete(*keys), self._many)
             return
         expect(client.flushdb(), True)
         expect(client.dbsize(), 0)
@@ -289,8 +290,9 @@ class TwistedScript:
     @ivar figures: What it has done.
     """
 
-    def __init__(self, name: str, client: Any, other: Any, after: Callable[[float], Any]) -> None:
+    def __init__(self, name: str, client: Any, other: Any, many: int, after: Callable[[float], Any]) -> None:
         """
+        @param many: How many keys a command on many has.
         @param other: Somebody else, who pushes what is waited for and changes what is watched.
         @param after: Waits for some seconds.
         """
@@ -299,6 +301,8 @@ class TwistedScript:
         self._client = client
         self._other = other
         self._after = after
+        self._many = many
+        self._times = many // 10
         self._prefix = ""
 
     async def run(self, seconds: float) -> None:
@@ -331,7 +335,7 @@ class TwistedScript:
 
     async def _values(self) -> None:
         client, expect = self._client, self._expect
-        for number in range(4):
+        for number in range(self._times):
             string, count, hashed, numbers, members, scores = (
                 self._key(name, number) for name in ("string", "count", "hash", "list", "set", "zset")
             )
@@ -358,7 +362,7 @@ class TwistedScript:
         self._expect(await self._client.get(key), None)
 
     async def _transactions(self) -> None:
-        for number in range(4):
+        for number in range(self._times):
             total, log = self._key("total", number), self._key("log", number)
             for turn in range(1, 4):
                 transaction = await self._client.multi()
@@ -367,7 +371,7 @@ class TwistedScript:
                 self._expect(await transaction.commit(), [turn, turn])
 
     async def _watch(self) -> None:
-        for number in range(3):
+        for number in range(self._times):
             key = self._key("watched", number)
             for turn in range(3):
                 await self._add(key, turn)
@@ -399,13 +403,13 @@ class TwistedScript:
     async def _pipelines(self) -> None:
         for turn in range(1, 4):
             pipe = await self._client.pipeline()
-            for number in range(MANY):
+            for number in range(self._many):
                 pipe.incr(self._key("piped", number))
                 pipe.get(self._key("piped", number))
-            self._expect(await pipe.execute_pipeline(), [turn for _ in range(MANY) for _ in "ab"])
+            self._expect(await pipe.execute_pipeline(), [turn for _ in range(self._many) for _ in "ab"])
 
     async def _waiting(self) -> None:
-        for number in range(3):
+        for number in range(self._times):
             queue = self._key("queue", number)
             popped = self._client.blpop([queue], int(PATIENCE))
             await self._after(PUSH_SECONDS)
@@ -417,11 +421,11 @@ class TwistedScript:
         client, expect = self._client, self._expect
         expect(await client.flushdb(), "OK")
         expect(await client.dbsize(), 0)
-        keys = [self._key("all", number) for number in range(MANY)]
+        keys = [self._key("all", number) for number in range(self._many)]
         for place, key in enumerate(keys):
             expect(await client.set(key, place), "OK")
-        expect(await client.dbsize(), MANY)
-        expect(await client.mget(keys), list(range(MANY)))
+        expect(await client.dbsize(), self._many)
+        expect(await client.mget(keys), list(range(self._many)))
         expect(sorted(await client.keys("*")), sorted(keys))
         found: set[str] = set()
         cursor = 0
@@ -431,20 +435,20 @@ class TwistedScript:
             if not cursor:
                 break
         expect(found, set(keys))
-        expect(await client.delete(keys[: MANY // 2]), MANY // 2)
-        expect(await client.dbsize(), MANY - MANY // 2)
+        expect(await client.delete(keys[: self._many // 2]), self._many // 2)
+        expect(await client.dbsize(), self._many - self._many // 2)
 
 
-def plain_session(port: int, number: int, seconds: float) -> dict[str, int]:
+def plain_session(port: int, number: int, seconds: float, many: int) -> dict[str, int]:
     """Use redis-py, on a port that takes any key."""
     options: dict[str, Any] = {"port": port, "db": number, **_PATIENT}
     with redis.Redis(**options) as client, redis.Redis(**options) as other:
-        script = Script(f"plain{number}", client, other, clustered=False)
+        script = Script(f"plain{number}", client, other, many, clustered=False)
         script.run(seconds)
     return script.figures
 
 
-def cluster_session(port: int, number: int, seconds: float) -> dict[str, int]:
+def cluster_session(port: int, number: int, seconds: float, many: int) -> dict[str, int]:
     """Use redis-py's client of a cluster."""
 
     def connect() -> Any:
@@ -452,19 +456,19 @@ def cluster_session(port: int, number: int, seconds: float) -> dict[str, int]:
         return RedisCluster(startup_nodes=nodes, **_PATIENT)
 
     with connect() as client, connect() as other:
-        script = Script(f"cluster{number}", client, other, clustered=True)
+        script = Script(f"cluster{number}", client, other, many, clustered=True)
         script.run(seconds)
     return script.figures
 
 
-def twisted_session(port: int, number: int, seconds: float) -> dict[str, int]:
+def twisted_session(port: int, number: int, seconds: float, many: int) -> dict[str, int]:
     """Use txredisapi, in a reactor of its own."""
     figures: dict[str, int] = {}
 
     async def main(reactor: Any) -> None:
         client = await txredisapi.Connection("127.0.0.1", port, number, reconnect=False)
         other = await txredisapi.Connection("127.0.0.1", port, number, reconnect=False)
-        script = TwistedScript(f"twisted{number}", client, other, lambda wanted: deferLater(reactor, wanted))
+        script = TwistedScript(f"twisted{number}", client, other, many, lambda wanted: deferLater(reactor, wanted))
         try:
             await script.run(seconds)
         finally:
@@ -480,7 +484,7 @@ def twisted_session(port: int, number: int, seconds: float) -> dict[str, int]:
     return figures
 
 
-KINDS: dict[str, Callable[[int, int, float], dict[str, int]]] = {
+KINDS: dict[str, Callable[[int, int, float, int], dict[str, int]]] = {
     "plain": plain_session,
     "cluster": cluster_session,
     "twisted": twisted_session,
@@ -489,10 +493,10 @@ KINDS: dict[str, Callable[[int, int, float], dict[str, int]]] = {
 
 def main(arguments: list[str]) -> None:
     """Run one."""
-    kind, port, number, seconds = arguments
+    kind, port, number, seconds, many = arguments
     # Whoever waits for it in vain has it say where it is.
     faulthandler.enable()
-    print(json.dumps(KINDS[kind](int(port), int(number), float(seconds))))
+    print(json.dumps(KINDS[kind](int(port), int(number), float(seconds), int(many))))
 
 
 if __name__ == "__main__":
