@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.placement.making import GB, START, change, hear, placement, region, row, silence
+from tests.placement.making import GB, MB, START, change, hear, placement, region, row, silence
 from tinykv.placement.balance_leader import balance_leaders
 from tinykv.placement.balance_region import balance_regions
 from tinykv.placement.limits import Flow
@@ -48,20 +48,35 @@ class RegionTests(SynchronousTestCase):
         assert found is not None
         self.assertEqual((operator.name, found[1:]), ("balance-region", (1, 2)))
 
-    def test_worth_more_than_twice_the_region(self) -> None:
-        """The giver must still have more afterwards: 10 MB moves from 40 to 10, and not from 30 to 10."""
-        self.assertIsNone(balance_regions(self.placed({1: 30, 2: 10}).scene))
-        self.assertIsNotNone(balance_regions(self.placed({1: 40, 2: 10}).scene))
+    def test_worth_more_than_the_region(self) -> None:
+        """The taker must have less afterwards than the giver had: 10 MB moves from 30 to 10, and not from 20 to 10."""
+        self.assertIsNone(balance_regions(self.placed({1: 20, 2: 10}).scene))
+        self.assertIsNotNone(balance_regions(self.placed({1: 30, 2: 10}).scene))
+        self.assertIsNotNone(balance_regions(self.placed({1: 60, 2: 50, 3: 50, 4: 40, 5: 40}).scene))
 
     def test_the_tolerance(self) -> None:
+        """What they differ by must be more than a part of the mean, beside the region: 30 MB of 220 are 0.136."""
         placed = self.placed({1: 240, 2: 200})
-        self.assertIsNotNone(balance_regions(placed.scene))
-        placed.configure(placed.cluster.config.changed({"region_tolerance": 0.1}))
-        self.assertIsNone(balance_regions(placed.scene))
+        for tolerance, worth in ((0.0, True), (0.136, True), (0.137, False)):
+            placed.configure(placed.cluster.config.changed({"region_tolerance": tolerance}))
+            self.assertEqual(balance_regions(placed.scene) is not None, worth)
+
+    def test_numbers_count_beside_sizes(self) -> None:
+        """Eight regions of 1 MB, two of 40: sizes alone would have the small ones stay where they are."""
+        placed = placement(
+            *(region(each.region, each.start, each.end, stores=(1,), size=MB) for each in row(10)[:8]),
+            *(region(each.region, each.start, each.end, stores=(2,), size=40 * MB) for each in row(10)[8:]),
+            stores=2,
+            replicas=1,
+        )
+        strain = placed.scene.strain
+        self.assertGreater(strain.gain(MB, 1, 2), 0)
+        self.assertGreater(strain.gain(40 * MB, 2, 1), 0)
+        self.assertLess(strain.gain(MB, 2, 1), 0)
 
     def test_a_target_that_is_offline_or_down_is_skipped(self) -> None:
         """The next one is taken; and a store that's no more up doesn't give either."""
-        placed = self.placed({1: 160, 2: 70, 3: 80, 4: 100})
+        placed = self.placed({1: 160, 2: 70, 3: 80, 4: 90})
         change(placed, 2, life=Life.OFFLINE)
         self.assertEqual((moved(balance_regions(placed.scene)) or ())[1:], (1, 3))
         silence(placed, 3, 1801)
@@ -124,7 +139,7 @@ class RegionTests(SynchronousTestCase):
         for _ in range(40):
             if operator := balance_regions(placed.scene):
                 placed.controller.add(operator)
-        self.assertEqual(len(placed.controller.running), 11)
+        self.assertEqual(len(placed.controller.running), 12)
 
     def test_places_arent_crowded_for_balance(self) -> None:
         places = {store: {"host": f"h{min(store, 3)}"} for store in range(1, 5)}

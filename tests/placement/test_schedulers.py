@@ -13,6 +13,7 @@ from tinykv.placement.balance_leader import balance_leaders
 from tinykv.placement.balance_region import balance_regions
 from tinykv.placement.hot_region import spread_hot_regions
 from tinykv.placement.leadership import evict_leaders, grant_leaders
+from tinykv.placement.limits import Flow
 from tinykv.placement.operators import Kind
 from tinykv.placement.placement import Placement
 from tinykv.placement.region_info import RegionInfo
@@ -109,6 +110,9 @@ class HotTests(SynchronousTestCase):
                 for place, each in enumerate(row(18))
             ]
             placed = self.beat(placement(replicas=2), told, 5)
+            for store in (3, 4):
+                change(placed, store, remove_limit=0.001)
+                placed.cluster.limits.take(store, Flow.REMOVE, 0.001 / 60, START)
             self.assertEqual(balance_regions(placed.scene) is None, left)
 
     def test_it_comes_to_rest(self) -> None:

@@ -1,13 +1,14 @@
 """
-Replicas from the stores that have most to those that have least, until the difference isn't worth a move.
+Replicas from the stores that have most to those that have least, until there's nothing to be gained.
 
-A move must leave the giver with more than the taker, by the tolerance, so that no other move undoes it; and it must
-not crowd the region's places more than they are.
+A move must lower what stores differ by (L{tinykv.placement.strain}), more than by the tolerance; and it must not crowd
+the region's places more than they are. So no move undoes another one, and there's an end of them.
 """
 
 from __future__ import annotations
 
-from math import inf
+from collections.abc import Iterator
+from itertools import islice
 
 from tinykv.placement.filters import can_give_replica, leader_takers, takers
 from tinykv.placement.operators import Kind, Operator, Priority
@@ -17,39 +18,49 @@ from tinykv.placement.scene import Scene
 
 def balance_regions(scene: Scene) -> Operator | None:
     """Give an operator that moves one replica, None when nothing is worth moving."""
-    cluster, scores = scene.cluster, scene.scores
+    cluster, strain = scene.cluster, scene.strain
     stores = [store for store in sorted(cluster.stores) if cluster.up(store)]
-    known = [score for score in map(scores.replicas, stores) if score < inf]
-    if len(known) < 2:
-        return None
-    slack = cluster.config.region_tolerance * sum(known) / len(known)
-    lowest = min(known)
-    for source in sorted(stores, key=lambda store: (-scores.replicas(store), store)):
-        if scores.replicas(source) <= lowest + slack:
-            break
-        if can_give_replica(cluster, source):
-            held = cluster.regions.on(source)
-            for kept in (held.pending, held.followers, held.leaders):
-                for region in scene.drawn(kept):
-                    if operator := _moved(scene, region, source, slack):
-                        return operator
+    for source in sorted(stores, key=lambda store: (-strain.fullness(store), store)):
+        if not can_give_replica(cluster, source):
+            continue
+        targets = [store for store in stores if cluster.stores[store].region_weight and strain.may_gain(source, store)]
+        if not targets:
+            continue
+        held = cluster.regions.on(source)
+        for kept in (held.pending, held.followers, held.leaders):
+            regions = filter(None, map(cluster.regions.get, kept.around(scene.random)))
+            for region in islice(_worth_a_look(scene, regions, source, targets), cluster.config.candidates):
+                if operator := _moved(scene, region, source):
+                    return operator
     return None
 
 
-def _moved(scene: Scene, region: RegionInfo, source: int, slack: float) -> Operator | None:
+def _worth_a_look(scene: Scene, regions: Iterator[RegionInfo], source: int, targets: list[int]) -> Iterator[RegionInfo]:
+    """Pick the regions by which something is gained somewhere; whether they can be moved there is more to find out."""
+    strain = scene.strain
+    for region in regions:
+        if any(
+            target not in region.stores and strain.gain(region.placed_size, source, target) > 0 for target in targets
+        ):
+            yield region
+
+
+def _moved(scene: Scene, region: RegionInfo, source: int) -> Operator | None:
     """Give an operator that moves a region's replica away from a store, None when that isn't worth it."""
-    cluster, scores = scene.cluster, scene.scores
+    cluster, scores, size = scene.cluster, scene.scores, region.placed_size
     if not scene.steady(region) or scene.hot.hot(region.region, cluster.config):
         return None
     rest = set(region.voters) - {source}
     crowded = scene.crowding(source, rest)
-    left = scores.replicas(source, -region.placed_size)
-    for target in takers(cluster, scores, region):
-        if left <= scores.replicas(target, region.placed_size) + slack:
-            break
-        if scene.crowding(target, rest) <= crowded:
-            leads = region.leader == source
-            leaders = leader_takers(cluster, scores, region) if leads else ()
-            kinds = (Kind.REGION, Kind.LEADER) if leads else (Kind.REGION,)
-            return scene.placing(region, rest | {target}, "balance-region", kinds, Priority.LOW, leaders)
-    return None
+    gains = {
+        target: scene.strain.gain(size, source, target)
+        for target in takers(cluster, scores, region)
+        if cluster.up(target) and scene.crowding(target, rest) <= crowded
+    }
+    target = max(gains, key=lambda each: (gains[each], -each), default=None)
+    if target is None or gains[target] <= 0:
+        return None
+    leads = region.leader == source
+    leaders = leader_takers(cluster, scores, region) if leads else ()
+    kinds = (Kind.REGION, Kind.LEADER) if leads else (Kind.REGION,)
+    return scene.placing(region, rest | {target}, "balance-region", kinds, Priority.LOW, leaders)

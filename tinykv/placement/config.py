@@ -37,7 +37,8 @@ class PlacementConfig:
     @ivar low_space: A store with less than this fraction of its capacity free is given no replicas.
     @ivar high_space: A store with at least this fraction free counts by what it holds alone; between both, the less is
         free, the more what it holds counts.
-    @ivar region_tolerance: By which part of the mean two stores may differ in what they hold before a region moves.
+    @ivar region_tolerance: By which part of the mean two stores may differ in what they hold, in bytes and in
+        replicas, beside what is moved, before a region moves.
     @ivar leader_tolerance: By how many leaders two stores may differ before leadership moves. At least 1.
     @ivar leader_limit: How many operators that only move leadership run at once; likewise C{region_limit} for those
         that move replicas, C{replica_limit} for repairs, C{hot_limit} and C{merge_limit}.

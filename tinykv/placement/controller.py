@@ -22,12 +22,13 @@ from tinykv.placement.stores import Refused
 @dataclass(slots=True)
 class Influence:
     """
-    What the operators that run will still change on each store: bytes, and regions led.
+    What the operators that run will still change on each store: bytes, replicas, and regions led.
 
     Without it each look at the stores would find the same one empty until the first replica has arrived there.
     """
 
     size: Counter[int] = field(default_factory=Counter)
+    replicas: Counter[int] = field(default_factory=Counter)
     leaders: Counter[int] = field(default_factory=Counter)
 
 
@@ -80,8 +81,10 @@ class OperatorController:
             for step in operator.remaining:
                 if isinstance(step, AddLearner) and step.store not in region.stores:
                     influence.size[step.store] += region.placed_size
+                    influence.replicas[step.store] += 1
                 elif isinstance(step, RemovePeer) and step.store in region.stores:
                     influence.size[step.store] -= region.placed_size
+                    influence.replicas[step.store] -= 1
                 elif isinstance(step, TransferLeader):
                     leader = step.target
             if leader is not None and region.leader is not None:

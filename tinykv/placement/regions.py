@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import chain, islice
 from random import Random
 
 from tinykv.placement.region_info import RegionInfo, Role
@@ -56,6 +57,11 @@ class DrawnSet:
         if last != item:
             self._items[place] = last
             self._places[last] = place
+
+    def around(self, random: Random) -> Iterator[int]:
+        """Give all ids once, from one drawn by chance on."""
+        first = random.randrange(len(self._items)) if self._items else 0
+        return chain(islice(self._items, first, None), islice(self._items, first))
 
     def draw(self, random: Random, most: int) -> list[int]:
         """Draw at most that many different ids."""

@@ -9,7 +9,7 @@ from random import Random
 
 from tinykv.placement.builder import operator, placing
 from tinykv.placement.cluster import Cluster
-from tinykv.placement.controller import OperatorController
+from tinykv.placement.controller import Influence, OperatorController
 from tinykv.placement.hot import HotRegions
 from tinykv.placement.labels import Crowding, crowding
 from tinykv.placement.operators import Kind, Operator, Priority
@@ -18,6 +18,7 @@ from tinykv.placement.regions import DrawnSet
 from tinykv.placement.score import Scores
 from tinykv.placement.steps import Step
 from tinykv.placement.stores import Refused
+from tinykv.placement.strain import Strain
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,16 @@ class Scene:
     @cached_property
     def scores(self) -> Scores:
         """The scores of the stores."""
-        return Scores(self.cluster, self.controller.influence())
+        return Scores(self.cluster, self._influence)
+
+    @cached_property
+    def strain(self) -> Strain:
+        """The strain of the stores that are up."""
+        return Strain(self.cluster, self._influence, self.scores, list(filter(self.cluster.up, self.cluster.stores)))
+
+    @cached_property
+    def _influence(self) -> Influence:
+        return self.controller.influence()
 
     def crowding(self, store: int, others: Collection[int]) -> Crowding:
         """Tell how many of some stores share the places of a store."""

@@ -1,12 +1,11 @@
 """
-How much a store has, compared with others: what balance makes equal.
+How much a store has, compared with others: who is given what is made anew, and who leads.
 
 For replicas that is what it holds, divided by its weight. As long as there's much free space, capacity doesn't count:
 each store has one core, whatever its disk. From C{high_space} on down to C{low_space} the score rises beyond all
 bounds, so that small disks are spared before they are full. For leaders it's their number, divided by the weight.
 
-A score rises with each byte that a store is given. So a move after which the giver still has the higher score lowers
-the higher one of both, can't be undone by the same rule, and the moves come to an end.
+Which replicas are moved for the sake of balance is decided by more (L{tinykv.placement.strain}).
 """
 
 from __future__ import annotations
@@ -38,10 +37,13 @@ class Scores:
     def replicas(self, store: int, given: int = 0) -> float:
         """Give the score of what a store holds, once it was given so many bytes more."""
         held = self._cluster.regions.on(store).size + self._influence.size[store] + given
+        return _weighed(held / self.headroom(store, given), self._cluster.stores[store].region_weight)
+
+    def headroom(self, store: int, given: int = 0) -> float:
+        """Tell how far a store is from being full, once it was given so many bytes more: 1 is far enough."""
         config = self._cluster.config
         headroom = (self.free(store, given) - config.low_space) / (config.high_space - config.low_space)
-        weight = self._cluster.stores[store].region_weight
-        return _weighed(held / min(max(headroom, LEAST_HEADROOM), 1.0), weight)
+        return min(max(headroom, LEAST_HEADROOM), 1.0)
 
     def leaders(self, store: int, given: int = 0) -> float:
         """Give the score of what a store leads, once it led so many more."""
