@@ -207,7 +207,20 @@ class StoreConfig:
     )
     split_check_interval: float = _option(
         "cluster", kinds.duration(0.1, 3600), 10.0,
-        """How often is looked whether a region has grown too large.""",
+        """How often is looked whether a region has grown too large. Its load is looked at five times as often.""",
+    )
+    split_by_load: str = _option(
+        "cluster", kinds.choice("auto", "yes", "no"), "auto",
+        """Whether this store splits regions that it leads and that do more than split_load_threshold, so that other
+        stores can lead the parts. auto: where the cluster began with several regions (initial_regions) and has several
+        stores; yes: always.""",
+    )
+    split_load_threshold: int = _option(
+        "cluster", kinds.integer(10, 10_000_000), 5000,
+        """How much a region may do a second before it's split: each command that reads counts as one, each that writes
+        as two. It should be a part of what a store can do, some 20000 to 60000. Less spreads the load more evenly, more
+        keeps regions few, whose writes are made durable together. Slots aren't cut, so what keys of one slot are asked
+        for stays together.""",
     )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,

@@ -64,6 +64,9 @@ class Execution:
     @ivar elsewhere: Takes operations of which nothing was done, since their keys don't lie in this region.
     @ivar refused: Told of a command that was answered with an error: its client, its name, and the error's text.
     @ivar waiters: The clients that wait.
+    @ivar reads: How many reads ran here.
+    @ivar sampling: Whether the last read is kept for whoever wants to know what is read, in C{sampled}: its command,
+        None for a transaction, and its arguments.
     """
 
     def __init__(
@@ -81,6 +84,9 @@ class Execution:
         self.waiters = Waiters(keyspace.rows, keyspace.region)
         self.context = Context(keyspace)
         self.time = 0
+        self.reads = 0
+        self.sampling = False
+        self.sampled: tuple[CommandSpec | None, Any] | None = None
         self._defect = defect
         self.refused: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self.summing: Callable[[bytes], None] = lambda name: None
@@ -411,6 +417,9 @@ class Execution:
             to be applied, then the read is run again (R15).
         @raise OutOfTime: It takes too long for a look; it has to be run where it may rest.
         """
+        self.reads += 1
+        if self.sampling:
+            self.sampled = (spec, arguments)
         keyspace = self.keyspace
         keyspace.writing = False
         if now < self.time:

@@ -10,8 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import accumulate
+from typing import Final
 
 from tinykv.keys import REDIS_RANGE, SLOTS
+
+#: What a region's lighter part has to do at least, of all its work, for a cut to be of use.
+LIGHTER_PART: Final = 1 / 8
 
 
 def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) -> list[int]:
@@ -40,6 +44,21 @@ def even_cuts(weights: Mapping[int, int], slots: tuple[int, int], parts: int) ->
         last = max(last + 1, min(place, end - first - (parts - number)))
         cuts.append(first + last)
     return cuts
+
+
+def load_cut(weights: Mapping[int, int], slots: tuple[int, int]) -> int | None:
+    """
+    Give the slot at which a region is cut that has too much to do, so that both parts have about the same.
+
+    @param weights: The work that slots make; those that are missing make none.
+    @return: None if the lighter part had less than L{LIGHTER_PART} of it. Then one slot makes more than three quarters.
+    """
+    if slots[1] - slots[0] < 2:
+        return None
+    (cut,) = even_cuts(weights, slots, 2)
+    before = sum(weight for slot, weight in weights.items() if slot < cut)
+    total = sum(weights.values())
+    return cut if min(before, total - before) >= total * LIGHTER_PART > 0 else None
 
 
 def size_cuts(sizes: Mapping[int, int], part: int, most: int) -> list[int]:

@@ -17,7 +17,6 @@ from tinykv.client.tls import ScheduleTls, TlsProblem
 from tinykv.config import ConfigError, StoreConfig
 from tinykv.gateway.config import GatewayConfig
 from tinykv.placement.stores import StoreStats
-from tinykv.server.routes import READS, READS_MANY
 from tinykv.storage.beginning import Beginning
 from tinykv.storage.disk import disk_space
 from tinykv.storage.folder import DataFolder
@@ -142,12 +141,11 @@ def _measured(store: StoreService, region: LedRegion) -> Measured:
     host = hosts[region.descriptor.region]
     held = sum(not other.vacant for other in hosts.values()) or 1
     keyspace = host.keyspace
-    routes = store.front.routes
     size = None if store.split_check is None else store.split_check.size(region.descriptor.region)
     return Measured(
         size=data_bytes(store) // held if size is None else size,
         keys=sum(db.keys for db in keyspace.physical),
-        reads=sum(route.calls for route in routes if route.kind in (READS, READS_MANY)) // held,
+        reads=host.execution.reads,
         # Raised by every command that writes, whichever store its client is connected to.
         writes=keyspace.sequence,
         write_bytes=host.queue.bytes,

@@ -1,18 +1,23 @@
 """
-What sees to it that regions don't grow too large, put together.
+What sees to it that regions neither grow too large nor have too much to do, put together.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
 
 from tinykv.storage.errors import from_os
 from tinykv.storage.slot_sizes import SlotSizes
+from tinykv.store.load_check import LoadCheck
 from tinykv.store.split_check import SplitCheck
 
 if TYPE_CHECKING:
     from tinykv.tap.store import StoreService
+
+#: How often the load is looked at while the sizes are once: it's gone sooner.
+LOOKS_A_CHECK: Final = 5
 
 
 def split_check_of(store: StoreService, reactor: Any, sizes: SlotSizes) -> SplitCheck:
@@ -27,6 +32,19 @@ def split_check_of(store: StoreService, reactor: Any, sizes: SlotSizes) -> Split
         interval=config.split_check_interval,
         max_bytes=config.region_max_size,
         part_bytes=config.region_split_size,
+    )
+
+
+def load_check_of(store: StoreService, reactor: Any, random: Random) -> LoadCheck:
+    """Put together what looks at how much a store's regions do."""
+    config, hosts = store.config, store.regions.hosts
+    return LoadCheck(
+        regions=lambda: tuple(hosts.values()),
+        split=lambda region, slots: store.control.split(region, slots, 2),
+        clock=reactor,
+        random=random,
+        interval=config.split_check_interval / LOOKS_A_CHECK,
+        threshold=config.split_load_threshold,
     )
 
 

@@ -51,6 +51,7 @@ from tinykv.store.composition import Start, replica_of
 from tinykv.store.gap import Gap
 from tinykv.store.health import problem_of
 from tinykv.store.host import RegionHost
+from tinykv.store.load_check import LoadCheck
 from tinykv.store.recovery import begun_by_word, begun_regions, buried_in, recover_regions
 from tinykv.store.regions import Regions
 from tinykv.store.runs import new_start_id
@@ -70,7 +71,7 @@ from tinykv.tap.endpoints import check_passed, endpoints
 from tinykv.tap.figures import measure
 from tinykv.tap.peers import cluster_address, raft_config
 from tinykv.tap.scheduling import registration_of, scheduler_of, scheduling_of
-from tinykv.tap.split_check import split_check_of
+from tinykv.tap.split_check import load_check_of, split_check_of
 from tinykv.tap.tls import TlsPort
 
 #: How often the free space of the disk is looked at, in seconds: until the next look a store may write a good part of
@@ -125,6 +126,7 @@ class StoreService(DaemonService):
         self.scheduler: Scheduler | None = None
         self.scheduling: Scheduling | None = None
         self.split_check: SplitCheck | None = None
+        self.load_check: LoadCheck | None = None
         self.metrics = Metrics()
 
     # Start
@@ -304,8 +306,11 @@ class StoreService(DaemonService):
             self.scheduling = scheduling_of(self, self._reactor, cluster, self.scheduler, self._registration, beginning)
             self.control.stays = self.scheduling.stays
         self._sizes = folder.slot_sizes(self._reactor)
-        if config.split_by_size == "yes" or (config.split_by_size == "auto" and len(firsts) > 1):
+        several = len(firsts) > 1
+        if config.split_by_size == "yes" or (config.split_by_size == "auto" and several):
             self.split_check = split_check_of(self, self._reactor, self._sizes)
+        if config.split_by_load == "yes" or (config.split_by_load == "auto" and several and cluster is not None):
+            self.load_check = load_check_of(self, self._reactor, random)
         measure(self)
         for host in list(hosts):
             host.start()
@@ -487,6 +492,8 @@ class StoreService(DaemonService):
             self.scheduling.start()
         if self.split_check is not None:
             self.split_check.start()
+        if self.load_check is not None:
+            self.load_check.start()
 
     # Running
 
@@ -563,6 +570,8 @@ class StoreService(DaemonService):
         self.front.quiesce()
         if self.split_check is not None:
             self.split_check.stop()
+        if self.load_check is not None:
+            self.load_check.stop()
         self.control.stop()
         if self.scheduling is not None:
             await self.scheduling.stop()
