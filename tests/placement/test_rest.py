@@ -13,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.placement.making import GB, MB, START, change, placement, region, row
 from tinykv.placement.balance_leader import balance_leaders
 from tinykv.placement.balance_region import balance_regions
+from tinykv.placement.hot_region import spread_hot_regions
 from tinykv.placement.labels import crowding
 from tinykv.placement.operators import Operator
 from tinykv.placement.placement import Placement
-from tinykv.placement.region_info import PeerInfo
+from tinykv.placement.region_info import PeerInfo, RegionInfo
 from tinykv.placement.steps import AddLearner, RemovePeer, TransferLeader
 from tinykv.placement.stores import StoreStats
 
@@ -204,6 +205,115 @@ class RestTests(SynchronousTestCase):
         )
         operator = balance_regions(made.scene)
         self.assertEqual(operator and operator.region, 201)
+
+
+class LoadTests(SynchronousTestCase):
+    """Regions that make work, some of them much."""
+
+    def made(self, seed: int, stores: int, regions: int, loads: list[float]) -> AtOnce:
+        """Give regions whose reads and writes are drawn from some loads, in commands a second."""
+        made = AtOnce(seed, stores, regions, 3, "as splits leave them")
+        random = Random(seed)
+        for each in list(made.placement.cluster.regions):
+            reads, writes = random.choice(loads), random.choice(loads)
+            self.beat(made, replace(each, reads=reads, writes=writes))
+        return made
+
+    def beat(self, made: AtOnce, each: RegionInfo) -> None:
+        """Have a region send as many heartbeats as it takes to be believed."""
+        for _ in range(made.placement.cluster.config.hot_heartbeats + 1):
+            made.placement.heartbeat(each, START)
+
+    def settle(self, made: AtOnce) -> None:
+        """Do what's asked for until nothing is."""
+        moves = idle = 0
+        while idle < LOOKS:
+            loads = self.loads(made)
+            operator = (
+                spread_hot_regions(made.placement.scene)
+                or balance_regions(made.placement.scene)
+                or balance_leaders(made.placement.scene)
+            )
+            if operator is None:
+                idle += 1
+                continue
+            idle, moves = 0, moves + 1
+            made.carry_out(operator)
+            known = made.placement.cluster.regions.get(operator.region)
+            assert known is not None
+            self.beat(made, known)
+            if operator.name == "hot-region":
+                self.assertLess(self.loads(made), loads)
+            elif made.placement.hot.busy(operator.region, made.placement.cluster.config):
+                self.assertLessEqual(self.loads(made), [load + 1e-6 for load in loads])
+            self.assertLess(moves, 1000, "they take turns")
+
+    def loads(self, made: AtOnce) -> list[float]:
+        """Give how busy the stores are, the busiest first."""
+        return sorted(map(made.placement.hot.on, made.placement.cluster.stores), reverse=True)
+
+    @FEWER
+    @given(
+        SEEDS,
+        st.integers(3, 6),
+        st.integers(1, 30),
+        st.lists(st.sampled_from([0.0, 1.0, 40.0, 90.0, 120.0, 1000.0, 5000.0]), min_size=1, max_size=4),
+    )
+    def test_they_dont_take_turns(self, seed: int, stores: int, regions: int, loads: list[float]) -> None:
+        """Work first, numbers then: there's an end of both together."""
+        self.settle(self.made(seed, stores, regions, loads))
+
+    def test_parts_of_a_split(self) -> None:
+        """Eight parts that do as much as each other, on the same stores, led by one, beside some that do nothing."""
+        for stores, most in ((3, 3), (5, 3)):
+            parts = [
+                region(each.region, each.start, each.end, leader=1 if place < 8 else 2 + place % 2,
+                       reads=500.0 if place < 8 else 0.0)
+                for place, each in enumerate(row(12))
+            ]  # fmt: skip
+            made = AtOnce(1, stores, 1, 3, "equal")
+            made.placement = placement(*parts, stores=stores, add_limit=1e9, remove_limit=1e9)
+            for each in parts:
+                self.beat(made, each)
+            self.settle(made)
+            led = [
+                sum(number <= 8 for number in made.placement.cluster.regions.on(store).leaders)
+                for store in range(1, stores + 1)
+            ]
+            self.assertLessEqual(max(led), most, led)
+
+    def test_numbers_yield_to_work(self) -> None:
+        """Store 1 leads one region that does much, store 2 three that do little: none of these goes to store 1."""
+        told = [
+            region(
+                each.region, each.start, each.end, leader=1 if place == 0 else 2, reads=5000.0 if place == 0 else 200.0
+            )
+            for place, each in enumerate(row(4))
+        ]
+        made = placement(*told, stores=3)
+        for each in told * 4:
+            made.heartbeat(each, START)
+        operator = balance_leaders(made.scene)
+        self.assertEqual(operator and operator.steps, (TransferLeader(3),))
+        change(made, 3, leader_weight=0.0)
+        self.assertIsNone(balance_leaders(made.scene))
+
+    def test_the_first_word_of_another_leader(self) -> None:
+        """It has nothing to compare its counts with yet, so what was known before goes on."""
+        made = placement(region(1, reads=1000.0), stores=3)
+        made.heartbeat(region(1, leader=2), START)
+        load = made.hot.load(1)
+        self.assertEqual(load and (load.leader, load.read), (2, 1000.0))
+        made.heartbeat(region(1, leader=2, reads=500.0), START)
+        load = made.hot.load(1)
+        self.assertEqual(load and load.read, 750.0)
+
+    def test_the_first_word_of_a_region(self) -> None:
+        """It's nothing mostly, so the second one counts wholly."""
+        made = placement(region(1), stores=3)
+        made.heartbeat(region(1, reads=1000.0), START)
+        load = made.hot.load(1)
+        self.assertEqual(load and load.read, 1000.0)
 
 
 class LeastTests(SynchronousTestCase):

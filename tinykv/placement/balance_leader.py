@@ -49,12 +49,12 @@ def _handed_over(scene: Scene, region: RegionInfo, taker: int | None = None) -> 
     scores = scene.scores
     if region.leader is None or region.joint or region.pending or scene.controller.of(region.region):
         return None
-    if scene.hot.hot(region.region, scene.cluster.config):
-        return None  # It's where it is because of its load.
+    leader = region.leader
     able = leader_takers(scene.cluster, scores, region)
+    able = [target for target in able if scene.eases(region, leader, target, leads=True)]
     for target in able[:1] if taker is None else [taker] if taker in able else []:
-        if _worth(scene, scores.leaders(region.leader), scores.leaders(target)) and scores.leaders(
-            region.leader, -1
+        if _worth(scene, scores.leaders(leader), scores.leaders(target)) and scores.leaders(
+            leader, -1
         ) >= scores.leaders(target, 1):
             return scene.operator(region, "balance-leader", (Kind.LEADER,), Priority.LOW, TransferLeader(target))
     return None

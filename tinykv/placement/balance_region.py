@@ -48,19 +48,21 @@ def _worth_a_look(scene: Scene, regions: Iterator[RegionInfo], source: int, targ
 def _moved(scene: Scene, region: RegionInfo, source: int) -> Operator | None:
     """Give an operator that moves a region's replica away from a store, None when that isn't worth it."""
     cluster, scores, size = scene.cluster, scene.scores, region.placed_size
-    if not scene.steady(region) or scene.hot.hot(region.region, cluster.config):
-        return None
+    leads = region.leader == source
+    if not scene.steady(region) or leads and scene.hot.busy(region.region, cluster.config):
+        return None  # Who is to lead instead is decided by load first, where there's much.
     rest = set(region.voters) - {source}
     crowded = scene.crowding(source, rest)
     gains = {
         target: scene.strain.gain(size, source, target)
         for target in takers(cluster, scores, region)
-        if cluster.up(target) and scene.crowding(target, rest) <= crowded
+        if cluster.up(target)
+        and scene.crowding(target, rest) <= crowded
+        and scene.eases(region, source, target, leads=False)
     }
     target = max(gains, key=lambda each: (gains[each], -each), default=None)
     if target is None or gains[target] <= 0:
         return None
-    leads = region.leader == source
     leaders = leader_takers(cluster, scores, region) if leads else ()
     kinds = (Kind.REGION, Kind.LEADER) if leads else (Kind.REGION,)
     return scene.placing(region, rest | {target}, "balance-region", kinds, Priority.LOW, leaders)

@@ -55,10 +55,12 @@ class PlacementConfig:
     @ivar schedule_interval: How often a scheduler looks for work while it finds some. While it doesn't, it looks less
         and less often, down to once in C{schedule_interval_max}.
     @ivar candidates: How many regions of a store are considered at a time, drawn by chance.
-    @ivar hot_ratio: A region is hot when its load is this many times the mean of the others.
-    @ivar hot_least: And at least this many commands each second; a KiB counts as one.
+    @ivar hot_least: A region is busy when its load is at least this many commands each second; a KiB counts as one.
+        It's moved away from the busiest store, and only balanced otherwise where it makes no store busier than another.
     @ivar hot_heartbeats: And was so in this many heartbeats in a row.
-    @ivar hot_tolerance: The busiest store's load must fall by this part of it for a hot region to move.
+    @ivar hot_ratio: A busy region is hot when its load is this many times the mean of the others. It isn't balanced at
+        all but by its load.
+    @ivar hot_tolerance: The busiest store's load must fall by this part of it for a busy region to move.
     @ivar merge_size: Two neighbours are merged when both together hold at most this, 0 for never.
     @ivar merge_keys: And at most this many keys.
     @ivar merge_pause: But not within this long of a split, or of when the scheduler first heard of them.
@@ -95,9 +97,9 @@ class PlacementConfig:
     schedule_interval: float = 0.01
     schedule_interval_max: float = 5.0
     candidates: int = 10
-    hot_ratio: float = 2.0
     hot_least: float = 100.0
     hot_heartbeats: int = 3
+    hot_ratio: float = 2.0
     hot_tolerance: float = 0.05
     merge_size: int = 20 << 20
     merge_keys: int = 200_000

@@ -26,7 +26,8 @@ class Load:
     """
     The work that a region makes, in commands each second.
 
-    @ivar streak: In how many heartbeats in a row the region was hot, without its leader or stores having changed.
+    @ivar streak: In how many heartbeats in a row it was worth a thought, without its leader or stores having changed.
+    @ivar first: Whether there was one heartbeat only: a leader has nothing yet to compare its first counts with.
     """
 
     leader: int | None
@@ -34,6 +35,7 @@ class Load:
     read: float
     write: float
     streak: int
+    first: bool = False
 
     def on(self, store: int, leader: int | None) -> float:
         """Tell how much of it a store has that holds a replica, when some store leads."""
@@ -54,20 +56,25 @@ class HotRegions:
         self._total = 0.0
 
     def observe(self, region: RegionInfo, config: PlacementConfig) -> None:
-        """Take over what a heartbeat has measured."""
+        """
+        Take over what a heartbeat has measured.
+
+        The first one of another leader hasn't: what was known before goes on.
+        """
         before = self._loads.get(region.region)
         read = region.reads + region.read_bytes / BYTES_A_COMMAND
         write = region.writes + region.write_bytes / BYTES_A_COMMAND
         streak = 0
-        if before:
+        if before and before.leader != region.leader:
+            read, write = before.read, before.write
+        elif before and not before.first:
             read = NEWEST * read + (1 - NEWEST) * before.read
             write = NEWEST * write + (1 - NEWEST) * before.write
-            if (before.leader, before.stores) == (region.leader, region.stores):
-                streak = before.streak
+        if before and (before.leader, before.stores) == (region.leader, region.stores):
+            streak = before.streak
         self.drop(region.region)
-        mean = self._total / max(len(self._loads), 1)
-        hot = read + write >= max(config.hot_least, config.hot_ratio * mean)
-        load = Load(region.leader, region.stores, read, write, streak + 1 if hot else 0)
+        busy = read + write >= config.hot_least
+        load = Load(region.leader, region.stores, read, write, streak + 1 if busy else 0, before is None)
         self._loads[region.region] = load
         self._total += load.total
         for store in load.stores:
@@ -90,12 +97,18 @@ class HotRegions:
         """Give the work that a store has, in commands each second."""
         return self._stores[store]
 
-    def hot(self, region: int, config: PlacementConfig) -> bool:
-        """Tell whether a region makes much more work than others, and has for some time."""
+    def busy(self, region: int, config: PlacementConfig) -> bool:
+        """Tell whether a region makes so much work that where it's led matters, and has for some time."""
         load = self._loads.get(region)
         return load is not None and load.streak >= config.hot_heartbeats
 
-    def hottest(self, config: PlacementConfig) -> list[int]:
-        """List the regions that are hot, those that make most work first."""
-        hot = [region for region in self._loads if self.hot(region, config)]
-        return sorted(hot, key=lambda region: (-self._loads[region].total, region))
+    def hot(self, region: int, config: PlacementConfig) -> bool:
+        """Tell whether it's busy, and makes much more work than the others."""
+        load = self._loads[region] if self.busy(region, config) else None
+        others = max(len(self._loads) - 1, 1)
+        return load is not None and load.total >= config.hot_ratio * (self._total - load.total) / others
+
+    def busiest(self, config: PlacementConfig) -> list[int]:
+        """List the regions that are busy, those that make most work first."""
+        busy = [region for region in self._loads if self.busy(region, config)]
+        return sorted(busy, key=lambda region: (-self._loads[region].total, region))

@@ -52,7 +52,7 @@ class MergeChecker:
         return (
             since >= scene.cluster.config.merge_pause
             and scene.steady(region)
-            and not scene.hot.hot(region.region, scene.cluster.config)
+            and not scene.hot.busy(region.region, scene.cluster.config)
             and scene.cluster.healthy_peers(region) == set(region.stores)
         )
 

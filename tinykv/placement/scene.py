@@ -16,7 +16,7 @@ from tinykv.placement.operators import Kind, Operator, Priority
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.regions import DrawnSet
 from tinykv.placement.score import Scores
-from tinykv.placement.steps import Step
+from tinykv.placement.steps import AddLearner, RemovePeer, Step, TransferLeader
 from tinykv.placement.stores import Refused
 from tinykv.placement.strain import Strain
 
@@ -39,6 +39,42 @@ class Scene:
     def strain(self) -> Strain:
         """The strain of the stores that are up."""
         return Strain(self.cluster, self._influence, self.scores, list(filter(self.cluster.up, self.cluster.stores)))
+
+    @cached_property
+    def loads(self) -> dict[int, float]:
+        """The work of each store once the operators that run are done, in commands each second."""
+        loads = {store: self.hot.on(store) for store in self.cluster.stores}
+        for running in self.controller.running:
+            region, load = self.cluster.regions.get(running.region), self.hot.load(running.region)
+            if region is None or load is None:
+                continue
+            stores, leader = set(region.stores), region.leader
+            for step in running.remaining:
+                if isinstance(step, AddLearner):
+                    stores.add(step.store)
+                elif isinstance(step, RemovePeer):
+                    stores.discard(step.store)
+                elif isinstance(step, TransferLeader):
+                    leader = step.target
+            for store in set(region.stores) & loads.keys():
+                loads[store] -= load.on(store, region.leader)
+            for store in stores & loads.keys():
+                loads[store] += load.on(store, leader)
+        return loads
+
+    def eases(self, region: RegionInfo, source: int, target: int, *, leads: bool) -> bool:
+        """
+        Tell whether a region may go from one store to another as far as work is concerned: what is busy may not make
+        the taker busier than the giver is; and what makes much more work than others is where it is because of that.
+
+        @param leads: Whether it's the leadership that goes, not a replica.
+        """
+        config, load = self.cluster.config, self.hot.load(region.region)
+        if load is None or not self.hot.busy(region.region, config):
+            return True
+        if self.hot.hot(region.region, config):
+            return False
+        return self.loads[target] + (load.read + load.write if leads else load.write) <= self.loads[source]
 
     @cached_property
     def _influence(self) -> Influence:
