@@ -216,11 +216,11 @@ class StoreConfig:
         stores; yes: always.""",
     )
     split_load_threshold: int = _option(
-        "cluster", kinds.integer(10, 10_000_000), 5000,
+        "cluster", kinds.integer(10, 10_000_000), 20_000,
         """How much a region may do a second before it's split: each command that reads counts as one, each that writes
-        as two. It should be a part of what a store can do, some 20000 to 60000. Less spreads the load more evenly, more
-        keeps regions few, whose writes are made durable together. Slots aren't cut, so what keys of one slot are asked
-        for stays together.""",
+        as two. It should be a good part of what a store can do, some 40000 to 60000. Less spreads the load more evenly,
+        more keeps regions few, whose writes are made durable together. Slots aren't cut, so what keys of one slot are
+        asked for stays together. Where the scheduler has chosen one (`tinykv ctl schedule config`), that counts.""",
     )
     join: bool = _option(
         "cluster", kinds.SWITCH, False,

@@ -825,6 +825,19 @@ class PartIds(TypedDict):
     peers: list[int]
 
 
+class SplitChoices(NamedTuple):
+    """
+    When regions are split, as the scheduler says; 0 is for what a store's own configuration says.
+
+    @ivar max_bytes: What a region may hold; C{part_bytes} what parts have that it's split in.
+    @ivar threshold: What a region may do a second.
+    """
+
+    max_bytes: int = 0
+    part_bytes: int = 0
+    threshold: int = 0
+
+
 class IScheduler(Interface):
     """
     The scheduler, as stores and gateways ask it.
@@ -852,6 +865,9 @@ class IScheduler(Interface):
 
     def store_heartbeat(store_id: int, folder_id: str, stats: StoreStats) -> Deferred[None]:
         """Say how a store is. Refused if it isn't registered, or was removed."""
+
+    def split_choices() -> Deferred[SplitChoices]:
+        """Ask when regions are to be split."""
 
     def region_heartbeats(store_id: int, folder_id: str, regions: Sequence[RegionInfo]) -> Deferred[HeardRegions]:
         """Say how regions are that a store leads."""

@@ -23,7 +23,7 @@ from tests.schedule.client import Client
 from tests.schedule.cluster import Cluster
 from tinykv.client.scheduler import CLOSE_SECONDS, PATIENCE, Scheduler
 from tinykv.errors import ScheduleRefused, ScheduleUnavailable
-from tinykv.interfaces import IScheduler
+from tinykv.interfaces import IScheduler, SplitChoices
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.stores import StoreStats
 from tinykv.region.descriptor import Descriptor
@@ -147,6 +147,9 @@ class RealTests(Case):
         self.assertEqual({store: record.client_address for store, record in records.items()},
                          {1: "h1:2", 2: "h2:2", 3: "h3:2"})  # fmt: skip
         self.done(scheduler.store_heartbeat(1, "f1", StoreStats(100, 50, 1)))
+        self.assertEqual(self.done(scheduler.split_choices()), SplitChoices())
+        self.done(scheduler.ask("PATCH", "/config", {"split_load_threshold": 70, "region_max_size": 9 << 20}))
+        self.assertEqual(self.done(scheduler.split_choices()), SplitChoices(9 << 20, 0, 70))
         self.assertIsNone(self.done(scheduler.region_at(b"k")))
         led = RegionInfo.of(Descriptor.initial(1, [1, 2, 3]), 1)
         heard = self.done(scheduler.region_heartbeats(1, "f1", [led]))

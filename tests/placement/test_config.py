@@ -30,6 +30,8 @@ class ConfigTests(SynchronousTestCase):
         for choices in (
             {"replicas": 1}, {"replicas": 32}, {"leader_limit": 0}, {"merge_size": 0}, {"gate_fraction": 1},
             {"gate_fraction": 0}, {"leader_tolerance": 1}, {"labels": []}, {"schedulers": []}, {"hot_ratio": 1.01},
+            {"region_max_size": 1 << 20}, {"region_split_size": 1 << 16}, {"split_load_threshold": 10},
+            {"region_max_size": 1 << 20, "region_split_size": (1 << 20) - 1},
         ):  # fmt: skip
             PlacementConfig.from_json(choices)
 
@@ -46,6 +48,11 @@ class ConfigTests(SynchronousTestCase):
             ({"candidates": 0}, "candidates must be greater than 0"),
             ({"add_limit": 0}, "add_limit must be greater than 0"),
             ({"gate_fraction": 1.1}, "gate_fraction must be between 0 and 1"),
+            ({"region_max_size": (1 << 20) - 1}, "region_max_size must be at least 1048576, or 0"),
+            ({"region_split_size": (1 << 16) - 1}, "region_split_size must be at least 65536, or 0"),
+            ({"split_load_threshold": 9}, "split_load_threshold must be at least 10, or 0"),
+            ({"split_load_threshold": -1}, "split_load_threshold must not be negative"),
+            ({"region_max_size": 1 << 20, "region_split_size": 1 << 20}, "must be less than region_max_size"),
             ({"leader_tolerance": 0}, "leader_tolerance must be at least 1"),
             ({"hot_ratio": 1}, "hot_ratio must be greater than 1"),
             ({"low_space": 0.4}, "low_space must be less than high_space"),

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from tinykv.errors import ScheduleProblem, ScheduleRefused
-from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds
+from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds, SplitChoices
 from tinykv.placement.config import PlacementConfig
 from tinykv.placement.placement import Placement
 from tinykv.placement.region_info import RegionInfo
@@ -113,6 +113,12 @@ class InstantScheduler:
             return fail(ScheduleRefused(404, f"there's no store {store_id}"))
         self.heard.append(stats)
         return self._answer(lambda: self.placement.store_heartbeat(store_id, stats, self._now()))
+
+    def split_choices(self) -> Deferred[SplitChoices]:
+        """Tell them."""
+        config = self.placement.cluster.config
+        chosen = SplitChoices(config.region_max_size, config.region_split_size, config.split_load_threshold)
+        return self._answer(lambda: chosen)
 
     def region_heartbeats(self, store_id: int, folder_id: str, regions: Sequence[RegionInfo]) -> Deferred[HeardRegions]:
         """Hear of regions."""

@@ -167,6 +167,13 @@ class WhenTests(Case):
             self.clock.advance(INTERVAL)
             self.assertEqual(region.execution.sampling, much, (reads, writes))
 
+    def test_another_threshold(self) -> None:
+        self.load(LOOKS_LEAST + 2, reads=THRESHOLD - 100)
+        self.assertFalse(self.regions[0].execution.sampling)
+        self.check.threshold = THRESHOLD - 200
+        self.load(1, reads=THRESHOLD - 100)
+        self.assertTrue(self.regions[0].execution.sampling)
+
     def test_a_short_while(self) -> None:
         for _ in range(5):
             self.load(LOOKS_LEAST - 1, reads=5000)

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from tests.store.instant_scheduler import InstantScheduler
 from tests.store.members import Cluster, Member
 from tinykv.errors import ControlRefused, ScheduleRefused, ScheduleUnavailable
-from tinykv.interfaces import IScheduler
+from tinykv.interfaces import IScheduler, SplitChoices
 from tinykv.placement import admin
 from tinykv.placement.operators import Status
 from tinykv.placement.region_info import PeerInfo, RegionInfo
@@ -65,6 +65,7 @@ class Scheduled:
         self.member = member
         self.book = Book()
         self.measured = Measured(size=5 << 20, keys=7)
+        self.chosen: list[SplitChoices] = []
         host, process = member.host, member.process
         self.reports = RegionReports(
             store_id=member.id,
@@ -85,6 +86,7 @@ class Scheduled:
             reports=self.reports,
             is_up=member.peering.is_up,
             addresses=self.book,
+            chosen=self.chosen.append,
         )
         self.scheduling.orders = Orders(
             store_id=member.id,
@@ -177,6 +179,16 @@ class TellingTests(Case):
         self.run_for(4 * INTERVAL)
         self.assertIn(len(self.scheduler.told), (7, 8))
         self.assertIn(len(self.scheduler.heard), (11, 12, 13))
+
+    def test_when_regions_are_split(self) -> None:
+        """It's asked with each word of the store, so a change is known within that time."""
+        self.begin(split_load_threshold=700)
+        chosen = self.parts[1].chosen
+        self.assertEqual(chosen, [SplitChoices(threshold=700)])
+        config = self.scheduler.placement.cluster.config
+        self.scheduler.placement.configure(config.changed({"region_max_size": 9 << 20, "region_split_size": 8 << 20}))
+        self.run_for(INTERVAL + 1)
+        self.assertEqual(chosen[1:], [SplitChoices(9 << 20, 8 << 20, 700)])
 
     def test_another_scheduler_leads(self) -> None:
         self.begin()

@@ -156,6 +156,34 @@ class MeasureTests(Case):
         self.wait()
         self.assertEqual(len(self.measured), 3)
 
+    def test_other_sizes(self) -> None:
+        """What was small enough is measured anew, once."""
+        self.wait()
+        self.answer({1: 700, 2: 700})
+        self.check.choose(MOST, PART)
+        self.wait()
+        self.assertEqual(len(self.measured), 1)
+        self.check.choose(1200, 800)
+        self.wait()
+        self.answer({1: 700, 2: 700})
+        self.assertEqual([slots for _, slots, _ in self.split], [[2]])
+
+    def test_a_limit_below_the_size_of_parts(self) -> None:
+        """Parts have two thirds of it then."""
+        self.check.choose(PART, PART)
+        self.wait()
+        self.answer({1: 600, 2: 60, 3: 600})
+        self.assertEqual([slots for _, slots, _ in self.split], [[3]])
+
+    def test_it_was_measured_anew(self) -> None:
+        self.wait()
+        self.answer({1: 700})
+        self.check.choose(1200, 800)
+        self.wait()
+        self.answer({1: 700})
+        self.wait()
+        self.assertEqual(len(self.measured), 2)
+
     def test_keys_that_came_of_little(self) -> None:
         (region,) = self.regions
         region.keyspace.physical[1].keys = 400

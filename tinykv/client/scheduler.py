@@ -30,7 +30,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from tinykv.errors import ScheduleRefused, ScheduleUnavailable
-from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds
+from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, PartIds, SplitChoices
 from tinykv.placement.operators import Order
 from tinykv.placement.plain import BadRecord
 from tinykv.placement.region_info import RegionInfo
@@ -197,6 +197,16 @@ class Scheduler:
         """Say how a store is."""
         body = {"folder": folder_id, "stats": stats.to_json()}
         return self.ask("POST", f"/stores/{store_id}/heartbeat", body).addCallback(lambda answer: None)
+
+    def split_choices(self) -> Deferred[SplitChoices]:
+        """Ask when regions are to be split."""
+
+        def read(answer: dict[str, Any]) -> SplitChoices:
+            # One that is older has no such choices.
+            names = ("region_max_size", "region_split_size", "split_load_threshold")
+            return SplitChoices(*(int(answer.get(name, 0)) for name in names))
+
+        return self.ask("GET", "/config").addCallback(_read, read)
 
     def region_heartbeats(self, store_id: int, folder_id: str, regions: Sequence[RegionInfo]) -> Deferred[HeardRegions]:
         """Say how regions are."""

@@ -19,6 +19,8 @@ _POSITIVE = (
     "schedule_interval", "schedule_interval_max", "add_limit", "remove_limit", "candidates", "patrol_regions",
     "snapshots_max", "pending_max",
 )  # fmt: skip
+#: When stores split regions, with the least that each may be; 0 is for what the stores' own configurations say.
+_SPLITS = {"region_max_size": 1 << 20, "region_split_size": 1 << 16, "split_load_threshold": 10}
 _FRACTIONS = ("low_space", "high_space", "region_tolerance", "hot_tolerance", "gate_fraction")
 
 
@@ -61,6 +63,10 @@ class PlacementConfig:
     @ivar hot_ratio: A busy region is hot when its load is this many times the mean of the others. It isn't balanced at
         all but by its load.
     @ivar hot_tolerance: The busiest store's load must fall by this part of it for a busy region to move.
+    @ivar region_max_size: How many bytes a region may hold before the store that leads it splits it, instead of what
+        each store's own configuration says; 0 leaves that to them. Only stores that split by size at all do; likewise
+        C{region_split_size}, how many bytes the parts have then, and C{split_load_threshold}, how much a region
+        may do a second before it's split, for those that split by load.
     @ivar merge_size: Two neighbours are merged when both together hold at most this, 0 for never.
     @ivar merge_keys: And at most this many keys.
     @ivar merge_pause: But not within this long of a split, or of when the scheduler first heard of them.
@@ -101,6 +107,9 @@ class PlacementConfig:
     hot_heartbeats: int = 3
     hot_ratio: float = 2.0
     hot_tolerance: float = 0.05
+    region_max_size: int = 0
+    region_split_size: int = 0
+    split_load_threshold: int = 0
     merge_size: int = 20 << 20
     merge_keys: int = 200_000
     merge_pause: float = 3600.0
@@ -120,7 +129,7 @@ class PlacementConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise BadRecord(f"{name} must be greater than 0")
-        for name in (*_COUNTS, "merge_size", "merge_keys", "merge_pause", "hot_least"):
+        for name in (*_COUNTS, *_SPLITS, "merge_size", "merge_keys", "merge_pause", "hot_least"):
             if getattr(self, name) < 0:
                 raise BadRecord(f"{name} must not be negative")
         for name in _FRACTIONS:
@@ -129,6 +138,11 @@ class PlacementConfig:
         for name in ("leader_tolerance", "hot_heartbeats", "least_regions"):
             if getattr(self, name) < 1:
                 raise BadRecord(f"{name} must be at least 1")
+        for name, least in _SPLITS.items():
+            if 0 < getattr(self, name) < least:
+                raise BadRecord(f"{name} must be at least {least}, or 0 to leave it to the stores")
+        if 0 < self.region_max_size <= self.region_split_size:
+            raise BadRecord("region_split_size must be less than region_max_size")
         if self.hot_ratio <= 1:
             raise BadRecord("hot_ratio must be greater than 1")
         if self.low_space >= self.high_space:

@@ -148,6 +148,7 @@ class LoadCheck:
     Looks at regions from time to time.
 
     @ivar splits: How many regions it has had split.
+    @ivar threshold: A region that does more each second, in reads and twice the writes, is split; it may be changed.
     """
 
     log = Logger()
@@ -167,15 +168,14 @@ class LoadCheck:
         @param split: Splits a region at some slots, and gives what it has then, and its parts.
         @param random: Chooses what is sampled.
         @param interval: How often is looked, in seconds.
-        @param threshold: A region that does more each second, in reads and twice the writes, is split.
         """
         self.splits = 0
+        self.threshold = threshold
         self._regions = regions
         self._split = split
         self._clock = clock
         self._random = random
         self._interval = interval
-        self._threshold = threshold
         self._counted: dict[int, _Counted] = {}
         #: Those that have done too much.
         self._samples: dict[int, _Samples] = {}
@@ -228,7 +228,7 @@ class LoadCheck:
             self._drop(number)
             return
         read, written = max(counted.reads - before.reads, 0), max(counted.writes - before.writes, 0)
-        if read + WRITE_COSTS * written <= self._threshold * seconds or now < self._again.get(number, 0.0):
+        if read + WRITE_COSTS * written <= self.threshold * seconds or now < self._again.get(number, 0.0):
             self._drop(number)
             return
         samples = self._samples.get(number)

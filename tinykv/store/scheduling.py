@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tinykv.errors import ScheduleProblem, ScheduleRefused
-from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler
+from tinykv.interfaces import ClusterBeginning, HeardRegions, IScheduler, SplitChoices
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.stores import Life, StoreRecord, StoreStats
 from tinykv.raft.membership import Membership
@@ -148,12 +148,14 @@ class Scheduling:
         reports: RegionReports,
         is_up: Callable[[int], bool],
         addresses: Addresses,
+        chosen: Callable[[SplitChoices], None],
     ) -> None:
         """
         @param cluster_id: The cluster's id, which the scheduler has to know as well.
         @param beginning: With which regions it began; nothing where that isn't known.
         @param interval: How often it's said how the store is, in seconds.
         @param stats: Says how it is.
+        @param chosen: Told when regions are to be split, each time that's heard.
         """
         self.complaints = Complaints()
         self.orders: Orders | None = None
@@ -167,6 +169,7 @@ class Scheduling:
         self._reports = reports
         self._is_up = is_up
         self._addresses = addresses
+        self._chosen = chosen
         self._records: dict[int, StoreRecord] = {}
         self._registered = False
         #: What is under way, so that nothing of a kind is asked twice at a time.
@@ -256,6 +259,7 @@ class Scheduling:
                 return
             raise
         self._registered = True
+        self._chosen(await scheduler.split_choices())
         self.complaints.over()
 
     async def _hear_of_stores(self) -> None:

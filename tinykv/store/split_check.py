@@ -116,6 +116,8 @@ class SplitCheck:
         self._max = max_bytes
         self._part = part_bytes
         self._sizes: dict[int, _Size] = {}
+        #: Those that were measured when sizes counted that don't any more.
+        self._stale: set[int] = set()
         #: Regions of which was said that they can't be cut further.
         self._warned: set[int] = set()
         self._looking: IDelayedCall | None = None
@@ -137,6 +139,15 @@ class SplitCheck:
         if self._working is not None:
             self._working.cancel()
 
+    def choose(self, max_bytes: int, part_bytes: int) -> None:
+        """Split by other sizes from now on: what was known to be small enough may not be."""
+        if part_bytes >= max_bytes:
+            # One was chosen without the other.
+            part_bytes = max_bytes * 2 // 3
+        if (max_bytes, part_bytes) != (self._max, self._part):
+            self._max, self._part = max_bytes, part_bytes
+            self._stale.update(self._sizes)
+
     def size(self, region: int) -> int | None:
         """Give the bytes that a region held when it was measured last; None if it never was."""
         known = self._sizes.get(region)
@@ -153,6 +164,7 @@ class SplitCheck:
             for gone in known.keys() - regions.keys():
                 del known[gone]
         self._warned &= regions.keys()
+        self._stale &= regions.keys()
         numbers = sorted(number for number, region in regions.items() if region.ready)
         held = self._held()
         turns = [*(number for number in numbers if number > self._last), *numbers]
@@ -183,7 +195,7 @@ class SplitCheck:
         if number in self._again:
             return self._clock.seconds() >= self._again[number]
         known = self._sizes.get(number)
-        if known is None or known.slots != slots:
+        if known is None or known.slots != slots or number in self._stale:
             return held > self._max
         grown = region.queue.bytes - known.applied
         if grown >= max(self._part, known.size) // STEP_PART and known.size + grown > self._max:
@@ -200,6 +212,7 @@ class SplitCheck:
         sizes = await self._measure(slots)
         size = sum(sizes.values())
         self._sizes[number] = _Size(slots, size, applied, keys)
+        self._stale.discard(number)
         if not region.ready or region.descriptor.slots != slots:
             # Whoever leads it now looks at what it is now.
             self._again.pop(number, None)

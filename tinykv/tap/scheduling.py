@@ -124,6 +124,7 @@ def scheduling_of(
         reports=reports,
         is_up=cluster.peering.is_up,
         addresses=cluster.addresses,
+        chosen=store.split_by,
     )
     scheduling.orders = Orders(
         store_id=config.store_id,

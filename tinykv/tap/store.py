@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import TABLE, StoreConfig, is_clustered
-from tinykv.interfaces import ILogWriter, ISnapshotMaker
+from tinykv.interfaces import ILogWriter, ISnapshotMaker, SplitChoices
 from tinykv.raft.log import Storage
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
@@ -528,6 +528,16 @@ class StoreService(DaemonService):
         """Learn that a command failed in a way it never should; it was undone."""
         self.front.defects += 1
         self.log.failure("{command} failed and was undone", Failure(problem), command=command)
+
+    def split_by(self, chosen: SplitChoices) -> None:
+        """Learn when regions are to be split, where the scheduler says it."""
+        config = self.config
+        if self.split_check is not None:
+            self.split_check.choose(
+                chosen.max_bytes or config.region_max_size, chosen.part_bytes or config.region_split_size
+            )
+        if self.load_check is not None:
+            self.load_check.threshold = chosen.threshold or config.split_load_threshold
 
     # When the cluster doesn't count on this store any more
 
