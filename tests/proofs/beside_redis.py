@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -34,8 +34,9 @@ RESTING_SHARE = 0.2
 RESTING_SECONDS = 0.5
 SETTLING_SECONDS = 60.0
 
-#: Of a table: what, ours, Redis, share.
+#: Of a table: what, ours, Redis, share; or what else stands in its columns.
 Row = tuple[str, str, str, str]
+COLUMNS: Final = ("TinyKV", "Redis", "share")
 #: By name of the test and server (C{ours} and C{theirs}), requests a second of each round.
 Rates = dict[str, dict[str, list[float]]]
 
@@ -108,19 +109,25 @@ def marks(target: str) -> tuple[str, str]:
 
 
 def write(
-    docs: Path, target: str, figures: Mapping[str, Any], rows: Sequence[Row], machine: Mapping[str, str]
+    docs: Path,
+    target: str,
+    figures: Mapping[str, Any],
+    rows: Sequence[Row],
+    machine: Mapping[str, str],
+    columns: tuple[str, str, str] = COLUMNS,
 ) -> None:
     """
     Write the figures into evidence, and their table into performance.md; the rest of the page stays as it is.
 
     @param target: Of the Makefile; it gives the file its name.
+    @param columns: What the rows say behind what they are about.
     @raise ValueError: The page lacks the marks.
     """
     evidence = docs / "evidence"
     evidence.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=1) + "\n"
     (evidence / f"{target.removeprefix('proof-')}.json").write_text(text, encoding="utf-8")
-    lines = ["", "| what | TinyKV | Redis | share |", "|---|---:|---:|---:|"]
+    lines = ["", f"| what | {' | '.join(columns)} |", "|---|---:|---:|---:|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", *(f"- {key}: {value}" for key, value in machine.items()), ""]
     begin_mark, end_mark = marks(target)
@@ -133,10 +140,10 @@ def write(
     path.write_text(before + mark + "\n" + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
 
 
-def show(rows: Sequence[Row], title: str) -> None:
+def show(rows: Sequence[Row], title: str, columns: tuple[str, str, str] = COLUMNS) -> None:
     """Print the figures as a table."""
     table = Table("what", title=title)
-    for column in ("TinyKV", "Redis", "share"):
+    for column in columns:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*row)

@@ -51,6 +51,12 @@ class ScheduledStore:
         self._process = Process(words, self._folder / f"output-{self.number}-{self._starts}.txt")
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """What it has printed since it was started."""
         assert self._process is not None, "it was started"
