@@ -157,6 +157,21 @@ class CheckerTests(SynchronousTestCase):
     def test_an_unknown_store(self) -> None:
         """It's skipped: nothing is known, so neither is whether it's lost."""
         self.assertIsNone(checked(placement(region(1, stores=(1, 2, 9)))))
+        self.assertIsNone(checked(placement(region(1, stores=(1, 2, 9), down={9: 1800.0}))))
+
+    def test_a_store_that_was_lost_before_it_was_known(self) -> None:
+        """The scheduler came later than the cluster began; the leader knows for how long it hasn't heard of it."""
+        placed = placement(region(1, stores=(1, 2, 9), down={9: 1801.0}))
+        self.decided(placed, "down-peer", AddLearner(3), EnterJoint((3,), (9,)), LeaveJoint(), RemovePeer(9))
+        placed = placement(region(1, stores=(1, 2, 9), down={9: 1801.0}), stores=2)
+        self.assertIsNone(checked(placed), "there's no other store")
+        placed = placement(region(1, stores=(1, 2, 3, 9), down={9: 1801.0}))
+        self.decided(placed, "down-peer", RemovePeer(9))
+
+    def test_an_unknown_store_among_too_many(self) -> None:
+        """Its learner was lost, and which voter is the worst can't be said without it; nothing else breaks."""
+        known = region(1, stores=(1, 2, 3, 4), learners=(9,), down={9: 1801.0})
+        self.assertIsNone(checked(placement(known)))
 
     def test_without_a_leader(self) -> None:
         self.assertIsNone(checked(placement(region(1, stores=(1, 2), leader=None))))

@@ -121,14 +121,14 @@ class Cluster:
         )
 
     def lost_peers(self, region: RegionInfo) -> frozenset[int]:
-        """Give the stores whose peers of a region are taken for lost. Stores that aren't known aren't among them."""
+        """
+        Give the stores whose peers of a region are taken for lost.
+
+        Of stores that aren't known only the leader can say so: they were lost before they said that they're there.
+        """
         return frozenset(
             store
             for store in region.stores
-            if store in self.stores
-            and (
-                self.down(store)
-                or self.stores[store].life is Life.TOMBSTONE
-                or region.down.get(store, 0.0) > self.config.max_down
-            )
+            if region.down.get(store, 0.0) > self.config.max_down
+            or (store in self.stores and (self.down(store) or self.stores[store].life is Life.TOMBSTONE))
         )

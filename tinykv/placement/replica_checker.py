@@ -23,16 +23,19 @@ _REPAIR = (Kind.REPLICA,)
 def check_replicas(scene: Scene, region: RegionInfo) -> Operator | None:
     """Give an operator for the first thing that is wrong with a region for which none runs, None when nothing is."""
     stores = scene.cluster.stores
-    if region.leader is None or not all(store in stores for store in region.stores):
+    lost = scene.cluster.lost_peers(region)
+    unknown = {store for store in region.stores if store not in stores}
+    if region.leader is None or not unknown <= lost:
         return None  # Nobody to ask; or a store of which nothing is known, so neither is whether it's lost.
     if region.joint:
         return scene.operator(region, "leave-joint", _REPAIR, Priority.HIGH, LeaveJoint())
-    lost = scene.cluster.lost_peers(region)
-    leaving = {store for store in region.stores if stores[store].life is Life.OFFLINE}
+    leaving = {store for store in region.stores if store not in unknown and stores[store].life is Life.OFFLINE}
     for bad, name in ((lost, "down-peer"), (leaving, "offline-peer")):
         for store in region.voters:
             if store in bad and (operator := _without(scene, region, store, name, lost | leaving)):
                 return operator
+    if unknown:
+        return None  # It can't be compared with others.
     return (
         _completed(scene, region, lost | leaving)
         or _reduced(scene, region)
