@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -42,16 +42,27 @@ from tinykv.testing.simulation.streams import Streams
 RAFT = RaftConfig()
 
 
+class Within(NamedTuple):
+    """A simulated world."""
+
+    events: Events
+    network: Network
+    streams: Streams
+
+
 class Member:
     """
     A member.
 
     @ivar failures: What stopped it.
     @ivar scheduler: Its answers.
+    @ivar leadership_type: What it gives ids and timestamps by, and C{placing_type} decides by where replicas go.
     """
 
     scheduler: Scheduler
     routes: RouteTable
+    leadership_type: type[Leadership] = Leadership
+    placing_type: type[Placing] = Placing
 
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster = cluster
@@ -124,14 +135,14 @@ class Member:
             host, log=log, maker=disk.snapshot_maker(process, lambda rows: rows), sends=peering, clock=process
         )
         members.serve(host, snapshots)
-        self.leadership = Leadership(
+        self.leadership = self.leadership_type(
             host=host,
             url=f"http://{self.name}:2379",
             now_ms=self.clock.calendar_ms,
             new_cluster_id=lambda: f"{random.getrandbits(64):016x}",
         )
         choices = Choices(host=host, now_ms=self.clock.calendar_ms)
-        self.placing = Placing(
+        self.placing = self.placing_type(
             host=host,
             leadership=self.leadership,
             choices=choices,
@@ -160,6 +171,12 @@ class Member:
         self.cluster.streams.killed(self.process)
         self.disk.killed()
 
+    def crash(self) -> None:
+        """Take its machine's power away."""
+        self.process.kill()
+        self.cluster.streams.lost_power(self.process)
+        self.disk.lost_power()
+
     def begin(self, coroutine: Coroutine[Any, Any, Any]) -> list[Any]:
         """Ask something; what comes back will be the list's only item."""
         answers: list[Any] = []
@@ -186,20 +203,30 @@ class Cluster:
     The members.
 
     @ivar kept_entries: How many entries their logs keep.
+    @ivar member_type: What a member is.
     """
 
-    def __init__(self, path: str, members: int = 3, seed: int = 1, kept_entries: int = 10_000) -> None:
+    member_type: type[Member] = Member
+
+    def __init__(
+        self, path: str, members: int = 3, seed: int = 1, kept_entries: int = 10_000, within: Within | None = None
+    ) -> None:
+        """
+        @param within: The world in which they are, among others; one of their own if it isn't said.
+        """
         self.path = Path(path)
         self.path.mkdir()
         self.kept_entries = kept_entries
-        self.events = Events(seed)
-        self.network = Network(self.events, GOOD)
-        self.streams = Streams(self.events, self.network)
+        if within is None:
+            events = Events(seed)
+            network = Network(events, GOOD)
+            within = Within(events, network, Streams(events, network))
+        self.events, self.network, self.streams = within
         numbers = list(range(1, members + 1))
         self.addresses = {number: f"m{number}" for number in numbers}
         self.known = {number: address_of(f"m{number}") for number in numbers}
         self.initial = Descriptor.initial(REGION, numbers)
-        self.members = {number: Member(self, number) for number in numbers}
+        self.members = {number: self.member_type(self, number) for number in numbers}
 
     @property
     def alive(self) -> list[Member]:

@@ -7,13 +7,14 @@ id comes twice, no store that was registered is ever missing.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.schedule.cluster import Cluster, Member
+from tests.schedule.given import Given, given_problems
 from tinykv.schedule.errors import Refusal
 from tinykv.schedule.routes import Call
 from tinykv.testing.simulation.clock import Life
@@ -24,15 +25,6 @@ SECONDS = 20.0
 STEP = 0.05
 #: Runs, each with other faults.
 SEEDS = 6
-
-
-class Given(NamedTuple):
-    """Timestamps that were given: asked for at C{begun}, and here at C{ended}, in us."""
-
-    begun: int
-    ended: int
-    first: int
-    last: int
 
 
 class Clients:
@@ -82,21 +74,7 @@ class Clients:
 
     def check(self) -> list[str]:
         """Say what shouldn't be."""
-        problems = list(self.problems)
-        # The greatest of those that had ended before each one was asked for.
-        ended = sorted(self.timestamps, key=lambda given: given.ended)
-        greatest, place = -1, 0
-        for given in sorted(self.timestamps, key=lambda given: given.begun):
-            while place < len(ended) and ended[place].ended < given.begun:
-                greatest = max(greatest, ended[place].last)
-                place += 1
-            if given.first <= greatest:
-                problems.append(f"{given} was asked for after {greatest} had been given")
-        for ranges in (sorted((g.first, g.last) for g in self.timestamps), sorted((r[0], r[-1]) for r in self.ids)):
-            for one, two in zip(ranges, ranges[1:], strict=False):
-                if one[1] >= two[0]:
-                    problems.append(f"{one} and {two} overlap")
-        return problems
+        return [*self.problems, *given_problems(self.timestamps, self.ids)]
 
 
 class FaultTests(SynchronousTestCase):

@@ -64,6 +64,7 @@ from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_model import RedisModel
 from tinykv.testing.redis_space import Failed
 from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.census import Census
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
 from tinykv.testing.simulation.endpoints import address_of, dialling, real_peering
@@ -103,6 +104,7 @@ STRAND: Final = "strand"
 BLACKOUT: Final = "blackout"
 STORM: Final = "storm"
 BREAK_LINK: Final = "break-link"
+STOP_ALL: Final = "stop-all"
 
 LIMITS: Final = Limits(
     interval_us=6 * SECOND,
@@ -804,6 +806,17 @@ class World(faults.Target):
         port = self._port(name, Process(self.events, NodeClock(self.events), name))
         return Optimist(self.events, port, name, key=b"counter", pause_us=pause, end_us=end)
 
+    def census(self, name: str, pause: int, end: int) -> Census:
+        """Make a client that looks at all keys at once, in a database of its own."""
+        port = self._port(name, Process(self.events, NodeClock(self.events), name))
+        return Census(self.events, port, name, pause_us=pause, end_us=end)
+
+    def look_at_censuses(self, censuses: Sequence[Census]) -> None:
+        """In the end: have them look once more."""
+        for number, census in enumerate(censuses):
+            process = Process(self.events, NodeClock(self.events), f"last look {number}")
+            census.look_at_all(self._port(process.name, process))
+
     def read_pipelines(self, pipeliners: Sequence[Pipeliner]) -> None:
         """In the end: find out what they have left."""
         for pipeliner in pipeliners:
@@ -885,6 +898,11 @@ class World(faults.Target):
         applied = {store.host.applied for store in members if store.runs}
         lasts = {store.group.last for store in members if store.runs}
         return all(store.runs for store in members) and len(applied) == 1 and applied == lasts
+
+    def unlike(self) -> str:
+        """Say what keeps them from having converged."""
+        applied = {store.name: store.host.applied for store in self.members if store.runs}
+        return f"they have applied up to {applied}"
 
     def compare_at_end(self) -> None:
         """Compare what all members have in the end."""
@@ -1030,6 +1048,24 @@ class World(faults.Target):
                 self.events.after(self.random.randint(0, SECOND), f"{other} has power again", self.restart, other)
         return True
 
+    def stop_all(self, node: str) -> bool:
+        """Let all stores end at once; some are started, which may end before the others are, and then all."""
+        stop = self.random.choice((self.kill, self.crash))
+        stopped = [other for other in self.nodes if stop(other)]
+        if not stopped:
+            return False
+        first = self.random.sample(stopped, self.random.randint(1, len(stopped)))
+        rest = self.random.randint(SECOND, 4 * SECOND)
+        for other in first:
+            at = self.random.randint(0, SECOND // 2)
+            self.events.after(at, f"{other} is started, of some", self.restart, other)
+            if self.random.random() < 0.5:
+                self.events.after(self.random.randint(at, rest), f"{other} ends again", stop, other)
+        for other in stopped:
+            at = rest + self.random.randint(0, SECOND)
+            self.events.after(at, f"{other} is started, as all are", self.restart, other)
+        return True
+
     def strand(self, node: str) -> bool:
         """Let the leader be cut off with a disk that doesn't answer, and be reached again before its disk is."""
         leader = self.leader()
@@ -1170,6 +1206,14 @@ class Cluster:
         """Make the world."""
         return World(seed, self._variant(), size=self._size)
 
+    def _mixed(self, world: World) -> Mix:
+        """Give what the clients of a run ask for."""
+        return self._mix
+
+    def _censuses(self, world: World, end: int) -> list[Census]:
+        """Give the clients that look at all keys at once."""
+        return []
+
     def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
         """Give the faults that are about members, by name."""
         return Changes(world, end).actions
@@ -1201,6 +1245,7 @@ class Cluster:
             BLACKOUT: world.blackout,
             STORM: world.storm,
             BREAK_LINK: world.break_link,
+            STOP_ALL: world.stop_all,
             **self._changes(world, end),
             **Steps(world, end).actions,
             **world.actions,
@@ -1208,26 +1253,33 @@ class Cluster:
         nemesis = Nemesis(events, StandIns(world), actions)
         nemesis.arm(schedule)
         ports = [world.client(f"client{number}") for number in range(settings.clients)]
-        workload = Workload(events, ports, self._mix, end_us=end)
+        mix = self._mixed(world)
+        # Where clients delete all keys, those of others wouldn't stay.
+        flushed = "flush" in mix.weights
+        workload = Workload(events, ports, mix, end_us=end)
         workload.start()
         count = self._pipeliners if self._pipeliners is not None else world.random.choice((0, 1)) * bool(ports)
-        pipeliners = [world.pipeliner(f"pipeline{number}", end) for number in range(count)]
+        pipeliners = [world.pipeliner(f"pipeline{number}", end) for number in range(0 if flushed else count)]
         count = self._optimists if self._optimists is not None else world.random.choice((0, 0, 3)) * bool(ports)
-        optimists = [world.optimist(f"optimist{number}", self._pause_us, end) for number in range(count)]
-        for pipeliner in pipeliners:
-            pipeliner.start()
-        for optimist in optimists:
-            optimist.start()
+        optimists = [
+            world.optimist(f"optimist{number}", self._pause_us, end) for number in range(0 if flushed else count)
+        ]
+        censuses = self._censuses(world, end)
+        for client in (*pipeliners, *optimists, *censuses):
+            client.start()
         world.run_until(end)
         steps = 0
         if not checker.problems:
-            self._end(world, workload, pipeliners)
-        for optimist in optimists:
-            for problem in optimist.problems:
+            self._end(world, workload, pipeliners, censuses)
+        for client in (*optimists, *censuses):
+            for problem in client.problems:
                 checker.problem(problem)
         problems = list(checker.problems)
         if not problems:
-            problems, steps = judge(workload.history.operations, RedisModel(slack_us=SLACK_US))
+            operations = workload.history.operations
+            if flushed:
+                operations = mix.in_groups(operations)
+            problems, steps = judge(operations, RedisModel(slack_us=SLACK_US))
         figures = {
             "runs": 1,
             "stores": len(world.stores),
@@ -1250,13 +1302,17 @@ class Cluster:
             "events": events.happened,
             "steps of the checker": steps,
         }
+        if censuses:
+            figures["looks at all keys"] = sum(census.looks for census in censuses)
         figures |= self._figures(world)
         figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
         recent = list(events.recent) if problems else []
         return Report(events.digest, schedule_text(schedule), problems, figures, recent)
 
     @staticmethod
-    def _end(world: World, workload: Workload, pipeliners: Sequence[Pipeliner]) -> None:
+    def _end(
+        world: World, workload: Workload, pipeliners: Sequence[Pipeliner], censuses: Sequence[Census]
+    ) -> None:
         """With nothing wrong any more, they recover: all that was acknowledged is there, and the same everywhere."""
         checker = world.checker
         world.mend()
@@ -1267,15 +1323,16 @@ class Cluster:
             world.restart(node)
         workload.look_at_all(world.client("auditor"))
         world.read_pipelines(pipeliners)
+        world.look_at_censuses(censuses)
 
         def busy() -> bool:
-            return workload.busy or any(pipeliner.found is None for pipeliner in pipeliners)
+            waited = any(pipeliner.found is None for pipeliner in pipeliners)
+            return workload.busy or waited or any(census.busy for census in censuses)
 
         if not world.run_while(busy, WHOLE_SECONDS):
             checker.problem(f"The stores don't answer, although nothing has been wrong for {WHOLE_SECONDS} s")
         if not world.run_while(lambda: not world.converged(), WHOLE_SECONDS):
-            applied = {store.name: store.host.applied for store in world.members if store.runs}
-            checker.problem(f"The stores don't come to the same state: they have applied up to {applied}")
+            checker.problem(f"The stores don't come to the same state: {world.unlike()}")
         if not world.run_while(lambda: bool(world.lingering), WHOLE_SECONDS):
             left = [store.name for store in world.lingering]
             checker.problem(f"{left} were removed, and linger although nothing has been wrong for {WHOLE_SECONDS} s")

@@ -7,7 +7,7 @@ know nothing but the gateways.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IProtocol
 
-from tests.testing.cluster import MIX, REQUEST_TIMEOUT, Cluster, Variant, World
+from tests.testing.cluster import MIX, REQUEST_TIMEOUT, STOP_ALL, Cluster, Variant, World
+from tests.testing.everywhere import Everywhere
 from tests.testing.region_cluster import REGIONS, MovingCluster, RegionCluster, RegionWorld
+from tests.testing.split_cluster import SplitCluster, SplitWorld
 from tinykv.config import StoreConfig
 from tinykv.gateway.gateway import Gateway, Place
 from tinykv.gateway.regions import DistantRegion, Forwards
@@ -228,6 +230,31 @@ class GatewayRegionCluster(RegionCluster):
         return GatewayRegionWorld(seed, self._variant(), size=self._size, regions=self._regions, ends=self._ends)
 
 
+class GatewaySplitWorld(SplitWorld):
+    """Regions that are split."""
+
+    def __init__(self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1) -> None:
+        super().__init__(seed, variant, size=size, regions=regions)
+        self.gateways = _Gateways(self, ends=True)
+
+    def _port(self, name: str, process: Process) -> RespPort:
+        return _ported(self, name, process)
+
+    def mend(self) -> None:
+        """Let nothing be wrong any more."""
+        super().mend()
+        self.gateways.ends = False
+
+
+class GatewaySplitCluster(Everywhere, SplitCluster):
+    """The scenario in which regions are split, and clients ask for what is about all keys."""
+
+    name = "gateway-splits"
+    faults: Sequence[str] = (*SplitCluster.faults, STOP_ALL)
+    world_type: type[RegionWorld] = GatewaySplitWorld
+
+    def __init__(self, *, size: int | None = None, regions: int = 2) -> None:
+        super().__init__(size=size, regions=regions, pipeliners=0)
 
 
 class GatewayMovingCluster(MovingCluster):

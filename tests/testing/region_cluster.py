@@ -17,9 +17,11 @@ from twisted.internet.interfaces import IProtocol
 
 from tests.testing import cluster_changes, region_moves
 from tests.testing.cluster import (
+    LIMITS,
     MIX,
     REQUEST_TIMEOUT,
     ROWS_EVERY,
+    Closed,
     Cluster,
     DiskLog,
     Store,
@@ -55,6 +57,7 @@ from tinykv.server.router import Router
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.composition import Start, join_stores, replica_of
 from tinykv.store.control import Control
+from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import RecoverableStore, Recovered, begun_by_word, begun_regions, buried_in, recover_regions
@@ -68,6 +71,7 @@ from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import Process
 from tinykv.testing.simulation.endpoints import address_of, dialling
 from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.faults import Limits
 from tinykv.testing.simulation.replication import ReplicationChecker
 
 REGIONS: Final = 3
@@ -180,6 +184,8 @@ class RegionStore(Store):
     parts: dict[int, Part]
     replica_type: type[PartReplica] = PartReplica
     host_type: type[RegionHost] = RegionHost
+    keyspace_type: type[Keyspace] = Keyspace
+    forwarder_type: type[Forwarder] = Forwarder
 
     def __init__(self, world: Any, store_id: int) -> None:
         super().__init__(world, store_id)
@@ -286,6 +292,7 @@ class RegionStore(Store):
                 clock=process,
                 request_timeout=REQUEST_TIMEOUT,
                 answered=lambda: front.flush(),
+                forwarder_type=self.forwarder_type,
             )
             return part.host
 
@@ -347,8 +354,7 @@ class RegionStore(Store):
             links=peering,
             addresses=book,
             summer=disk.summer(process),
-            lingers=lambda: None,
-            removed=lambda: None,
+            **self.scheduled(process),
         )
         control.stays = lambda store: True
         control.adopt = adopt
@@ -358,9 +364,19 @@ class RegionStore(Store):
         front.start()
 
         def accept(address: str) -> IProtocol:
-            return peering.accept(address) if peering.knows(address) else front.session(tls=False)
+            if peering.knows(address):
+                return peering.accept(address)
+            return front.session(tls=False) if control.problem is None else Closed()
 
         world.streams.listen(self.name, process, accept)
+        self.begun(process, book)
+
+    def scheduled(self, process: Process) -> dict[str, Any]:
+        """Give how its control is told what it belongs to: here, nobody removes it for good."""
+        return {"lingers": lambda: None, "removed": lambda: None}
+
+    def begun(self, process: Process, book: AddressBook) -> None:
+        """Learn that all is put together."""
 
     def send_in(self, region: int, group: Group, message: Message) -> None:
         """Send a message of a region's peer; another peer of it, later, has a vote of its own."""
@@ -394,7 +410,8 @@ class RegionStore(Store):
         return begin_peer(cut, log, writer, self.id)
 
     def _execution(self, first: Descriptor, rows: RowStore, start_id: int, random: Random) -> Execution:
-        keyspace = Keyspace(rows, VALUE_TYPES, budget=self._budget // REGIONS, region=first.region, slots=first.slots)
+        budget = self._budget // REGIONS
+        keyspace = self.keyspace_type(rows, VALUE_TYPES, budget=budget, region=first.region, slots=first.slots)
         return Execution(
             keyspace, TABLE, start_id=start_id, random=Random(random.getrandbits(64)), defect=self._defect
         )
@@ -449,6 +466,8 @@ class RegionWorld(World):
         self.burials = 0
         #: The last peer of each region that has answered something, by store.
         self.promised: dict[tuple[str, int], int] = {}
+        #: The regions that were taken in by others, with the versions in which they ended.
+        self.taken_in: dict[int, int] = {}
         #: The slots of each region in each version, by what was decided.
         self._ranges: dict[tuple[int, int], tuple[int, int]] = {}
         super().__init__(seed, variant, size=size)
@@ -535,6 +554,16 @@ class RegionWorld(World):
             self._descriptors_in[part.region] = [part]
         for one in (now, *parts):
             self._ranges[one.region, one.version] = one.slots
+        self._look_at_cover()
+
+    def _look_at_cover(self) -> None:
+        """By what was decided each key lies in exactly one region."""
+        there = [found[-1] for region, found in self._descriptors_in.items() if region not in self.taken_in]
+        there.sort(key=lambda one: one.start)
+        borders = [(before.end, after.start) for before, after in zip(there, there[1:], strict=False)]
+        if there[0].start or there[-1].end or any(not end or end != start for end, start in borders):
+            ranges = [(one.region, one.version, one.slots) for one in there]
+            self.checker.problem(f"not every slot lies in exactly one region: {ranges}")
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
         """Of an entry that is applied for the first time: it lies on the disks of a majority."""
@@ -640,13 +669,21 @@ class RegionCluster(Cluster):
 
     name = "regions"
     faults: Sequence[str] = tuple(kind for kind in Cluster.faults if kind not in cluster_changes.KINDS)
+    world_type: type[RegionWorld] = RegionWorld
 
-    def __init__(self, *, size: int | None = None, regions: int = REGIONS, pipeliners: int | None = None) -> None:
-        super().__init__(size=size, mix=replace(MIX, tagged=True), pipeliners=pipeliners)
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        regions: int = REGIONS,
+        pipeliners: int | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        super().__init__(size=size, mix=replace(MIX, tagged=True), pipeliners=pipeliners, limits=limits)
         self._regions = regions
 
     def _world(self, seed: int) -> World:
-        return RegionWorld(seed, self._variant(), size=self._size, regions=self._regions)
+        return self.world_type(seed, self._variant(), size=self._size, regions=self._regions)
 
 
 class MovingCluster(RegionCluster):
@@ -656,7 +693,7 @@ class MovingCluster(RegionCluster):
     faults: Sequence[str] = (*RegionCluster.faults, *region_moves.KINDS)
 
     def _world(self, seed: int) -> World:
-        return RegionWorld(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)
+        return self.world_type(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)
 
     def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
         assert isinstance(world, RegionWorld)

@@ -12,16 +12,22 @@ from twisted.logger import globalLogBeginner
 from tests.proofs.report import digest_of_sources
 from tests.sources import ROOT
 from tests.testing.cluster import Cluster
-from tests.testing.gateway_cluster import GatewayCluster, GatewayMovingCluster, GatewayRegionCluster
+from tests.testing.gateway_cluster import (
+    GatewayCluster,
+    GatewayMovingCluster,
+    GatewayRegionCluster,
+    GatewaySplitCluster,
+)
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import MovingCluster, RegionCluster
+from tests.testing.scheduled_cluster import ScheduledCluster
 from tests.testing.split_cluster import SplitCluster, SplitMovingCluster
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
 SCENARIOS: Final[list[Scenario]] = [
     OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
-    GatewayMovingCluster(), SplitCluster(), SplitMovingCluster(),
+    GatewayMovingCluster(), SplitCluster(), SplitMovingCluster(), GatewaySplitCluster(), ScheduledCluster(),
 ]  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tests.testing import region_moves
-from tests.testing.cluster import Variant, World
+from tests.testing.cluster import LIMITS, Variant, World
 from tests.testing.region_cluster import RegionCluster, RegionStore, RegionWorld
 from tinykv.raft.refusals import Refused
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.splitting import Split, own_cuts
 from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.faults import Limits
 
 SPLIT: Final = "split"
 #: There are no more regions than these.
@@ -86,10 +87,17 @@ class SplitCluster(RegionCluster):
     name = "splits"
     faults: Sequence[str] = (*RegionCluster.faults, SPLIT)
 
-    def __init__(self, *, size: int | None = None, regions: int = 1, pipeliners: int | None = None) -> None:
-        super().__init__(size=size, regions=regions, pipeliners=pipeliners)
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        regions: int = 1,
+        pipeliners: int | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        super().__init__(size=size, regions=regions, pipeliners=pipeliners, limits=limits)
 
-    world_type: type[SplitWorld] = SplitWorld
+    world_type: type[RegionWorld] = SplitWorld
 
     def _world(self, seed: int) -> World:
         return self.world_type(seed, self._variant(), size=self._size, regions=self._regions)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing.cluster import Variant
-from tests.testing.region_cluster import REGIONS, RegionCluster, RegionStore, RegionWorld
+from tests.testing.region_cluster import RegionCluster, RegionWorld
 from tests.testing.seeds import SeedsCase
-from tinykv.region.state import ApplyState
-from tinykv.store.flushes import RegionFlushes
-from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.events import SECOND
-from tinykv.testing.simulation.runner import run_once
 from tinykv.testing.simulation.scenario import Settings
 
 
@@ -65,49 +59,3 @@ class QuietTests(SynchronousTestCase):
             leaders = [store for store, part in world.parts_of(region) if store.runs and part.group.leads]
             self.assertEqual(len(leaders), 1, region)
         self.assertEqual(world.checker.problems, [])
-
-
-class _OwnFlushes(RegionFlushes):
-    """Says only now and then how far its region is, though its rows go with every table."""
-
-    _turn = 0
-
-    def freeze(self, rows: Any) -> ApplyState | None:
-        """Leave every other one out."""
-        self._turn += 1
-        if self._turn % 2 and self.queue.applied > 5:
-            return None
-        return super().freeze(rows)
-
-
-class _ForgetfulStore(RegionStore):
-    """Flushes so."""
-
-    def start(self) -> None:
-        """Start it."""
-        super().start()
-        for part in self.parts.values():
-            part.host.flushing.__class__ = _OwnFlushes
-
-
-class _ForgetfulWorld(RegionWorld):
-    store_type = _ForgetfulStore
-
-
-class _Forgetful(RegionCluster):
-    def _world(self, seed: int) -> RegionWorld:
-        return _ForgetfulWorld(seed, self._variant(), size=3, regions=REGIONS)
-
-
-class MutationTests(SynchronousTestCase):
-    """Broken on purpose they're caught."""
-
-    def test_a_flush_without_the_states_of_all_regions(self) -> None:
-        """What is applied twice after a crash shows."""
-        settings = Settings((faults.KILL, faults.CRASH), seconds=8)
-        for seed in range(1, 31):
-            if run_once(_Forgetful(), seed, settings).problems:
-                break
-        else:
-            self.fail("no seed showed it")
-        self.flushLoggedErrors()

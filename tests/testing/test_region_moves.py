@@ -9,18 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.testing import region_moves
 from tests.testing.cluster import Variant
-from tests.testing.region_cluster import REGIONS, MovingCluster, RegionStore, RegionWorld
+from tests.testing.region_cluster import MovingCluster, RegionStore, RegionWorld
 from tests.testing.seeds import SeedsCase
-from tinykv.keys import slots_range
-from tinykv.region.tombstone import encode_tombstone, tombstone_key
 from tinykv.server.control import Answer, answer_relayed, ask, question_of
-from tinykv.storage.writers import LogBatch
-from tinykv.store.burial import Burial
-from tinykv.store.recovery import Recovered
-from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.endpoints import address_of
 from tinykv.testing.simulation.events import SECOND
-from tinykv.testing.simulation.runner import run_once
 from tinykv.testing.simulation.scenario import Settings
 
 
@@ -177,122 +170,3 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(self.ask(3, "remove-store", store=4, region=2).code, 202)
         part = self.world.stores[4].parts[2]
         self.assertTrue(self.world.run_while(lambda: part.host.buried != 4, 30))
-
-
-class _Broken(MovingCluster):
-    """Stores of a kind that is broken."""
-
-    kind: type[RegionStore]
-
-    def _world(self, seed: int) -> RegionWorld:
-        world = type("World", (RegionWorld,), {"store_type": self.kind})
-        made: RegionWorld = world(seed, self._variant(), size=3, regions=REGIONS, moves=True)
-        return made
-
-
-def crash_in_burial(world: RegionWorld, events: int) -> list[str]:
-    """Let a store lose its power so many events after it began to destroy a peer, and give what is found then."""
-    world.mend()
-    world.run_until(3 * SECOND)
-    leader = next(part for _, part in world.parts_of(2) if part.host.ready)
-    store = next(store for store, part in world.parts_of(2) if part.group.peer and part is not leader)
-
-    def propose() -> None:
-        leader.group.propose_change(leader.host.descriptor.removing(store.id))
-        leader.host.replica.go_on()
-
-    leader.store.process.soon("changes members", propose)
-    world.run_while(lambda: not store.parts[2].host._burial.begun, 20)
-    for _ in range(events):
-        world.events.step(world.events.now + SECOND)
-    world.crash(store.name)
-    world.restart(store.name)
-    world.close()
-    return world.checker.problems
-
-
-class _HastyBurial(Burial):
-    """What was promised goes before the rows do."""
-
-    def _deleted(self) -> None:
-        batch = LogBatch()
-        batch.forget(self._host.descriptor.region)
-        self._host.regions.log_writer.write(batch, self._late)
-
-    def _late(self) -> None:
-        host = self._host
-        host.rows.put("region", tombstone_key(host.descriptor.region), encode_tombstone(host.group.peer))
-        super()._deleted()
-
-
-class _LateBurial(Burial):
-    """The rows go a while after all else, when their range may be somebody else's."""
-
-    def _delete(self) -> None:
-        host = self._host
-        rows, about = host.rows, host.descriptor
-        host.execution.forget()
-        rows.remove("region", b"apply" + about.region.to_bytes(8, "big"))
-        rows.remove("region", b"descriptor" + about.region.to_bytes(8, "big"))
-        rows.put("region", tombstone_key(about.region), encode_tombstone(host.group.peer))
-        later = [slots_range(about.slots)]
-        host.regions.clock.callLater(3, rows.delete_ranges, "data", later)
-
-
-class _HastyStore(RegionStore):
-    burial = _HastyBurial
-
-    def start(self) -> None:
-        """Start it."""
-        super().start()
-        for part in self.parts.values():
-            part.host._burial.__class__ = self.burial
-
-
-class _LateStore(_HastyStore):
-    burial = _LateBurial
-
-
-class _ReturningStore(RegionStore):
-    """A tombstone means nothing to it."""
-
-    def believed(self, recovered: Recovered) -> Recovered:
-        """Take a peer that was destroyed for one that never was."""
-        if recovered.buried:
-            return recovered._replace(peer=recovered.descriptor.peer_on(self.id) or 0, buried=0)
-        return recovered
-
-
-class MutationTests(SynchronousTestCase):
-    """Broken on purpose they're caught."""
-
-    def caught(self, kind: type[RegionStore], *words: str) -> None:
-        """Check that some seed shows it, and how."""
-        scenario = _Broken()
-        scenario.kind = kind
-        settings = Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8)
-        for seed in range(1, 61):
-            problems = run_once(scenario, seed, settings).problems
-            if problems:
-                self.assertTrue(any(word in problem for word in words for problem in problems), problems)
-                break
-        else:
-            self.fail("no seed showed it")
-        self.flushLoggedErrors()
-
-    def test_the_log_goes_before_the_rows(self) -> None:
-        """A crash between the two leaves rows of a peer that has forgotten what it promised."""
-        scenario = _Broken()
-        scenario.kind = _HastyStore
-        for events in range(0, 60, 3):
-            problems = crash_in_burial(scenario._world(3), events)
-            if problems:
-                self.assertIn("has forgotten what peer", problems[0])
-                return
-        self.fail("no crash showed it")
-
-    def test_a_delete_that_outlives_its_range(self) -> None:
-        self.caught(_LateStore, "has its rows", "differ from those")
-
-    def test_a_peer_that_comes_back(self) -> None:
-        self.caught(_ReturningStore, "again")

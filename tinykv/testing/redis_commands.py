@@ -111,6 +111,14 @@ def _del(space: Space, command: Command) -> Any:
     return count
 
 
+def _flush(space: Space, command: Command) -> Any:
+    """Delete all keys, which the history names: those of them that are done at one moment."""
+    for key in command[1:]:
+        if key in space.items:
+            space.remove(key)
+    return b"OK"
+
+
 def _exists(space: Space, command: Command) -> Any:
     return sum(space.find(key) is not None for key in command[1:])
 
@@ -259,6 +267,8 @@ COMMANDS: Final[dict[bytes, Handler]] = {
     b"MGET": _mget,
     b"DEL": _del,
     b"EXISTS": _exists,
+    b"FLUSHALL": _flush,
+    b"FLUSHDB": _flush,
     b"PEXPIRE": _pexpire,
     b"PERSIST": _persist,
     b"PTTL": _pttl,
@@ -288,7 +298,7 @@ def keys_of(command: Command) -> tuple[bytes, ...]:
     name = command[0]
     if name == b"MSET":
         return command[1::2]
-    if name in (b"MGET", b"DEL", b"EXISTS"):
+    if name in (b"MGET", b"DEL", b"EXISTS", b"FLUSHALL", b"FLUSHDB"):
         return command[1:]
     if name in (b"BLPOP", b"BRPOP"):
         return command[1:-1]

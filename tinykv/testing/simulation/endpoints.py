@@ -57,9 +57,10 @@ class _Passing(Protocol):
 
 @implementer(IStreamClientEndpoint)
 class SimulatedEndpoint:
-    """The way to the real peer port of a machine."""
+    """The way to a port of a machine: that for other stores, or another service."""
 
-    def __init__(self, streams: Streams, process: Process, target: str) -> None:
+    def __init__(self, streams: Streams, process: Process, target: str, service: str = SERVICE) -> None:
+        self._service = service
         self._streams = streams
         self._process = process
         self._target = target
@@ -74,7 +75,7 @@ class SimulatedEndpoint:
                 connected.errback(reason)
 
         passing = _Passing(inner, connected)
-        self._streams.connect(self._process.name, self._process, self._target, passing, failed, service=SERVICE)
+        self._streams.connect(self._process.name, self._process, self._target, passing, failed, service=self._service)
         return connected
 
 

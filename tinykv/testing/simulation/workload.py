@@ -9,13 +9,13 @@ as a program does that was started anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from random import Random
 from typing import Any, Final, Protocol
 
-from tinykv.testing.history import History
+from tinykv.testing.history import History, Operation
 from tinykv.testing.redis_model import Exec, Watch
 from tinykv.testing.redis_space import Command, Failed
 from tinykv.testing.simulation.events import SECOND, Event, Events
@@ -26,6 +26,8 @@ NOTHING_DONE: Final = frozenset(
 )
 #: Errors that say nothing.
 UNKNOWN: Final = frozenset({b"TIMEOUT", b"UNBLOCKED"})
+#: What is done to each region at a moment of its own: an error says nothing of the others.
+IN_PARTS: Final = frozenset({b"FLUSHALL", b"FLUSHDB"})
 
 
 class Silence(Enum):
@@ -36,6 +38,9 @@ class Silence(Enum):
     #: The request surely never left.
     NEVER_SENT = "never sent"
 
+
+#: The keys of a group: three strings of which the last is a counter, two lists, a set and a hash.
+NAMES: Final = (b"s", b"t", b"n", b"l", b"m", b"z", b"h")
 
 #: A request as the model understands it: a L{Command}, a L{Watch} or an L{Exec}.
 Request = Any
@@ -69,6 +74,7 @@ class Mix:
     @ivar tagged: Whether the keys of a group lie in one slot, and so in one region.
     @ivar pause_us: The mean time between a reply and the next request.
     @ivar patience_us: How long a client waits for a reply before it goes away.
+    @ivar flush: How all keys are deleted, where the weights have C{flush}.
     @ivar weights: How often each kind of request is made, beside the others; see L{Requests}.
     """
 
@@ -76,6 +82,7 @@ class Mix:
     tagged: bool = False
     pause_us: int = SECOND // 5
     patience_us: int = 3 * SECOND
+    flush: bytes = b"FLUSHDB"
     weights: Mapping[str, int] = field(
         default_factory=lambda: {
             "read": 25,
@@ -98,12 +105,35 @@ class Mix:
         """Name a key of a group."""
         return (b"{g%d}%b" if self.tagged else b"g%d%b") % (group, name)
 
+    def with_weights(self, **weights: int) -> Mix:
+        """Give the mix with other kinds of requests beside."""
+        return replace(self, weights={**self.weights, **weights})
+
+    def flushing(self, command: bytes) -> Mix:
+        """Give the mix with another way to delete all keys."""
+        return replace(self, flush=command)
+
+    def in_groups(self, operations: Iterable[Operation]) -> list[Operation]:
+        """
+        Give a history as it is for each group of keys, all of which lie in one slot: what is done to all regions is
+        done to each at a moment of its own.
+        """
+        assert self.tagged, "the keys of a group lie together"
+        found: list[Operation] = []
+        for operation in operations:
+            asked: Any = operation.input
+            if isinstance(asked, tuple) and asked[:1] in ((b"FLUSHALL",), (b"FLUSHDB",)):
+                for group in range(self.groups):
+                    keys = [self.key(group, name) for name in NAMES]
+                    found.append(replace(operation, input=(asked[0], *keys)))
+            else:
+                found.append(operation)
+        return found
+
 
 class Requests:
     """
-    Draws requests.
-
-    A group has a string, a second one, a counter, a list, a second one, a set and a hash.
+    Draws requests about groups of keys; see L{NAMES}.
     """
 
     def __init__(self, random: Random, mix: Mix, number: int) -> None:
@@ -195,6 +225,9 @@ class Requests:
         if self._random.random() < 0.5:
             return (b"MSET", one, self._value(), other, self._value())
         return (b"MGET", one, other)
+
+    def _flush(self, group: int) -> Command:
+        return (self._mix.flush,)
 
     def _block(self, group: int) -> Command:
         timeout = self._random.choice((b"0.1", b"0.5", b"1"))
@@ -298,7 +331,7 @@ class _Client:
         self._patience.cancel()
         history, statistics = self._workload.history, self._workload.statistics
         code = answer.code if isinstance(answer, Failed) else b""
-        if answer is Silence.LOST or code in UNKNOWN:
+        if answer is Silence.LOST or code in UNKNOWN or (code and _in_parts(self._request)):
             self._lose()
             return
         if answer is Silence.NEVER_SENT or code in NOTHING_DONE:
@@ -323,6 +356,10 @@ class _Client:
         self._name = self._workload.new_name()
         self._port.renew()
         self.rest()
+
+
+def _in_parts(request: Request) -> bool:
+    return isinstance(request, tuple) and request[0] in IN_PARTS
 
 
 class _Auditor:

@@ -1,0 +1,271 @@
+"""
+Every way to break stores with several regions, and their scheduler, on purpose: with what it comes to light, and what
+the checks say then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.testing import region_moves, schedulers
+from tests.testing import region_mutants as mutants
+from tests.testing.cluster import TRANSFER, Cluster, Variant, World
+from tests.testing.mutations import often
+from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
+from tests.testing.region_mutants import MEMBER, STORE
+from tests.testing.scheduled_cluster import DRAIN, ScheduledCluster, ScheduledWorld
+from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld
+from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.census import Census
+from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.runner import run_once
+from tinykv.testing.simulation.scenario import Report, Settings
+from tinykv.testing.simulation.workload import Mix
+
+#: What of a world is another part than usual.
+Parts = Mapping[str, Any]
+
+
+def _regions(seed: int, parts: Parts) -> Cluster:
+    return _with(RegionCluster(size=3), RegionWorld, parts)
+
+
+def _moves(seed: int, parts: Parts) -> Cluster:
+    return _with(MovingCluster(size=3), RegionWorld, parts)
+
+
+def _splits(seed: int, parts: Parts) -> Cluster:
+    return _with(SplitCluster(size=3, regions=1 + seed % 3), SplitWorld, parts)
+
+
+def _pipelined_splits(seed: int, parts: Parts) -> Cluster:
+    return _with(SplitCluster(size=3, regions=1 + seed % 3, pipeliners=3), SplitWorld, parts)
+
+
+class _Flushed(SplitCluster):
+    """Clients delete all keys now and then."""
+
+    def _mixed(self, world: World) -> Mix:
+        return self._mix.with_weights(flush=6).flushing(b"FLUSHALL")
+
+
+def _flushed_splits(seed: int, parts: Parts) -> Cluster:
+    return _with(_Flushed(size=3, regions=1 + seed % 3), SplitWorld, parts)
+
+
+def _pipelined_moves(seed: int, parts: Parts) -> Cluster:
+    """Stores stand still for so long that others lead meanwhile, and the others' batches are on their way to them."""
+    return _with(MovingCluster(size=3, regions=1, pipeliners=3, limits=often(0.7, 1.5, 4.0)), RegionWorld, parts)
+
+
+class _Calm(ScheduledCluster):
+    """Clients do nothing that takes long to simulate."""
+
+    def _mixed(self, world: World) -> Mix:
+        return self._mix
+
+    def _censuses(self, world: World, end: int) -> list[Census]:
+        return []
+
+
+class _CalmWorld(ScheduledWorld):
+    """Nothing is split."""
+
+    bursts = 0
+
+
+def _scheduled(seed: int, parts: Parts) -> Cluster:
+    """Of one region, so that two stores have none."""
+    return _with(_Calm(regions=1, limits=often(1.0, 1.0, 3.0)), _CalmWorld, parts)
+
+
+def _placed(seed: int, parts: Parts) -> Cluster:
+    """Of several regions, which are spread over all stores."""
+    return _with(_Calm(regions=5, limits=often(1.0, 1.0, 4.0)), _CalmWorld, parts)
+
+
+def _with(scenario: Any, world: type[World], parts: Parts) -> Cluster:
+    """Give a scenario with another world."""
+    scenario.world_type = type("World", (world,), dict(parts))
+    made: Cluster = scenario
+    return made
+
+
+@dataclass(frozen=True)
+class RegionMutation:
+    """
+    One way to break them; as L{tests.testing.mutations.Mutation}.
+
+    @ivar parts: What takes the place of which part of the world.
+    @ivar scenario: Makes the scenario of a seed.
+    @ivar says: What a check says, one of these among other words.
+    """
+
+    name: str
+    parts: Parts
+    scenario: Callable[[int, Parts], Cluster]
+    says: tuple[str, ...]
+    settings: Settings
+    first: int = 1
+    most: int = 20
+
+    def run(self, seed: int, *, broken: bool = True) -> Report:
+        """Run a seed."""
+        return run_once(self.scenario(seed, self.parts if broken else {}), seed, self.settings)
+
+    def caught(self) -> tuple[int, Report] | None:
+        """Run seeds until one shows what is expected; give it with its report, or None."""
+        for seed in range(self.first, self.first + self.most):
+            report = self.run(seed)
+            if self.shows(report):
+                return seed, report
+        return None
+
+    def shows(self, report: Report) -> bool:
+        """Say if a report says what is expected."""
+        return any(word in problem for word in self.says for problem in report.problems)
+
+
+@dataclass(frozen=True)
+class BurialMutation(RegionMutation):
+    """One that shows when a store loses its power at some step of destroying a peer: its seeds are those steps."""
+
+    def run(self, seed: int, *, broken: bool = True) -> Report:
+        """Run to the step."""
+        world = type("World", (RegionWorld,), dict(self.parts if broken else {}))
+        made: RegionWorld = world(3, Variant(), size=3, moves=True)
+        return Report(problems=crash_in_burial(made, 3 * seed))
+
+
+def crash_in_burial(world: RegionWorld, events: int) -> list[str]:
+    """Let a store lose its power so many events after it began to destroy a peer, and give what is found then."""
+    world.mend()
+    world.run_until(3 * SECOND)
+    leader = next(part for _, part in world.parts_of(2) if part.host.ready)
+    store = next(store for store, part in world.parts_of(2) if part.group.peer and part is not leader)
+
+    def propose() -> None:
+        leader.group.propose_change(leader.host.descriptor.removing(store.id))
+        leader.host.replica.go_on()
+
+    leader.store.process.soon("changes members", propose)
+    world.run_while(lambda: not store.parts[2].host._burial.begun, 20)
+    for _ in range(events):
+        world.events.step(world.events.now + SECOND)
+    world.crash(store.name)
+    world.restart(store.name)
+    world.close()
+    return world.checker.problems
+
+
+#: What a comparison of rows, or of what clients saw, says.
+_DIFFERS: Final = ("the rows of", "isn't linearizable", "differ from those")
+
+REGION_MUTATIONS: Final = (
+    RegionMutation(
+        "a flush without the states of all regions",
+        {STORE: mutants.ForgetsStates},
+        _regions,
+        ("",),
+        Settings((faults.KILL, faults.CRASH), seconds=8),
+        most=30,
+    ),
+    RegionMutation(
+        "a part whose log begins anew at a replay",
+        {STORE: mutants.ResetsParts},
+        _splits,
+        ("",),
+        Settings((faults.CRASH, faults.KILL, SPLIT)),
+    ),
+    RegionMutation(
+        "a part that does not wait for the whole",
+        {STORE: mutants.OvertakesTheWhole},
+        _pipelined_splits,
+        ("",),
+        Settings((TRANSFER, faults.PAUSE, SPLIT)),
+        first=37,
+    ),
+    RegionMutation(
+        "a lease that is kept through a split",
+        {STORE: mutants.KeepsLeases},
+        _splits,
+        ("as it was before a split",),
+        Settings((faults.SLOW_DISK, faults.STUCK_DISK, SPLIT)),
+    ),
+    RegionMutation(
+        "keys that are not looked at",
+        {STORE: mutants.LooksAtNoKeys},
+        _splits,
+        ("",),
+        Settings((faults.KILL, SPLIT)),
+        first=3,
+    ),
+    RegionMutation(
+        "a delete of all keys that outlives the range of its region",
+        {STORE: mutants.DeletesBeyondItsRange},
+        _flushed_splits,
+        _DIFFERS,
+        Settings((faults.KILL, SPLIT)),
+    ),
+    RegionMutation(
+        "a delete of a destroyed peer that outlives it",
+        {STORE: mutants.DeletesLate},
+        _moves,
+        ("has its rows", "differ from those"),
+        Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8),
+        most=60,
+    ),
+    BurialMutation(
+        "the log of a destroyed peer that goes before its rows",
+        {STORE: mutants.DeletesLogsFirst},
+        _moves,
+        ("has forgotten what peer",),
+        Settings(()),
+    ),
+    RegionMutation(
+        "a peer that comes back",
+        {STORE: mutants.RevivesPeers},
+        _moves,
+        ("again",),
+        Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8),
+        most=60,
+    ),
+    RegionMutation(
+        "a batch that is sent again over a move",
+        {STORE: mutants.SendsBatchesAgain},
+        _pipelined_moves,
+        ("isn't linearizable", "twice"),
+        Settings((faults.PAUSE, *region_moves.KINDS), clients=2),
+    ),
+    RegionMutation(
+        "ids from an old leader of the scheduler",
+        {MEMBER: mutants.GivesIdsAlone},
+        _scheduled,
+        ("overlap",),
+        Settings((schedulers.STRAND_SCHEDULER,), clients=0),
+    ),
+    RegionMutation(
+        "a heartbeat that counts by half its epoch",
+        {MEMBER: mutants.BelievesHalfAnEpoch},
+        _placed,
+        ("the scheduler believes in",),
+        Settings((faults.PAUSE, DRAIN), clients=0),
+        first=3,
+    ),
+    RegionMutation(
+        "an offline store that is given a replica",
+        {MEMBER: mutants.GivesToOfflineStores},
+        _placed,
+        ("is offline, and is given a replica",),
+        Settings((DRAIN,), clients=0),
+    ),
+    RegionMutation(
+        "a removed store that comes back",
+        {MEMBER: mutants.RevivesStores},
+        _scheduled,
+        ("was removed, and is",),
+        Settings((DRAIN,), clients=0),
+    ),
+)
