@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.testing import region_moves, schedulers
 from tests.testing import region_mutants as mutants
 from tests.testing.cluster import TRANSFER, Cluster, Variant, World
+from tests.testing.cluster_mutants import SLOW
 from tests.testing.mutations import often
 from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
 from tests.testing.region_mutants import MEMBER, STORE
@@ -55,9 +56,18 @@ def _flushed_splits(seed: int, parts: Parts) -> Cluster:
     return _with(_Flushed(size=3, regions=1 + seed % 3), SplitWorld, parts)
 
 
+class _SlowWorld(RegionWorld):
+    """What is written takes its time, so that batches are under way for long."""
+
+    def __init__(self, seed: int, variant: Variant, **options: Any) -> None:
+        super().__init__(seed, variant, **options)
+        for store in self.stores.values():
+            store.disk.quality = SLOW
+
+
 def _pipelined_moves(seed: int, parts: Parts) -> Cluster:
-    """Stores stand still for so long that others lead meanwhile, and the others' batches are on their way to them."""
-    return _with(MovingCluster(size=3, regions=1, pipeliners=3, limits=often(0.7, 1.5, 4.0)), RegionWorld, parts)
+    """Stores stand still until others lead and the leader's word is waited for no longer."""
+    return _with(MovingCluster(size=3, regions=1, pipeliners=3, limits=often(0.5, 3.0, 4.0)), _SlowWorld, parts)
 
 
 class _Calm(ScheduledCluster):
@@ -237,7 +247,8 @@ REGION_MUTATIONS: Final = (
         {STORE: mutants.SendsBatchesAgain},
         _pipelined_moves,
         ("isn't linearizable", "twice"),
-        Settings((faults.PAUSE, *region_moves.KINDS), clients=2),
+        Settings((faults.PAUSE, region_moves.MOVE), seconds=14, clients=2),
+        first=2,
     ),
     RegionMutation(
         "ids from an old leader of the scheduler",

@@ -118,7 +118,6 @@ class Schedulers(Cluster):
         """
         self.problem = problem
         self._random = within.events.random("faults of schedulers")
-        self._off = 0
         super().__init__(path, MEMBERS, within=within)
 
     @property
