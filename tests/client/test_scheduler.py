@@ -255,6 +255,16 @@ class FailureTests(Case):
         self.serve("b:1", self.json(200, {"first": 7}))
         self.assertEqual(self.done(self.client("a:1", "b:1").ids(1)), range(7, 8))
 
+    def test_nobody_else_is_asked_when_the_time_is_over(self) -> None:
+        """An attempt that nobody answers ends a little later than it should; a reactor takes no time that is past."""
+        self.serve("a:1", lambda request: NOT_DONE_YET)
+        self.serve("b:1", lambda request: NOT_DONE_YET)
+        self.step = lambda: self.clock.advance(0.07)
+        asked = self.client("a:1", "b:1", "c:1").ask("GET", "/members", None, 3.0)
+        problem = self.assertRaises(ScheduleUnavailable, self.done, asked)
+        self.assertIn("no answer within 3 s", str(problem))
+        self.assertEqual([host for host, _ in self.net.asked], ["a:1"])
+
     def test_passing_refusals(self) -> None:
         for status in (429, 500, 503, 504):
             answers = [self.json(status, {"error": "not now"}, retry_after="1"), self.json(200, {"first": 7})]

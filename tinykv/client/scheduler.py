@@ -319,7 +319,7 @@ class Scheduler:
         perhaps_done = False
         while True:
             url = self.leader or self._urls[self._next]
-            left = deadline - self._clock.seconds()
+            left = max(deadline - self._clock.seconds(), 0.0)
             least = 0.0
             try:
                 status, answer, least = await self._attempt(method, url + path, payload, min(left, ATTEMPT_SECONDS))
@@ -345,9 +345,9 @@ class Scheduler:
                 raise ScheduleUnavailable("the scheduler isn't asked any more: this ends", perhaps_done)
             self._failed()
             failures += 1
-            if failures < len(self._urls):
+            if failures < len(self._urls) and self._clock.seconds() < deadline:
                 continue
-            # Nobody is left to be asked at once.
+            # Nobody is left to be asked at once, or no time.
             failures = redirects = 0
             wait = max(pause * (1 + self._random.random()) / 2, min(least, LONGEST_PAUSE))
             pause = min(2 * pause, LONGEST_PAUSE)
