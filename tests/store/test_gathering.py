@@ -13,10 +13,13 @@ from tests.store.members import Cluster, Member
 from tests.store.test_read_modes import Reader, bulk
 from tinykv.redis.operations import WAITING, lookup
 from tinykv.store.apply_queue import BEHIND_BYTES, BEHIND_SECONDS
+from tinykv.store.replica import TELL_SECONDS
 from tinykv.testing.embedded import TABLE
 
 #: Long enough for an entry to be decided everywhere, and short beside what it may wait then.
 _DECIDED = 0.03
+#: Long enough for an entry to be decided and told soon, and short beside what that may wait for entries to go with.
+_ON_ITS_WAY = 0.012
 
 
 class Blocked(Reader):
@@ -102,6 +105,28 @@ class GatheringTests(SynchronousTestCase):
         self.assertTrue(client.waits_there)
         self.leader.write("RPUSH list 1")
         self.cluster.run(_DECIDED)
+        self.assertEqual(len(client.told), 1)
+
+    def test_what_is_decided_is_told_with_the_next_entry(self) -> None:
+        self.leader.write("SET a 1")
+        self.cluster.run(_ON_ITS_WAY)
+        first = self.leader.group.committed
+        self.assertEqual(self.leader.host.applied, first)
+        self.assertLess(self.follower.group.committed, first)
+        self.leader.write("SET a 2")
+        self.cluster.run(_ON_ITS_WAY)
+        self.assertEqual(self.follower.group.committed, first)
+        self.cluster.run(TELL_SECONDS)
+        self.assertEqual(self.follower.group.committed, first + 1)
+
+    def test_a_blocked_client_does_not_wait_for_that(self) -> None:
+        """Nor for the entry before, which nobody waits for."""
+        self.leader.write("SET a 1")
+        client = Blocked()
+        client.pop(self.follower)
+        self.cluster.run(_ON_ITS_WAY)
+        self.leader.write("RPUSH list 1")
+        self.cluster.run(_ON_ITS_WAY)
         self.assertEqual(len(client.told), 1)
 
     def test_who_leads_next_has_applied_all(self) -> None:

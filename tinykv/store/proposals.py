@@ -331,6 +331,7 @@ class Proposals:
         (index,) = self._group.propose([b"".join([encode_header(time, self._random.getrandbits(64)), *record])])
         self._proposed_time = time
         self.deciding = index
+        self._replica.awaited = index
         self._replica.no_lease_before(index)
         self._replica.go_on()
         queue.go_on()
@@ -364,12 +365,22 @@ class Proposals:
             return
         self._proposed_time = time
         (index,) = group.propose([data])
+        if self._is_awaited(operations):
+            self._replica.awaited = index
         now = self._clock.seconds()
         self._queue.take(Batch(index, True, operations, time, seed, group.term, now))
         self.entries += 1
         self._last = index
         self._last_size += len(operations)
         self._held_until = now + self._hold_seconds
+
+    def _is_awaited(self, operations: list[Operation]) -> bool:
+        """Say if an entry may serve a client that is blocked at another store, or is about to be."""
+        return (
+            self._replica.awaited > self._queue.applied
+            or bool(self._execution.waiters.by_origin)
+            or any([operation[0] == WAITING for operation in operations])
+        )
 
     def _refuse(self, operations: list[Operation]) -> None:
         """Refuse a command that the log can't hold; it stands alone, but for reads."""
