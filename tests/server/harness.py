@@ -148,6 +148,8 @@ class Store:
             durations=metrics,
             memtable_bytes=1 << 30,
             durability_os=False,
+            round_seconds=0.0,
+            gather_seconds=0.0,
         )
         for descriptor in Descriptor.initial_regions(regions, [1]):
             self._add_region(descriptor, metrics)

@@ -124,7 +124,7 @@ class FakeHere:
         self.meant += meant
         self.submitted += later
 
-    def submit(self, operation: Operation) -> None:
+    def submit_distant(self, operation: Operation) -> None:
         self.submitted.append(operation)
 
     def submit_before(self, operations: list[Operation]) -> None:
@@ -143,7 +143,7 @@ class FakeHere:
 
     def read(self, client: Any, number: int, db: int, spec: Any, arguments: list[bytes]) -> bytes | None:
         if self.reply is None:
-            self.submit((READ, client, number, db, spec, arguments, None))
+            self.submit_distant((READ, client, number, db, spec, arguments, None))
         return self.reply
 
 

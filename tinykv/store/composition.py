@@ -216,6 +216,7 @@ def join_stores(
     )
     forwarder.blocks, forwarder.woken, forwarder.blocked = polls.begin, polls.wake, lambda: polls.operations
     host.elsewhere = forwarder
+    forwarder.landed = host.proposals.landed
     host.leader_store = own.leader_store
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)

@@ -118,9 +118,6 @@ class Here(Protocol):
     def unresolved(self) -> bool:
         """Whether it has proposed something of which it doesn't know what became of it."""
 
-    def submit(self, operation: Operation) -> None:
-        """Take an operation in."""
-
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in before all that wait there, since they are older."""
 
@@ -135,6 +132,13 @@ class Here(Protocol):
 
     def read(self, client: Any, number: int, db: int, spec: Any, arguments: list[bytes]) -> bytes | None:
         """Run a read now; None if its client is answered later."""
+
+
+class Serving(Here, Protocol):
+    """The region on a store, for clients of others."""
+
+    def submit_distant(self, operation: Operation) -> None:
+        """Take an operation in for a client of another store."""
 
 
 class Forwards(Protocol):
@@ -182,6 +186,7 @@ class Forwarder:
     @ivar blocks: Given a blocking command where this store has no replica, so that nobody could wait in the region.
     @ivar woken: Told whom an operation wakes; says whether that's one of these.
     @ivar blocked: Gives the commands of all of these.
+    @ivar landed: Called when nothing is under way or waits here any more.
     @ivar failed: Told of a command that another store answered with an error, as L{Execution.refused} is of one here.
     """
 
@@ -214,6 +219,7 @@ class Forwarder:
         self.blocked: Callable[[], list[Operation]] = list
         self.refused: Callable[[int, bytes], None] = lambda store, why: None
         self.astray: Callable[[Operation], bool] = lambda operation: False
+        self.landed: Callable[[], None] = lambda: None
         self._region = region
         self._here = here
         self._links = links
@@ -647,6 +653,8 @@ class Forwarder:
         while self._flights and self._flights[0].done:
             self._flights.popleft()
         self._try()
+        if not self.holds:
+            self.landed()
 
     def _once_more(self) -> list[_Waiting]:
         """Give what is to be sent again, the last first."""
@@ -722,7 +730,7 @@ class Receiver:
     """Takes what other stores forward to this one."""
 
     def __init__(
-        self, *, here: Here, table: Any, notices: Notices, route: Callable[[], bytes] = bytes
+        self, *, here: Serving, table: Any, notices: Notices, route: Callable[[], bytes] = bytes
     ) -> None:
         """
         @param route: Says where the region is, as far as it's known here, for gateways that came to the wrong store.
@@ -783,7 +791,7 @@ class Receiver:
                 if refusal is not None:
                     client.answer(number, refusal)
                 else:
-                    here.submit(operation)
+                    here.submit_distant(operation)
 
     def _refusal(self, operation: Operation) -> bytes | None:
         """Say why an operation can't be taken now; the store that it comes from can't know that."""

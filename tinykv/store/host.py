@@ -88,6 +88,7 @@ class RegionHost:
     @ivar queue: What is applied, and what comes next.
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
+    @ivar submit_distant: The same for a client of another store; see L{Proposals.submit_distant}.
     @ivar submit_before: Takes in what came before all that waits; see L{Proposals.submit_before}.
     @ivar submit_moved: Takes in what another region was given, which did nothing of it; see L{Proposals.submit_moved}.
     @ivar undone: Gives the operations of which certainly nothing was done; see L{Proposals.undone}.
@@ -108,6 +109,7 @@ class RegionHost:
 
     log = Logger()
     submit: Callable[[Operation], None]
+    submit_distant: Callable[[Operation], None]
     submit_before: Callable[[list[Operation]], None]
     submit_moved: Callable[[Operation], None]
     undone: Callable[[], list[Operation]]
@@ -312,6 +314,7 @@ class RegionHost:
         self._burial = Burial(self)
         self.give_up_all = self._installation.give_up_all
         self.submit = proposals.submit
+        self.submit_distant = proposals.submit_distant
         self.submit_before = proposals.submit_before
         self.submit_moved = proposals.submit_moved
         self.undone = proposals.undone

@@ -26,8 +26,10 @@ from tinykv.region.entry import ENTRY_BYTES_MAX, encode_header
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.batches import Batch, by_size
+from tinykv.store.reads import FRESH
 from tinykv.store.refusals import TOO_LARGE
 from tinykv.store.replica import Replica
+from tinykv.store.rounds import Rounds
 
 #: How far region time may lie behind the clock, in ms, when a read looks by it.
 LAG_MS = 10
@@ -82,6 +84,7 @@ class Proposals:
 
     @ivar pending: What waits to be proposed.
     @ivar elsewhere: Where it goes when it can't be proposed here; None where no other store could lead.
+    @ivar rounds: In which it takes part with the other regions of its store; None if there are none.
     @ivar busy_since: Since when proposals wait for the data writer, by the clock; None if they don't.
     @ivar refused_since: Since when what is pending is too much for what is undecided already; None if it isn't.
     @ivar entries: How many entries were proposed.
@@ -107,6 +110,7 @@ class Proposals:
     ) -> None:
         self.pending: list[Operation] = []
         self.elsewhere: Elsewhere | None = None
+        self.rounds: Rounds | None = None
         self.busy_since: float | None = None
         self.refused_since: float | None = None
         self.entries = 0
@@ -130,6 +134,11 @@ class Proposals:
         self._hold_seconds = hold_seconds
         self._gather_seconds = gather_seconds
         self._turn_due = False
+        #: Whether something of what is pending has come from another store.
+        self._distant = False
+        #: Whether a round begins, so that nothing is waited for; and the last entry that there was when it had.
+        self._leaves = False
+        self._round_end = 0
         self._proposed_time = 0
         #: The last entry that was proposed, of how many operations, and until when what comes waits for it.
         self._last = 0
@@ -148,8 +157,12 @@ class Proposals:
             return
         self.pending.append(operation)
         if not self._turn_due:
-            self._turn_due = True
-            self._clock.callLater(0, self._end_turn)
+            self.go_on()
+
+    def submit_distant(self, operation: Operation) -> None:
+        """Take an operation in for a client of another store, where it has waited for as long as it may."""
+        self._distant = True
+        self.submit(operation)
 
     def hold(self) -> None:
         """
@@ -221,10 +234,56 @@ class Proposals:
         """Propose what came while there was no leader, or too much on its way."""
         if not self._turn_due:
             self._turn_due = True
-            self._clock.callLater(0, self._end_turn)
+            rounds = self.rounds
+            if rounds is None:
+                self._clock.callLater(0, self._end_turn)
+            else:
+                rounds.come(self)
+
+    # Rounds of all regions
+
+    def end_turn(self) -> bool:
+        """Let go what mustn't wait of what has come in this turn; say if the rest waits for a round of all regions."""
+        self._turn_due = False
+        if self._waits_for_others():
+            return True
+        self._end_turn()
+        return False
+
+    def _waits_for_others(self) -> bool:
+        """Say if what is pending had better wait for what clients want of other regions; reads that needn't go."""
+        pending = self.pending
+        if self._distant or self.closed or self._moved is not None:
+            return False
+        if not any(operation[0] < READ for operation in pending):
+            return False
+        if any([operation[6] is FRESH for operation in pending]):
+            # Nothing that their clients sent before is under way.
+            elsewhere = self.elsewhere
+            if self._queue.ready or elsewhere is None:
+                return False
+            self.pending = [operation for operation in pending if operation[6] is not FRESH]
+            elsewhere.take([operation for operation in pending if operation[6] is FRESH])
+        return True
+
+    def leave(self) -> None:
+        """Let go what waits: its round begins."""
+        self._leaves = True
+        self._end_turn()
+        self._leaves = False
+        self._round_end = self._group.last
+
+    def landed(self) -> None:
+        """Learn that what was done here or elsewhere was answered: it may be all that its round had of this region."""
+        rounds = self.rounds
+        if rounds is None or (self._queue.batches and self._queue.applied < self._round_end):
+            return
+        if self.elsewhere is None or not self.elsewhere.holds:
+            rounds.answered(self)
 
     def applied(self) -> None:
         """Learn that something was applied, and its clients answered: what has waited for it may go."""
+        self.landed()
         if self._last_size and self._queue.applied >= self._last:
             self._expected, self._last_size = self._last_size, 0
             self._gathered_until = self._clock.seconds() + self._gather_seconds
@@ -285,6 +344,7 @@ class Proposals:
             # since this one didn't lead goes before what came later (R1).
             if elsewhere is not None and self.pending:
                 operations, self.pending = self.pending, []
+                self._distant = False
                 elsewhere.take(operations)
             return
         if not self.pending:
@@ -293,10 +353,11 @@ class Proposals:
             if self.refused_since is None:
                 self.refused_since = self._clock.seconds()
             return
-        if self._waits():
+        if not self._leaves and self._waits():
             return
         operations = self.pending
         self.pending = []
+        self._distant = False
         self._expected = 0
         queue.keep_cache()
         parts = deque(by_size(operations))

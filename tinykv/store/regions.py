@@ -30,6 +30,7 @@ from tinykv.store.durations import Durations
 from tinykv.store.flushes import Flushes
 from tinykv.store.gap import Gap
 from tinykv.store.pacing import Stacks
+from tinykv.store.rounds import GATHER_SECONDS, ROUND_SECONDS, Rounds
 
 if TYPE_CHECKING:
     from tinykv.store.host import RegionHost
@@ -57,6 +58,7 @@ class Regions:
         None if this store has no peer of it.
     @ivar moved: To be set likewise: takes an operation to where it belongs by now, which certainly did nothing; with
         the slots that it was meant for, and the region where it was, if it was in one.
+    @ivar rounds: In which what clients want of them leaves, where there are several.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
     """
@@ -83,6 +85,8 @@ class Regions:
         durability_os: bool,
         hz: int = 10,
         request_timeout: float = 5.0,
+        round_seconds: float = ROUND_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         """
         @param now: The time in seconds since whenever, for how long work takes.
@@ -92,6 +96,8 @@ class Regions:
         @param stopped: Called once with the failure that stops the store.
         @param hz: How often a second it's looked after what takes too long, and what has expired.
         @param request_timeout: How long clients wait, in seconds.
+        @param round_seconds: For how long at most what comes waits for a round of all regions that is under way; and
+            C{gather_seconds} for clients who were answered just now.
         """
         self.rows = rows
         self.log_writer = log_writer
@@ -108,6 +114,7 @@ class Regions:
         self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap | None], None] = _not_here
         self.failed = False
         self._changing = False
+        self.rounds = Rounds(clock, round_seconds, gather_seconds)
         self.stacks = Stacks()
         self.flushes = Flushes(
             rows=rows,
@@ -151,6 +158,7 @@ class Regions:
         host = self.hosts.pop(region)
         self.flushes.remove(host.flushing)
         self._still.pop(region, None)
+        self.rounds.forget(host.proposals)
         self.ranges_changed()
 
     def ranges_changed(self) -> None:
@@ -164,6 +172,7 @@ class Regions:
         for host in ordered:
             # What the log of a whole did is not to be done again where its parts are at work.
             host.group.copies_first = len(ordered) > 1 or host.descriptor.version > 1
+            host.proposals.rounds = self.rounds if len(ordered) > 1 else None
         # With one there's nothing to be found out.
         self.rows.pausing = ordered[0].pacer.pause if len(ordered) == 1 else self.stacks.pause
         before, self.gaps = self.gaps, self._look_for_gaps()
@@ -248,6 +257,7 @@ class Regions:
         """Learn that a region has come to its end; when all have, they're looked after no more."""
         if self._ticking is not None and self._ticking.active() and all(host.ended for host in self.hosts.values()):
             self._ticking.cancel()
+            self.rounds.close()
 
     def _tick(self) -> None:
         if self.failed:
@@ -298,6 +308,7 @@ class Regions:
         if self.failed:
             return
         self.failed = True
+        self.rounds.close()
         if not isinstance(problem, (Fault, OSError)):
             # No one foresaw it, so where it was is worth knowing.
             self.log.failure("the store fails", Failure(problem))
