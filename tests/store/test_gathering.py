@@ -81,6 +81,20 @@ class GatheringTests(SynchronousTestCase):
         self.assertGreater(most, 5)
         self.assertLess(most, 20)
 
+    def test_with_other_regions(self) -> None:
+        """When it's time for one region of a store, the others apply what is there."""
+        self.leader.write("SET a 1")
+        self.cluster.run(_DECIDED)
+        stacks = self.follower.host.regions.stacks
+        self.assertEqual((self.behind(self.follower), len(stacks.gathering)), (1, 1))
+        self.cluster.run(BEHIND_SECONDS / 2)
+        stacks.catch_up(self.follower.host.regions.clock.seconds)
+        self.assertEqual((self.behind(self.follower), len(stacks.gathering)), (0, 0))
+        # What comes then has its own time.
+        self.leader.write("SET b 2")
+        self.cluster.run(BEHIND_SECONDS / 2 + _DECIDED)
+        self.assertEqual(self.behind(self.follower), 1)
+
     def test_so_many_bytes_are_enough(self) -> None:
         self.leader.write("SET a " + (BEHIND_BYTES - 1000) * "x")
         self.cluster.run(_DECIDED)

@@ -12,7 +12,7 @@ from tests.store.test_host import HostCase
 from tinykv.errors import OutOfTime
 from tinykv.store.apply_queue import OPERATIONS_A_LOOK
 from tinykv.store.flushes import FLUSH_SECONDS
-from tinykv.store.pacing import Pacer, Stacks
+from tinykv.store.pacing import SLICE_SECONDS, Pacer, Stacks
 
 OK = b"+OK\r\n"
 
@@ -141,6 +141,31 @@ class PacerTests(SynchronousTestCase):
             self.pacer.pause()
         self.pacer.look()
         self.pacer.pause()
+
+
+class StacksTests(SynchronousTestCase):
+    """L{Stacks}."""
+
+    def test_regions_catch_up_for_no_longer_than_a_slice(self) -> None:
+        stacks = Stacks()
+        clock = Clock()
+        done: list[int] = []
+
+        def of(region: int) -> Callable[[], None]:
+            def apply() -> None:
+                del stacks.gathering[apply]
+                done.append(region)
+                clock.advance(SLICE_SECONDS / 2)
+
+            return apply
+
+        for region in range(5):
+            stacks.gathering[of(region)] = None
+        stacks.catch_up(clock.seconds)
+        # The others have times of their own.
+        self.assertEqual((done, len(stacks.gathering)), ([0, 1], 3))
+        stacks.catch_up(clock.seconds)
+        self.assertEqual(done, [0, 1, 2, 3])
 
 
 class SlowHostTests(HostCase):

@@ -6,7 +6,8 @@ long is done in slices (L{tinykv.store.pacing}), between which the reactor has i
 
 Where another peer leads, nobody waits for an entry as a rule. So entries gather there for a moment, and are applied
 together: that takes half of what each takes alone, when others have had the processor's caches in between. What
-somebody waits for is applied at once: a read, a blocked client, a change of the peers, a split.
+somebody waits for is applied at once: a read, a blocked client, a change of the peers, a split. When it's time for one
+of a store's regions, the others apply what has gathered there, too.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ class ApplyQueue:
             return
         if self._may_gather():
             self._gathers = True
+            self._stacks.gathering[self.catch_up] = None
             if self._gathering is None:
                 self._gathering = self._clock.callLater(BEHIND_SECONDS, self._gathered_enough)
         else:
@@ -172,18 +174,22 @@ class ApplyQueue:
 
     def stop(self) -> None:
         """Look at the clock no more."""
+        self._stacks.gathering.pop(self.catch_up, None)
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
 
     def _run(self) -> None:
-        self._gathers = False
+        if self._gathers:
+            self._gathers = False
+            self.stop()
         self._gathered_bytes = 0
         self._pacer.run(self._apply_decided, self._done)
 
     def _gathered_enough(self) -> None:
         self._gathering = None
         self.catch_up()
+        self._stacks.catch_up(self._clock.seconds)
 
     def _may_gather(self) -> bool:
         """Say if what is decided may wait for more, since nobody waits for it."""

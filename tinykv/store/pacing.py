@@ -33,14 +33,29 @@ class Stacks:
     @ivar current: Whose work is being done, or was last.
     @ivar resting: How many regions rest in the midst of work.
     @ivar held: Whether no region is to begin another entry, so that all come to be between two entries.
+    @ivar gathering: What has regions apply what waits there for more of it (L{tinykv.store.apply_queue}), in the order
+        in which they began to wait.
     """
 
-    __slots__ = ("current", "held", "resting")
+    __slots__ = ("current", "gathering", "held", "resting")
 
     def __init__(self) -> None:
         self.current: Pacer | None = None
         self.resting = 0
         self.held = False
+        self.gathering: dict[Callable[[], None], None] = {}
+
+    def catch_up(self, now: Callable[[], float]) -> None:
+        """
+        Have regions apply what waits there for more, since one has just done so: together that takes less time.
+
+        @param now: Tells the time in seconds; this takes no longer than a slice, but for the last region's work.
+        """
+        ends = now() + SLICE_SECONDS
+        for apply in list(self.gathering):
+            if now() >= ends:
+                break
+            apply()
 
     @property
     def working(self) -> bool:

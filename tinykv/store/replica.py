@@ -208,6 +208,9 @@ class Replica:
                 user.readable(context, index)
             for context in ready.lost_reads:
                 user.unreadable(context)
+            if not (ready.committed or ready.reads or ready.lost_reads):
+                # Nothing was handed on from which more could follow by now.
+                break
         self._look_at_role()
         if self.group.committed > self._tell and self.group.leads:
             self._tell_later()
