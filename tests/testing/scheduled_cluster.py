@@ -120,6 +120,8 @@ class ScheduledStore(RegionStore):
             reports=reports,
             is_up=peering.is_up,
             addresses=book,
+            # Nothing is split by itself.
+            chosen=lambda choices: None,
         )
         scheduling.orders = Orders(
             store_id=self.id,
