@@ -77,8 +77,8 @@ def _outputs(expected: Any) -> list[Any]:
 class RequestsTests(SynchronousTestCase):
     """What is asked for."""
 
-    def drawn(self, seed: int, number: int = 1) -> list[Request]:
-        requests = Requests(Random(seed), Mix(), number)
+    def drawn(self, seed: int, number: int = 1, mix: Mix | None = None) -> list[Request]:
+        requests = Requests(Random(seed), mix or Mix(), number)
         found = []
         for _ in range(3000):
             found.append(request := requests.next())
@@ -96,7 +96,9 @@ class RequestsTests(SynchronousTestCase):
         return found
 
     def test_the_model_knows_them_and_all_of_it_is_used(self) -> None:
-        names = {command[0] for command in self.commands(self.drawn(1))}
+        flushes = (b"FLUSHALL", b"FLUSHDB")
+        mixes = (Mix(), *(Mix().with_weights(flush=6).flushing(flush) for flush in flushes))
+        names = {command[0] for mix in mixes for command in self.commands(self.drawn(1, mix=mix))}
         self.assertEqual(names - COMMANDS.keys(), set())
         self.assertEqual(COMMANDS.keys() - names, {b"PERSIST", b"LLEN", b"SREM"})
 
