@@ -17,6 +17,7 @@ class FakeElsewhere:
 
     def __init__(self) -> None:
         self.holds = False
+        self.changes = False
         self.behind = False
         self.taken: list[Operation] = []
         self.back: list[Operation] = []

@@ -172,6 +172,26 @@ class RoundsTests(SynchronousTestCase):
         self.pass_ms(100)
         self.assertEqual(self.left(1000), [[], [], []])
 
+    def test_a_round_begins_while_a_turn_ends(self) -> None:
+        """What a region lets go may be the last that was waited for."""
+        self.rounds = Rounds(self.clock, gather_seconds=0)
+        self.one, self.two, self.three = (Region(self.rounds, self.clock) for _ in range(3))
+        self.come(1)
+        self.come(0, 1)
+        self.left(1000)
+
+        def leave() -> bool:
+            self.rounds.answered(self.one)
+            return False
+
+        self.one.end_turn = leave  # type: ignore[method-assign]
+        self.one.take()
+        self.three.take()
+        self.clock.advance(0)
+        self.assertEqual(self.left(1000), [[], [(1, 0)], []])
+        self.rounds.answered(self.two)
+        self.assertEqual(self.left(1000), [[], [], [(1, 0)]])
+
     def test_a_region_ends(self) -> None:
         self.come(1, 1)
         self.come(0, 0, 1)
@@ -276,6 +296,44 @@ class MemberTests(SynchronousTestCase):
         self.write(self.follower, "SET a 1")
         self.cluster.run(ROUND_SECONDS - 0.005)
         self.assertEqual(self.told_now(), ["SET a 1"])
+
+    def test_a_round_ends_though_others_read(self) -> None:
+        """Where another store leads; there some reads are always under way."""
+        reader = Reader()
+        latest = "SET a 0"
+        begun, taken = 0, [0]
+        self.write(self.follower, latest)
+        for step in range(1000):
+            if step % 20 == 10:
+                # Somebody else waits for the next round.
+                self.write(self.follower, "SET b 1")
+            reader.read(self.follower, "GET c")
+            self.cluster.run(0.0001)
+            if latest in self.told_now():
+                taken.append(step - begun)
+                begun, latest = step, f"SET a {step}"
+                self.write(self.follower, latest)
+        self.assertTrue(self.follower.host.elsewhere.holds)
+        self.assertGreater(len(taken), 4)
+        self.assertLess(0.0001 * max(taken), ROUND_SECONDS)
+
+    def test_a_round_does_not_end_by_what_was_before(self) -> None:
+        rounds, stacks = self.leader.host.regions.rounds, self.leader.host.regions.stacks
+        stacks.held = True
+        self.write(self.leader, "SET a 1")
+        self.cluster.run(2 * ROUND_SECONDS)
+        stacks.held = False
+        # The one before is applied as soon as this one is proposed.
+        self.write(self.leader, "SET a 2")
+        self.cluster.run(0)
+        self.assertEqual(self.told_now(), ["SET a 1"])
+        other = Region(rounds, cast(Any, self.leader.host.regions.clock))
+        other.take()
+        self.cluster.run(0)
+        self.assertEqual(other.left, [])
+        self.cluster.run(ROUND_SECONDS / 2)
+        self.assertEqual(self.told_now(), ["SET a 2"])
+        self.assertEqual(len(other.left), 1)
 
     def test_reads_pass_writes_of_others(self) -> None:
         self.leader.write("SET a 1")

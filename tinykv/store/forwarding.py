@@ -161,9 +161,10 @@ class _Flight:
     @ivar refused: What of it certainly did nothing.
     @ivar put_off: Whether some of that are reads which were put off, so that what was behind them may have been done.
     @ivar unknown: Whether nobody can tell what any of it did.
+    @ivar changes: Whether it's more than reads.
     """
 
-    __slots__ = ("done", "put_off", "refused", "since", "unknown", "waiting")
+    __slots__ = ("changes", "done", "put_off", "refused", "since", "unknown", "waiting")
 
     def __init__(self, waiting: list[_Waiting], since: float) -> None:
         self.waiting = waiting
@@ -172,6 +173,7 @@ class _Flight:
         self.refused: list[_Waiting] = []
         self.put_off = False
         self.unknown = False
+        self.changes = any(operation[0] < READ for _, operation in waiting)
 
 
 class Forwarder:
@@ -186,7 +188,7 @@ class Forwarder:
     @ivar blocks: Given a blocking command where this store has no replica, so that nobody could wait in the region.
     @ivar woken: Told whom an operation wakes; says whether that's one of these.
     @ivar blocked: Gives the commands of all of these.
-    @ivar landed: Called when nothing is under way or waits here any more.
+    @ivar landed: Called when batches were answered; see L{changes} for whether that were all.
     @ivar failed: Told of a command that another store answered with an error, as L{Execution.refused} is of one here.
     """
 
@@ -261,6 +263,13 @@ class Forwarder:
     def holds(self) -> bool:
         """Whether what comes now has to wait behind something that is here or under way."""
         return bool(self._queue or self._flights or self._narrowed) or self._looking is not None
+
+    @property
+    def changes(self) -> bool:
+        """Whether something that is more than a read waits here, or is under way and hasn't been answered."""
+        return any(flight.changes and not flight.done for flight in self._flights) or any(
+            operation[0] < READ for _, operation in self._all_waiting()
+        )
 
     @property
     def behind(self) -> bool:
@@ -649,12 +658,11 @@ class Forwarder:
             self._generation += 1
             self._blocked = False
             self._soon()
-            return
-        while self._flights and self._flights[0].done:
-            self._flights.popleft()
-        self._try()
-        if not self.holds:
-            self.landed()
+        else:
+            while self._flights and self._flights[0].done:
+                self._flights.popleft()
+            self._try()
+        self.landed()
 
     def _once_more(self) -> list[_Waiting]:
         """Give what is to be sent again, the last first."""

@@ -51,6 +51,10 @@ class Elsewhere(Protocol):
         """Whether what comes now has to wait behind operations that were taken."""
 
     @property
+    def changes(self) -> bool:
+        """Whether something that is more than a read was taken, and not answered."""
+
+    @property
     def behind(self) -> bool:
         """Whether something was done elsewhere that may not be applied here; known where reads are local."""
 
@@ -269,6 +273,8 @@ class Proposals:
     def leave(self) -> None:
         """Let go what waits: its round begins."""
         self._leaves = True
+        # What is applied on the way came before it.
+        self._round_end = self._group.last + 1
         self._end_turn()
         self._leaves = False
         self._round_end = self._group.last
@@ -278,7 +284,8 @@ class Proposals:
         rounds = self.rounds
         if rounds is None or (self._queue.batches and self._queue.applied < self._round_end):
             return
-        if self.elsewhere is None or not self.elsewhere.holds:
+        # Reads come in no rounds, and where there are many some are always under way.
+        if self.elsewhere is None or not self.elsewhere.changes:
             rounds.answered(self)
 
     def applied(self) -> None:

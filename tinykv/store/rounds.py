@@ -80,13 +80,14 @@ class Rounds:
 
     def _end_turn(self) -> None:
         due, self._due = self._due, []
-        waiting = self._waiting
         for member in due:
-            if member.end_turn():
-                waiting[member] = None
+            waits = member.end_turn()
+            # Only now: what has left may have been answered already, and a round have begun.
+            if waits:
+                self._waiting[member] = None
             else:
-                waiting.pop(member, None)
-        if waiting:
+                self._waiting.pop(member, None)
+        if self._waiting:
             self._look()
 
     def _look(self) -> None:
