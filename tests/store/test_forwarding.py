@@ -949,6 +949,14 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.send(self.one("SET b 1"), start_id=8).told, [])
         self.assertEqual(self.send(self.one("SET b 1"), store=3).told, [])
 
+    def test_behind_one_whose_keys_lie_elsewhere(self) -> None:
+        self.here.lost.add(b"b")
+        answer = self.send(self.one("SET a 1"), self.one("SET b 2"), self.one("SET a 3"))
+        operation = self.take()
+        self.assertEqual((_line(operation), self.here.submitted), ("SET a 1", []))
+        operation[1].answer(0, OK)
+        self.assertEqual(answer.told, [encode_results([(REPLY, OK), (REFUSED, b""), (REFUSED, b"")])])
+
     def test_the_leader_is_about_to_end(self) -> None:
         self.here.closing = True
         self.assertEqual(self.send(self.one("SET a 1")).told, [Outcome.REFUSED])

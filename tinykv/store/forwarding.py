@@ -778,15 +778,20 @@ class Receiver:
         if not batch.operations:
             answer.answer(b"")
         remote.holds(batch.operations)
+        refused = False
         for place, operation in enumerate(batch.operations):
             _, client, number, db, spec, arguments, _ = operation
-            if place in batch.strange:
+            if refused:
+                client.refuse()
+            elif place in batch.strange:
                 client.answer(number, _STRANGE)
             elif not here.owns(operation):
                 if store_id >= GATEWAYS:
                     client.answer(number, NOT_HERE)
                 else:
-                    # It learns where the keys are when it applies what is applied here already.
+                    # It learns where the keys are when it applies what is applied here already; and sends again all
+                    # that is behind, in its order.
+                    refused = True
                     client.refuse()
             elif place in batch.fresh:
                 if client.put_off():

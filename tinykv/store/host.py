@@ -649,13 +649,16 @@ class RegionHost:
         Have operations done where they belong by now, of which nothing was done: in their order, also where that is
         here, as what is about all keys has a part here and parts elsewhere.
 
+        Those of other stores' clients go back there, also if they could be done here: behind one of which a part lies
+        elsewhere, so that it's sent again, they'd overtake it.
+
         @param meant: The oldest, with the slots of the region for which they were meant.
         @param later: Those behind them that were meant for it as it is.
         """
         self.hold()
         for whole, operations in meant:
             for operation in operations:
-                if self.has_all_of(operation):
+                if self.stays(operation):
                     self.submit_moved(operation)
                 else:
                     self.move(operation, whole)
@@ -663,8 +666,10 @@ class RegionHost:
             self.submit_moved(operation)
         self.let_go()
 
-    def has_all_of(self, operation: Operation) -> bool:
-        """Say whether an operation that was meant for the region before it was narrowed is still for it alone."""
+    def stays(self, operation: Operation) -> bool:
+        """Say whether an operation that was meant for the region before it was narrowed is still done in it alone."""
+        if type(operation[1]) is RemoteClient:
+            return False
         if operation[0] == INTERNAL and operation[5][0] == b"wake":
             # Whom it's about may be on the way to a part.
             return False
@@ -672,7 +677,7 @@ class RegionHost:
 
     def move(self, operation: Operation, whole: tuple[int, int]) -> None:
         """
-        Hand on an operation of which nothing was done, since not all that it's about lies here.
+        Hand on an operation of which nothing was done, since not all that it's about lies here; or have it sent again.
 
         @param whole: The slots for which it was meant.
         """
