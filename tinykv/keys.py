@@ -106,6 +106,23 @@ def slots_range(slots: tuple[int, int]) -> tuple[bytes, bytes]:
     return REDIS_PREFIX + first.to_bytes(2, "big"), REDIS_PREFIX + end.to_bytes(2, "big")
 
 
+def slots_within(start: bytes, end: bytes) -> tuple[int, int]:
+    """
+    Give the first slot that lies within the borders of a region, and the one behind the last.
+
+    @param end: Of no bytes if there's no end.
+    """
+    return slot_from(start), slot_from(end) if end else SLOTS
+
+
+def slot_from(border: bytes) -> int:
+    """Give the first slot that lies behind a border of regions, L{SLOTS} if there is none."""
+    first, behind = REDIS_RANGE
+    if border < first:
+        return 0
+    return min(int.from_bytes(border[1:3].ljust(2, b"\0"), "big"), SLOTS) if border < behind else SLOTS
+
+
 def region_row(region: int, name: bytes = b"") -> bytes:
     """Give the row key, in family C{region}, of something that commands keep of a region; they all begin alike."""
     return b"region" + region.to_bytes(8, "big") + name

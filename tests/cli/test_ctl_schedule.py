@@ -42,10 +42,10 @@ class Case(SynchronousTestCase):
         self.proof = proof
         return self
 
-    def run_ctl(self, *arguments: str) -> Result:
+    def run_ctl(self, *arguments: str, columns: int = 200) -> Result:
         """Run a command."""
         outside = Outside(connect_scheduler=self.connect)
-        return CliRunner().invoke(tinykv, ["ctl", *arguments], obj=outside, env={"COLUMNS": "200"})
+        return CliRunner().invoke(tinykv, ["ctl", *arguments], obj=outside, env={"COLUMNS": str(columns)})
 
     def done(self, *arguments: str) -> str:
         """Run a command that succeeds, and give what it printed."""
@@ -94,8 +94,10 @@ class ViewTests(Case):
         self.assertIn("member 1 leads, of 1", said)
         self.assertIn("Stores: 3 up", said)
         self.assertIn("1 heard of, 0 unhealthy", said)
-        self.assertRegex(said, r"1 .* h1:20160 .* up .* 1 .* 1 .* 5\.0 MiB .* 512\.0 GiB")
-        self.assertRegex(self.done("stores"), r"1 .* h1:20160 .* 512\.0 GiB .* zone=a")
+        self.assertRegex(said, r"1 .* h1:20160 .* up .* 1 .* 1 .* 5\.0\sMiB .* 512\.0\sGiB")
+        said = self.done("stores")
+        self.assertRegex(said, r"1 .* h1:20160 .* 512\.0\sGiB ")
+        self.assertRegex(said, r"1 .* zone=a")
         found = self.json("status")
         self.assertEqual((found["stores"], found["regions"], found["paused"]), ({"up": 3}, 1, []))
         self.assertEqual(len(self.json("stores")["stores"]), 3)
@@ -111,15 +113,27 @@ class ViewTests(Case):
         self.assertEqual([r["region"] for r in self.json("regions", "--order", "size")["regions"]], [2, 3, 1])
         self.assertEqual([r["region"] for r in self.json("regions", "--order", "load")["regions"]], [3, 1, 2])
         self.assertEqual([r["region"] for r in self.json("regions", "--unhealthy")["regions"]], [2, 3])
-        self.assertEqual([r["region"] for r in self.json("regions", "--key", "7235")["regions"]], [2])
+        self.assertEqual([r["region"] for r in self.json("regions", "--row-key", "7235")["regions"]], [2])
+        # The key's slot is 12739, in hexadecimal 31c3; its row keys begin with r.
+        self.assertEqual([r["region"] for r in self.json("regions", "--key", "123456789")["regions"]], [2])
         said = self.done("regions")
-        self.assertRegex(
-            said, r"2 .* 7230 .* 7240 .* 1 .* 1, 2 .* 3 .* 3\.0 MiB .* 2 voters instead of 3; learners; behind: 3"
-        )
+        self.assertRegex(said, r"2 .* 12288-16383 .* 1 .* 1, 2 .* 3 .* 3\.0\sMiB ")
+        self.assertIn("Region 2: 2 voters instead of 3; learners; behind: 3", said)
         self.assertIn("down: 2", said)
         self.assertIn("And 2 more", self.done("regions", "--limit", "1"))
-        self.assertIn("hexadecimal", self.refused("regions", "--key", "xyz", status=2))
+        self.assertIn("hexadecimal", self.refused("regions", "--row-key", "xyz", status=2))
+        self.refused("regions", "--row-key", "72", "--key", "x", status=2)
         self.assertIn("2 unhealthy", self.done("status"))
+
+    def test_terminals_of_80_columns(self) -> None:
+        self.begin(region(1, "", "721000", size=1023 << 20, keys=1_000_000, reads=99_999.0), region(2, "721000", ""))
+        for command in ("status", "stores", "regions"):
+            said = self.run_ctl("schedule", command, columns=80).output
+            self.assertNotIn("…", said)
+            self.assertLessEqual(max(map(len, said.splitlines())), 80)
+        rows = [line.split() for line in said.splitlines() if line.strip()]
+        self.assertEqual(rows[2][:5], ["1", "0-4095", "1", "1,", "2,"])
+        self.assertEqual(rows[3][1], "4096-16383")
 
     def test_more_regions_than_one_answer_lists(self) -> None:
         count = 1001
@@ -132,7 +146,8 @@ class ViewTests(Case):
 
     def test_sizes(self) -> None:
         for count, text in ((0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 40, "3.0 TiB")):
-            self.assertEqual(size_of(count), text)
+            # A line never ends between the two.
+            self.assertEqual(size_of(count), text.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 class ChangeTests(Case):

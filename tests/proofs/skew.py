@@ -32,7 +32,7 @@ from tests.sources import ROOT
 from tests.system.processes import wait_until
 from tests.system.scheduled import ScheduledStore
 from tests.system.schedulers import Daemons
-from tinykv.region.cuts import slot_to_cut
+from tinykv.keys import slot_from
 
 STORES = 3
 KEYS = 1000
@@ -179,7 +179,7 @@ class Skewed:
     def regions(self, within: tuple[int, int] = (0, 1 << 14)) -> list[dict[str, Any]]:
         """Give the regions as the scheduler sees them, that begin within some slots."""
         found: list[dict[str, Any]] = self.schedulers.ask("GET", "/regions")["regions"]
-        return [region for region in found if within[0] <= slot_to_cut(bytes.fromhex(region["start"])) < within[1]]
+        return [region for region in found if within[0] <= slot_from(bytes.fromhex(region["start"])) < within[1]]
 
     def led(self, within: tuple[int, int] = (0, 1 << 14)) -> dict[int, int]:
         """Give how many regions that begin within some slots each store leads, by its number."""
@@ -213,7 +213,7 @@ def measure(skewed: Skewed, times: Times, tell: Callable[[str], None], share: fl
     @raise Missed: It doesn't rest in time, nothing was split, or a client met an error.
     """
     region = skewed.regions()[0]
-    first, end = slot_to_cut(bytes.fromhex(region["start"])), slot_to_cut(bytes.fromhex(region["end"]))
+    first, end = slot_from(bytes.fromhex(region["start"])), slot_from(bytes.fromhex(region["end"]))
     within = (first, end)
     keys = keys_within([(first, end - 1)], KEYS)
     with Zipf(skewed.ports, keys, **load) as zipf:

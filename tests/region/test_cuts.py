@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tinykv.keys import ALL_SLOTS, SLOTS, meta_key, slot_of, slots_range
-from tinykv.region.cuts import even_cuts, size_cuts, slot_to_cut
+from tinykv.keys import ALL_SLOTS, SLOTS
+from tinykv.region.cuts import even_cuts, size_cuts
 
 
 class EvenTests(SynchronousTestCase):
@@ -78,14 +78,3 @@ class SizeTests(SynchronousTestCase):
             self.assertTrue(inside or not cuts)
             most = 150 if number == len(cuts) else 100
             self.assertTrue(sum(inside) <= most or len(inside) == 1, inside)
-
-
-class KeyTests(SynchronousTestCase):
-    """Which slot a row key means."""
-
-    def test_each(self) -> None:
-        for key, slot in ((b"", 0), (b"q", 0), (b"r", 0), (b"r\1", 256), (b"s", SLOTS), (b"w", SLOTS), (b"x", SLOTS)):
-            self.assertEqual(slot_to_cut(key), slot)
-        for slot in (0, 1, 255, 256, 8191, SLOTS - 1):
-            self.assertEqual(slot_to_cut(slots_range((slot, 0))[0]), slot)
-        self.assertEqual(slot_to_cut(meta_key(3, b"key")), slot_of(b"key"))

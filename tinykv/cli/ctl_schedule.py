@@ -5,6 +5,7 @@ C{tinykv ctl schedule}: what the scheduler knows and does, for people; and what 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tinykv.cli.ctl_schedule_http import AsksScheduler, Proof
 from tinykv.cli.problems import Problem
 from tinykv.cli.screen import print_answer
 from tinykv.config_values import SECRET_BYTES_MOST, STORE_ID_MAX, parse_duration
-from tinykv.keys import SLOTS, slots_range
+from tinykv.keys import SLOTS, slot_of, slots_range, slots_within
 
 _STORE: Final = click.IntRange(1, STORE_ID_MAX)
 _REGION: Final = click.IntRange(1)
@@ -151,35 +152,29 @@ def status(scheduler: Scheduler) -> None:
 def stores(scheduler: Scheduler) -> None:
     """List the stores: where and how they are, and what they hold."""
     answer = scheduler.get("/stores")
-    scheduler.tell(answer, store_table(answer["stores"], everything=True))
+    more = _table("store", "clients connect to", "labels")
+    for store in answer["stores"]:
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(store["labels"].items()))
+        more.add_row(str(store["store"]), store["client_address"], labels)
+    scheduler.tell(answer, store_table(answer["stores"]), more)
 
 
-def store_table(stores: Sequence[dict[str, Any]], *, everything: bool = False) -> Table:
-    """
-    Make the table of the stores.
-
-    @param everything: With what a terminal of 80 columns has no room for: clients' addresses, and labels.
-    """
-    table = Table("store", "address", "state", "leads", "regions", "holds", "free", "heard", box=SIMPLE_HEAD)
-    if everything:
-        table.add_column("clients")
-        table.add_column("labels")
+def store_table(stores: Sequence[dict[str, Any]]) -> Table:
+    """Make the table of the stores."""
+    table = _table("store", "address", "state", "leads", "regions", "holds", "free", "heard")
     for store in stores:
         stats = store["stats"]
-        cells = [
+        table.add_row(
             str(store["store"]), store["address"], store["state"], str(store["leaders"]), str(store["regions"]),
             size_of(store["bytes"]), "?" if stats is None else size_of(stats["available"]),
-            "not yet" if stats is None else f"{store['silence']:.0f} s ago",
-        ]  # fmt: skip
-        if everything:
-            labels = ", ".join(f"{name}={value}" for name, value in sorted(store["labels"].items()))
-            cells += [store["client_address"], labels]
-        table.add_row(*cells)
+            "not yet" if stats is None else f"{store['silence']:.0f}\N{NO-BREAK SPACE}s ago",
+        )  # fmt: skip
     return table
 
 
 @schedule.command()
-@click.option("--key", help="Only the region of this row key, in hexadecimal.")
+@click.option("--key", help="Only the region where this key lies.")
+@click.option("--row-key", help="Only the region of this row of the engine, in hexadecimal.")
 @click.option(
     "--order",
     type=click.Choice(list(_ORDERS)),
@@ -190,36 +185,54 @@ def store_table(stores: Sequence[dict[str, Any]], *, everything: bool = False) -
 @click.option("--unhealthy", is_flag=True, help="Only those that lack something.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Show so many at most.")
 @click.pass_obj
-def regions(scheduler: Scheduler, key: str | None, order: str, unhealthy: bool, limit: int) -> None:
-    """List regions: their keys, replicas, size, load, and what is wrong with them."""
+def regions(
+    scheduler: Scheduler, key: str | None, row_key: str | None, order: str, unhealthy: bool, limit: int
+) -> None:
+    """List regions: their slots, replicas, size, load, and what is wrong with them."""
+    if key is not None and row_key is not None:
+        raise click.UsageError("--key and --row-key name one region each")
+    if key is not None:
+        slot = slot_of(os.fsencode(key))
+        row_key = slots_range((slot, slot))[0].hex()
+    elif row_key is not None:
+        row_key = _hexadecimal(row_key)
     replicas = scheduler.get("/config")["replicas"]
-    found = scheduler.regions() if key is None else [scheduler.get(f"/region-at?key={_hexadecimal(key)}")]
+    found = scheduler.regions() if row_key is None else [scheduler.get(f"/region-at?key={row_key}")]
     if unhealthy:
         found = [region for region in found if problems_of(region, replicas)]
     by = _ORDERS[order]
     if by is not None:
         found.sort(key=by, reverse=True)
     shown = found[:limit]
-    table = Table(
-        "region", Column("from", overflow="fold"), Column("to", overflow="fold"), "leader", "voters", "learners",
-        "size", "keys", "reads/s", "writes/s", Column("problem", overflow="fold"),
-    )  # fmt: skip
+    # Learners are rare.
+    learn = any(_listed(region, "learner") for region in shown)
+    table = _table(
+        "region", "slots", "leader", "voters", *(["learners"] if learn else []), "size", "keys", "reads/s", "writes/s"
+    )
+    lacking: list[str] = []
     for region in shown:
         table.add_row(
-            str(region["region"]), region["start"] or "-", region["end"] or "-", _named(region["leader"]),
-            _listed(region, "voter", "incoming"), _listed(region, "learner"), size_of(region["size"]),
-            str(region["keys"]), f"{region['reads']:.0f}", f"{region['writes']:.0f}",
-            "; ".join(problems_of(region, replicas)),
+            str(region["region"]), _slots(region), _named(region["leader"]), _listed(region, "voter", "incoming"),
+            *([_listed(region, "learner")] if learn else []), size_of(region["size"]), str(region["keys"]),
+            f"{region['reads']:.0f}", f"{region['writes']:.0f}",
         )  # fmt: skip
+        if problems := problems_of(region, replicas):
+            lacking.append(f"Region {region['region']}: {'; '.join(problems)}")
     more = len(found) - len(shown)
-    scheduler.tell({"regions": shown}, table, *([f"And {more} more (--limit)."] if more else []))
+    scheduler.tell({"regions": shown}, table, *lacking, *([f"And {more} more (--limit)."] if more else []))
 
 
 def _hexadecimal(text: str) -> str:
     try:
         return bytes.fromhex(text).hex()
     except ValueError as problem:
-        raise click.BadParameter("expected a key in hexadecimal", param_hint="--key") from problem
+        raise click.BadParameter("expected a key in hexadecimal", param_hint="--row-key") from problem
+
+
+def _slots(region: dict[str, Any]) -> str:
+    """Write the slots of a region as Redis does, the first and the last; it may have none, but raw keys alone."""
+    first, end = slots_within(bytes.fromhex(region["start"]), bytes.fromhex(region["end"]))
+    return f"{first}-{end - 1}" if first < end else "-"
 
 
 def problems_of(region: dict[str, Any], replicas: int) -> list[str]:
@@ -244,6 +257,13 @@ def _listed(region: dict[str, Any], *roles: str) -> str:
     return ", ".join(str(peer["store"]) for peer in region["peers"] if peer["role"] in roles)
 
 
+def _table(*columns: str) -> Table:
+    """Make a table that is narrow, as terminals are, and shows all: what doesn't fit goes on in the next line."""
+    return Table(
+        *(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+
+
 def _named(number: int | None) -> str:
     return "?" if number is None else str(number)
 
@@ -252,8 +272,8 @@ def size_of(count: int) -> str:
     """Write a number of bytes for people."""
     for unit, one in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= one:
-            return f"{count / one:.1f} {unit}"
-    return f"{count} B"
+            return f"{count / one:.1f}\N{NO-BREAK SPACE}{unit}"
+    return f"{count}\N{NO-BREAK SPACE}B"
 
 
 @schedule.command()
@@ -261,7 +281,7 @@ def size_of(count: int) -> str:
 def operators(scheduler: Scheduler) -> None:
     """List what is under way: for which region, by whom, and which step is next."""
     answer = scheduler.get("/operators")
-    table = Table("region", "operator", "step", Column("next", overflow="fold"), "status")
+    table = _table("region", "operator", "step", "next", "status")
     for operator in answer["operators"]:
         _add_operator(table, operator)
     scheduler.tell(answer, table if answer["operators"] else "Nothing is under way.")
@@ -286,7 +306,7 @@ def _step(step: dict[str, Any]) -> str:
 def _begin(scheduler: Scheduler, body: dict[str, Any]) -> None:
     """Have an operator run, and tell of it."""
     operator = scheduler.asks.ask("POST", "/operators", body)
-    table = Table("region", "operator", "step", Column("next", overflow="fold"), "status")
+    table = _table("region", "operator", "step", "next", "status")
     _add_operator(table, operator)
     scheduler.tell(operator, table)
 
@@ -312,8 +332,13 @@ def move_peer(scheduler: Scheduler, region: int, store: int, target: int) -> Non
 
 @schedule.command()
 @click.argument("region", type=_REGION)
-@click.option("--slot", "slots", type=click.IntRange(1, SLOTS - 1), multiple=True,
-              help="Let a part begin at this slot; may be given again. Without any it's split in the middle.")
+@click.option(
+    "--slot",
+    "slots",
+    type=click.IntRange(1, SLOTS - 1),
+    multiple=True,
+    help="Let a part begin at this slot; may be given again. Without any it's split in the middle.",
+)
 @click.pass_obj
 def split(scheduler: Scheduler, region: int, slots: tuple[int, ...]) -> None:
     """Split a REGION, by the store that leads it. `tinykv ctl split` does it at once, and tells the parts."""
@@ -328,7 +353,7 @@ def split(scheduler: Scheduler, region: int, slots: tuple[int, ...]) -> None:
 def scatter(scheduler: Scheduler, regions: tuple[int, ...], group: str) -> None:
     """Spread regions, and who leads them, over the stores, such as the parts of one that was split."""
     answer = scheduler.asks.ask("POST", "/scatter", {"regions": sorted(set(regions)), "group": group})
-    table = Table("region", "operator", "step", Column("next", overflow="fold"), "status")
+    table = _table("region", "operator", "step", "next", "status")
     for operator in answer["operators"]:
         _add_operator(table, operator)
     scheduler.tell(answer, table if answer["operators"] else "Nothing has to be moved.")
@@ -409,7 +434,7 @@ def config(scheduler: Scheduler, changes: tuple[str, ...]) -> None:
             except ValueError as problem:
                 raise click.BadParameter(f"{change}: the value isn't JSON ({problem})") from problem
         answer = scheduler.asks.ask("PATCH", "/config", body)
-    table = Table("choice", Column("value", overflow="fold"))
+    table = _table("choice", "value")
     for name, value in answer.items():
         if not changes or name in body:
             table.add_row(name, json.dumps(value))

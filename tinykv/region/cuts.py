@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final
 
-from tinykv.keys import REDIS_RANGE, SLOTS
-
 #: What a region's lighter part has to do at least, of all its work, for a cut to be of use.
 LIGHTER_PART: Final = 1 / 8
 
@@ -81,15 +79,3 @@ def size_cuts(sizes: Mapping[int, int], part: int, most: int) -> list[int]:
     if cuts and held < part // 2 and before + held <= most:
         cuts.pop()
     return cuts
-
-
-def slot_to_cut(key: bytes) -> int:
-    """
-    Give the slot at which a part begins that is to begin at a row key: the one in which that lies.
-
-    @return: L{SLOTS} for what lies behind all slots.
-    """
-    first, behind = REDIS_RANGE
-    if key < first:
-        return 0
-    return min(int.from_bytes(key[1:3].ljust(2, b"\0"), "big"), SLOTS) if key < behind else SLOTS

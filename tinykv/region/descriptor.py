@@ -17,7 +17,7 @@ from typing import Final
 
 from tinykv.codec import pack_strings, unpack_strings
 from tinykv.errors import Damaged
-from tinykv.keys import FIRST_REGION, RAW_PREFIX, REDIS_PREFIX, SLOTS, slots_range
+from tinykv.keys import FIRST_REGION, SLOTS, slots_range, slots_within
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, REMOVE, Change, Membership, Step, applied, everyone
 
 FORMAT: Final = 1
@@ -93,7 +93,7 @@ class Descriptor:
     @property
     def slots(self) -> tuple[int, int]:
         """The first slot that lies in the range, and the one behind the last; regions are cut at slot borders."""
-        return (_slot_from(self.start) if self.start else 0, _slot_from(self.end) if self.end else SLOTS)
+        return slots_within(self.start, self.end)
 
     def peer_on(self, store: int) -> int | None:
         """Name the peer on a store, if there is one."""
@@ -170,9 +170,7 @@ class Descriptor:
         membership = Membership(voters, learners, outgoing, learners_next, bool(auto_leave))
         if everyone(membership) != set(stores):
             raise Damaged(f"the descriptor of region {region} has peers without a store")
-        return cls(
-            region, strings[0], strings[1], conf_ver, version, stores, membership, next_peer, addresses, removed
-        )
+        return cls(region, strings[0], strings[1], conf_ver, version, stores, membership, next_peer, addresses, removed)
 
     # Changes
 
@@ -251,10 +249,3 @@ class Descriptor:
             addresses={store: address for store, address in addresses.items() if store in kept.values()},
             removed=(*(store for store in self.removed if store not in kept.values()), *left)[-REMOVED_MAX:],
         )
-
-
-def _slot_from(border: bytes) -> int:
-    """Give the first slot that lies behind a border of regions."""
-    if border < REDIS_PREFIX:
-        return 0
-    return min(int.from_bytes(border[1:3].ljust(2, b"\0"), "big"), SLOTS) if border < RAW_PREFIX else SLOTS

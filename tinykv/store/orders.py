@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tinykv.errors import ControlRefused, ControlUnknown
+from tinykv.keys import slot_from
 from tinykv.placement.operators import Order
 from tinykv.placement.steps import (
     AddLearner,
@@ -29,7 +30,6 @@ from tinykv.placement.steps import (
 from tinykv.placement.steps import Step as OrderedStep
 from tinykv.raft.membership import ADD_LEARNER, ADD_VOTER, Change, ImpossibleChange, Step, changed
 from tinykv.raft.refusals import Refused
-from tinykv.region.cuts import slot_to_cut
 from tinykv.store.region_reports import LedRegion, has_caught_up
 from tinykv.store.replica import Replica
 
@@ -198,7 +198,7 @@ class Orders:
         slots = region.descriptor.slots
         cuts: set[int] = set()
         for key in step.keys:
-            slot = slot_to_cut(key)
+            slot = slot_from(key)
             if not slots[0] < slot < slots[1]:
                 raise _Undone(f"no part can begin at the key {key.hex()}: slots aren't cut")
             cuts.add(slot)
