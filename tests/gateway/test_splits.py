@@ -167,3 +167,26 @@ class NarrowedTests(GatewayCase):
                 batch = self.batch()
                 batch.answer(*(replies.OK if line.startswith("SET") else sizes[batch.region] for line in batch.lines))
         self.assertEqual(client.taken(), replies.OK + b":3\r\n")
+
+    def test_a_transaction_behind_what_was_moved(self) -> None:
+        """It's sent when that is done, though it's for another region now."""
+        stays = next(b"%d" % number for number in range(1 << 16) if slot_of(b"%d" % number) < 100)
+        client = self.began()
+        client.pipeline(b"SET a 1", b"MULTI", b"SET %b 2" % stays, b"EXEC")
+        self.turn()
+        under_way = self.batch()
+        after = [Route(1, 0, 100, 2, 1, 1), Route(5, 100, SLOTS, 2, 1, 2)]
+        self.gateway.told(3, encode_routes(after, {}))
+        self.turn()
+        under_way.answered(Outcome.REFUSED, encode_routes(after[:1], {}))
+        for _ in range(5):
+            self.turn(0.05)
+        self.assertEqual([batch.region for batch in self.links.batches], [5])
+        self.batch().answer(replies.OK)
+        for _ in range(5):
+            self.turn(0.05)
+        batch = self.batch()
+        self.assertEqual((batch.region, len(batch.operations)), (1, 1))
+        batch.answer(replies.array([replies.OK]))
+        self.turn()
+        self.assertEqual(client.taken(), replies.OK * 2 + b"+QUEUED\r\n" + replies.array([replies.OK]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.store.test_forwarding import Answer
 from tests.store.test_forwarding import Asker as Origin
 from tests.store.test_gaps import WorldCase
-from tests.store.test_splits import HIGH, LOW, MIDDLE, SplitsCase
+from tests.store.test_splits import HIGH, LOW, MIDDLE, OK, SplitsCase
+from tests.testing.region_cluster import RegionStore
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.notices import Notices
 from tinykv.redis.forwarded import REFUSED, decode_results, encode_batch
@@ -45,6 +46,33 @@ class DistantTests(SplitsCase):
         self.nothing_is_done(f"DEL {LOW} {HIGH}", f"SET {LOW} 2", batches=2)
 
 
+class StepTests(SplitsCase):
+    """
+    Steps of the front's (EXEC, PUBLISH, WAIT), which come behind all that their client has sent.
+
+    They were sent to the region that is split when it was the only one.
+    """
+
+    def comes_behind(self, line: str) -> None:
+        """See what the client has been told when the step is run."""
+        self.route()
+        self.propose()
+        seen: list[list[tuple[int, bytes]]] = []
+        self.client.send(line)
+        self.client.local(lambda: seen.append(list(self.client.told)))
+        self.hosted.settle()
+        self.assertEqual(seen, [[(0, OK)]])
+
+    def test_what_stays(self) -> None:
+        self.comes_behind(f"SET {LOW} 1")
+
+    def test_what_was_moved(self) -> None:
+        self.comes_behind(f"SET {HIGH} 1")
+
+    def test_what_has_parts_in_both(self) -> None:
+        self.comes_behind("FLUSHALL")
+
+
 class PipelineTests(WorldCase):
     """Pipelines, while the region is split."""
 
@@ -70,3 +98,26 @@ class PipelineTests(WorldCase):
             self.until(lambda told=replies: told)
             self.rest(2)
             self.assertEqual((replies, self.ask(port, b"GET", low)), ([(2, b"OK")], b"v"), offset)
+
+    def test_a_transaction_behind_what_was_moved(self) -> None:
+        """Nobody sees what it wrote before what its client had written before it."""
+        low, high = LOW.encode(), HIGH.encode()
+        for offset in range(0, 1500, 500):
+            self.setUp()
+            port, other = self.port(self.leader), self.port(self.leader)
+            self.begin(offset)
+            replies: list[object] = []
+            transaction = ((b"MULTI",), (b"SET", low, b"2"), (b"EXEC",))
+            port.send(Together(((b"SET", high, b"2"), *transaction)), replies.append)
+            while not replies:
+                if self.ask(other, b"GET", low) == b"2":
+                    # Where nobody leads the part the earlier write can't have been done.
+                    self.assertEqual(len(self.led()), 2, offset)
+                    break
+            self.until(lambda told=replies: told)
+
+    def led(self) -> set[int]:
+        """Name the regions that have a leader."""
+        stores = [store for store in self.world.stores.values() if isinstance(store, RegionStore)]
+        parts = [part for store in stores for part in store.parts.values()]
+        return {part.host.descriptor.region for part in parts if part.host.ready}

@@ -17,7 +17,7 @@ from tinykv.gateway.figures import NoExecution
 from tinykv.gateway.waiters import GatewayWaiters, released
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import ALL_SLOTS
-from tinykv.redis.operations import INTERNAL, READ, WAITING, Client, Operation
+from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, WAITING, Client, Operation
 from tinykv.redis.ownership import names_keys, owns
 from tinykv.redis.spec import CommandSpec
 
@@ -193,7 +193,7 @@ class DistantRegion:
         self._coming = coming = []
         for whole, operations in meant:
             for operation in operations:
-                if whole == self.slots or (names_keys(operation) and owns(self.slots, operation)):
+                if whole == self.slots or self._stays(operation):
                     coming.append(operation)
                 else:
                     self.moved(released(operation), whole, self)
@@ -203,6 +203,13 @@ class DistantRegion:
         else:
             self._pending[:0] = [*coming, *later]
             self._end_turn()
+
+    def _stays(self, operation: Operation) -> bool:
+        """Say whether an operation that was meant for the region as it was before is still for it alone."""
+        if operation[0] == LOCAL:
+            # What its client sent before may be on the way to another region.
+            return operation[1] is NOBODY
+        return names_keys(operation) and owns(self.slots, operation)
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Nothing is done here."""

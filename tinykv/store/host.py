@@ -658,7 +658,7 @@ class RegionHost:
         self.hold()
         for whole, operations in meant:
             for operation in operations:
-                if self.stays(operation):
+                if whole == self.descriptor.slots or self.stays(operation):
                     self.submit_moved(operation)
                 else:
                     self.move(operation, whole)
@@ -668,10 +668,14 @@ class RegionHost:
 
     def stays(self, operation: Operation) -> bool:
         """Say whether an operation that was meant for the region before it was narrowed is still done in it alone."""
-        if type(operation[1]) is RemoteClient:
+        kind, client, _, _, _, arguments, _ = operation
+        if type(client) is RemoteClient:
             return False
-        if operation[0] == INTERNAL and operation[5][0] == b"wake":
-            # Whom it's about may be on the way to a part.
+        if kind == LOCAL:
+            # What its client sent before may be on the way to a part.
+            return client is NOBODY
+        if kind == INTERNAL and arguments[0] == b"wake":
+            # So may whom it's about.
             return False
         return names_keys(operation) and self.owns(operation)
 
