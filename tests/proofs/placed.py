@@ -98,7 +98,8 @@ class Placed:
         )
         self.stores: dict[int, ScheduledStore] = {}
         self._folder = folder
-        self._options = {"schedule_heartbeat": "10s", **options}
+        # Each has room for all of the data with all replicas, however full the disk of this machine is.
+        self._options = {"schedule_heartbeat": "10s", "capacity": f"{8 * size.megabytes + 1024}mb", **options}
 
     def __enter__(self) -> Placed:
         with ExitStack() as stack:

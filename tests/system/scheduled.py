@@ -33,7 +33,7 @@ class ScheduledStore:
             "ballast_bytes": "0",
             "disk_low_mark": "0",
             # However full the disk of this machine is, these have room.
-            "capacity": "256mb",
+            "capacity": "1gb",
             "store_id": str(number),
             "schedulers": schedulers,
             "schedule_heartbeat": "200ms",
