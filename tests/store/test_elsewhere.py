@@ -19,8 +19,12 @@ class FakeElsewhere:
         self.holds = False
         self.changes = False
         self.behind = False
+        self.polls = False
         self.taken: list[Operation] = []
         self.back: list[Operation] = []
+
+    def wakes(self, operation: Operation) -> bool:
+        raise AssertionError("nobody waits here")
 
     def take(self, operations: list[Operation]) -> None:
         self.taken += operations

@@ -14,6 +14,7 @@ from tinykv.keys import slot_of
 from tinykv.redis.operations import EXEC, READ, Operation
 from tinykv.region.splitting import Split, own_cuts
 from tinykv.resp import replies
+from tinykv.store.host import RegionHost
 from tinykv.store.polls import POLL_SECONDS, Polls
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.redis_space import Failed
@@ -34,7 +35,9 @@ class PollTests(SynchronousTestCase):
         self.client = Asker()
         self.sent: list[Operation] = []
         self.answered = 0
-        self.polls = Polls(table=TABLE, submit=self.sent.append, clock=self.clock, answered=self.count)
+        self.polls = Polls(
+            table=TABLE, start_id=5, submit=self.sent.append, clock=self.clock, answered=self.count
+        )
 
     def count(self) -> None:
         """Count how often there was something to be sent to clients."""
@@ -140,6 +143,13 @@ class PollTests(SynchronousTestCase):
             unblocked = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"
             self.assertEqual(self.client.told, [(0, unblocked if reply == NIL else POPPED)])
 
+    def test_one_of_another_store(self) -> None:
+        """Its clients have the same numbers."""
+        self.begin("BLPOP a 0")
+        self.reply(NIL)
+        self.assertFalse(self.polls.wake([b"wake", b"6", b"%d" % self.client.client_id, b"0", b"gone"]))
+        self.assertEqual(len(self.polls), 1)
+
     def test_it_leaves(self) -> None:
         for waits in (0, 1):
             self.setUp()
@@ -211,10 +221,47 @@ class StoreTests(WorldCase):
         self.until(lambda: host.descriptor.version > split.version)
         self.served()
 
-    def test_it_gets_a_replica(self) -> None:
-        self.wait(b"BLPOP", LIST, b"0")
+    def replica(self) -> RegionHost:
+        """Give the store a replica."""
         self.change(
             self.part, lambda descriptor: descriptor.adding(self.store.id, address_of(self.store.name))
         )
-        self.until(lambda: self.store.parts[self.part].host.applied)
+        host: RegionHost = self.store.parts[self.part].host
+        self.until(lambda: host.applied)
+        self.rest(1)
+        self.assertFalse(host.vacant)
+        return host
+
+    def lead(self, host: RegionHost) -> None:
+        """Have the store lead."""
+        group = self.leads(self.part).parts[self.part].group
+        self.leads(self.part).process.soon("hands over", lambda: group.transfer_leader(host.group.peer))
+        self.until(lambda: host.ready)
+
+    def test_it_gets_a_replica(self) -> None:
+        self.wait(b"BLPOP", LIST, b"0")
+        self.replica()
         self.served()
+
+    def test_it_leaves_then(self) -> None:
+        """Nothing is popped for it."""
+        for leads in (False, True):
+            self.setUp()
+            self.wait(b"BLPOP", LIST, b"0")
+            host = self.replica()
+            if leads:
+                self.lead(host)
+            self.at_store.renew()
+            self.rest(2)
+            self.assertEqual(self.ask(self.at_leader, b"RPUSH", LIST, b"x"), 1)
+            self.rest(3)
+            self.assertEqual(self.ask(self.at_leader, b"LLEN", LIST), 1, leads)
+
+    def test_it_is_unblocked_then(self) -> None:
+        name = self.ask(self.at_store, b"CLIENT", b"ID")
+        other = self.port(self.store)
+        self.wait(b"BLPOP", LIST, b"0")
+        self.replica()
+        self.assertEqual(self.ask(other, b"CLIENT", b"UNBLOCK", b"%d" % name, b"ERROR"), 1)
+        self.until(lambda: self.told)
+        self.assertEqual(self.told, [Failed(b"UNBLOCKED")])

@@ -209,6 +209,7 @@ def join_stores(
     )
     polls = Polls(
         table=table,
+        start_id=host.start_id,
         # Wherever the keys lie by now.
         submit=lambda operation: host.regions.moved(operation, ALL_SLOTS, None),
         clock=clock,

@@ -277,6 +277,15 @@ class Forwarder:
         return self._unseen or self._catching_up is not None
 
     @property
+    def polls(self) -> bool:
+        """Whether clients wait here of whom the region doesn't know, since there was no replica when they began."""
+        return bool(self.blocked())
+
+    def wakes(self, operation: Operation) -> bool:
+        """Wake such a client, if an operation asks for that; say if it did."""
+        return operation[0] == INTERNAL and operation[5][0] == b"wake" and self.woken(operation[5])
+
+    @property
     def oldest(self) -> float | None:
         """Since when what is under way or waits here for longest does so, by the clock; None if there's nothing."""
         since = [flight.since for flight in self._flights if not flight.done]
@@ -485,7 +494,7 @@ class Forwarder:
         self._given_back = 0
         queue = self._queue
         # What can't be done elsewhere, or what may concern those who can't.
-        staying = (LOCAL, WAITING, INTERNAL) if here.vacant else (LOCAL,)
+        staying = (LOCAL, WAITING, INTERNAL) if here.vacant else (LOCAL, INTERNAL) if self.polls else (LOCAL,)
         while queue:
             if queue[0][1][0] == LOCAL:
                 if self._flights:
@@ -501,7 +510,7 @@ class Forwarder:
             if first[1][0] == WAITING and here.vacant:
                 self.blocks(first[1])
                 continue
-            if first[1][0] == INTERNAL and here.vacant and self.woken(first[1][5]):
+            if self.wakes(first[1]):
                 continue
             flight = [first]
             size = size_of(first[1])

@@ -6,6 +6,8 @@ entry that serves it. A store without a replica applies nothing, so here it's as
 something: by a read, which costs no entry, and only where that finds something the command itself is done, as within a
 transaction, where it doesn't wait. So a client here may be served after one that came later and waits in the region;
 nothing is popped for a client but by the command that answers it.
+
+That goes on when the store gets a replica meanwhile: the region doesn't know of those who have begun before.
 """
 
 from __future__ import annotations
@@ -41,17 +43,20 @@ class Polls:
         self,
         *,
         table: Mapping[str, CommandSpec],
+        start_id: int,
         submit: Callable[[Operation], None],
         clock: IReactorTime,
         answered: Callable[[], None],
     ) -> None:
         """
         @param table: The commands, by name.
+        @param start_id: Names the run of the store, and so whose clients they are.
         @param submit: Takes an operation to where its keys lie.
         @param answered: Called when a client was answered.
         """
         self.exists = table["exists"]
         self.submit = submit
+        self._start_id = start_id
         self.clock = clock
         self.answered = answered
         self._polls: dict[tuple[int, int], _Poll] = {}
@@ -73,7 +78,9 @@ class Polls:
 
     def wake(self, arguments: list[bytes]) -> bool:
         """Wake a client, as an operation says; say if it's one of these."""
-        _, _, client_id, number, how = arguments
+        _, start_id, client_id, number, how = arguments
+        if int(start_id) != self._start_id:
+            return False
         poll = self._polls.get((int(client_id), int(number)))
         if poll is None:
             return False

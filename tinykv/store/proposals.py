@@ -58,6 +58,13 @@ class Elsewhere(Protocol):
     def behind(self) -> bool:
         """Whether something was done elsewhere that may not be applied here; known where reads are local."""
 
+    @property
+    def polls(self) -> bool:
+        """Whether clients wait there of whom the region doesn't know."""
+
+    def wakes(self, operation: Operation) -> bool:
+        """Wake such a client, if an operation asks for that; say if it did."""
+
     def take(self, operations: list[Operation]) -> None:
         """Take operations behind all that were taken before."""
 
@@ -363,6 +370,8 @@ class Proposals:
         if not self._leaves and self._waits():
             return
         operations = self.pending
+        if elsewhere is not None and elsewhere.polls:
+            operations = [operation for operation in operations if not elsewhere.wakes(operation)]
         self.pending = []
         self._distant = False
         self._expected = 0
