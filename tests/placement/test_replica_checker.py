@@ -169,9 +169,17 @@ class CheckerTests(SynchronousTestCase):
         self.decided(placed, "down-peer", RemovePeer(9))
 
     def test_an_unknown_store_among_too_many(self) -> None:
-        """Its learner was lost, and which voter is the worst can't be said without it; nothing else breaks."""
-        known = region(1, stores=(1, 2, 3, 4), learners=(9,), down={9: 1801.0})
+        """Which voter is the worst can't be said without it; nothing else breaks."""
+        known = region(1, stores=(1, 2, 3, 4, 9))
         self.assertIsNone(checked(placement(known)))
+
+    def test_a_lost_learner_of_an_unknown_store(self) -> None:
+        """It would be one for ever, and the region never balanced or merged; one that isn't lost may have a purpose."""
+        placed = placement(region(1, learners=(9,), down={9: 1801.0}))
+        self.decided(placed, "orphan-learner", RemovePeer(9), priority=Priority.NORMAL)
+        self.assertIsNone(checked(placement(region(1, learners=(9,)))))
+        placed = placement(region(1, stores=(1, 2, 3, 4), learners=(9,), down={9: 1801.0}))
+        self.decided(placed, "extra-replica", RemovePeer(4), RemovePeer(9), priority=Priority.NORMAL)
 
     def test_without_a_leader(self) -> None:
         self.assertIsNone(checked(placement(region(1, stores=(1, 2), leader=None))))

@@ -107,6 +107,37 @@ class StateTests(SynchronousTestCase):
         made.tick(START + 21)
         self.assertEqual(made.cluster.state(1), StoreState.DISCONNECTED)
 
+    def test_who_has_just_come(self) -> None:
+        """Its silence is counted from when its record is there, however long the others have been."""
+        made = placement(stores=1)
+        made.tick(START + 5000)
+        records = made.cluster.stores
+        assert isinstance(records, dict)
+        records[2] = StoreRecord(2, "h2:1")
+        self.assertEqual(made.cluster.state(2), StoreState.UP)
+        for seconds, state in ((5001, StoreState.UP), (5021, StoreState.UP), (5022, StoreState.DISCONNECTED)):
+            made.tick(START + seconds)
+            self.assertEqual(made.cluster.state(2), state)
+        del records[2]
+        made.tick(START + 6000)
+        records[2] = StoreRecord(2, "h2:1")
+        self.assertEqual(made.cluster.silence(2), 0.0)
+
+    def test_one_that_serves_and_has_just_registered(self) -> None:
+        """The scheduler came long ago; what the store holds isn't made anew elsewhere before it has said a word."""
+        made = placement(region(1, stores=(1, 2, 3)), stores=4)
+        records = made.cluster.stores
+        assert isinstance(records, dict)
+        third = records.pop(3)
+        made.tick(START + 1)
+        now = START + 2000
+        hear(made, now)
+        made.heartbeat(region(1, stores=(1, 2, 3)), now)
+        made.tick(now)
+        records[3] = third
+        made.tick(now + 0.2)
+        self.assertEqual(only(made), {})
+
     def test_heartbeats_that_are_refused(self) -> None:
         made = placement(stores=1)
         self.assertIn("isn't known", str(self.assertRaises(Refused, made.store_heartbeat, 9, StoreStats(), START)))
@@ -173,6 +204,35 @@ class LeavingTests(SynchronousTestCase):
         hear(made, now, 1, 4, 5, 6)
         problem = self.assertRaises(Refused, made.offline, 1, now)
         self.assertEqual(str(problem), "region 1 on store 1 has lost its majority: recover it first")
+
+    def test_stores_that_are_to_hold_nothing(self) -> None:
+        """They can't take what leaves; what they hold already stays as long as there's no place for it."""
+        made = placement(*row(2), stores=4)
+        change(made, 4, region_weight=0.0)
+        problem = self.assertRaises(Refused, made.offline, 3, START)
+        self.assertEqual(
+            str(problem),
+            "region 1 shall have 3 replicas, and without store 3 there would be 2 stores that may have one: add a store"
+            " first, or raise the region_weight of one that has 0",
+        )
+        made = placement(*row(2), stores=4)
+        change(made, 2, region_weight=0.0)
+        self.assertEqual(made.offline(3, START).life, Life.OFFLINE)
+        self.assertEqual(made.offline(2, START).life, Life.OFFLINE)
+        for store, available in ((1, 20), (2, 90), (3, 90), (4, 20)):
+            made.store_heartbeat(store, StoreStats(100 * GB, available * GB), START)
+        self.assertIn("has room for 0", str(self.assertRaises(Refused, made.offline, 3, START)))
+
+    def test_beside_a_store_that_has_not_registered(self) -> None:
+        """It serves, says the leader: the store that leaves is emptied all the same."""
+        made = placement(region(1, stores=(1, 2, 9)))
+        change(made, 2, life=made.offline(2, START).life)
+        made.tick(START)
+        self.assertEqual(only(made), {1: "offline-peer"})
+        (said,) = made.warnings(START)
+        self.assertIn("store 9 has replicas of 1 regions, and hasn't registered", said)
+        made = placement(region(1, stores=(1, 2, 9)), stores=2)
+        self.assertIn("there would be 1 stores", str(self.assertRaises(Refused, made.offline, 2, START)))
 
     def test_warnings(self) -> None:
         """An offline that was possible may become endless."""

@@ -25,7 +25,8 @@ class Cluster:
         self.now = now
         self.regions = RegionTable()
         self.limits = StoreLimits()
-        self._began = now
+        #: When each store's record was first seen: who has just come hasn't been silent.
+        self._came = dict.fromkeys(stores, now)
         self._stats: dict[int, StoreStats] = {}
         self._heard: dict[int, float] = {}
 
@@ -49,12 +50,16 @@ class Cluster:
         self._stats[store] = stats
         self._heard[store] = self.now
 
-    def forget_gone(self) -> None:
-        """Drop what was said by stores that are no more, or tombstones."""
-        for store in list(self._heard):
+    def look_at_stores(self) -> None:
+        """Take note of stores that have come, and drop what was said by those that are no more, or tombstones."""
+        for store in self.stores.keys() - self._came.keys():
+            self._came[store] = self.now
+        for store in list(self._came):
             record = self.stores.get(store)
             if record is None or record.life is Life.TOMBSTONE:
                 self.forget(store)
+            if record is None:
+                del self._came[store]
 
     def forget(self, store: int) -> None:
         """Drop what a store said."""
@@ -67,8 +72,11 @@ class Cluster:
         return self._stats.get(store)
 
     def silence(self, store: int) -> float:
-        """Tell for how many seconds a store hasn't been heard of, counted at most from when this began."""
-        return self.now - self._heard.get(store, self._began)
+        """
+        Tell for how many seconds a store hasn't been heard of, counted at most from when this began, or when the store
+        came.
+        """
+        return self.now - self._heard.get(store, self._came.get(store, self.now))
 
     def disconnected(self, store: int) -> bool:
         """Tell whether a store has been silent for too long to be given something."""

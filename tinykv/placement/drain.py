@@ -71,7 +71,7 @@ def not_empty(cluster: Cluster, store: int) -> str | None:
 
 def endless(cluster: Cluster, store: int) -> str | None:
     """Say why a store could never be emptied as things are, and what to do about it; None when it can be."""
-    config, held = cluster.config, cluster.regions.on(store)
+    config, held, records = cluster.config, cluster.regions.on(store), cluster.stores
     if not held.count and cluster.regions.gap() is None:
         return None
     others = [
@@ -85,9 +85,19 @@ def endless(cluster: Cluster, store: int) -> str | None:
             f" {len(others)} stores: add a store first"
         )
     for region in filter(None, map(cluster.regions.get, held.all())):
-        if not majority(region.voters, set(region.stores) - cluster.lost_peers(region)):
+        lost = cluster.lost_peers(region)
+        if not majority(region.voters, set(region.stores) - lost):
             return f"region {region.region} on store {store} has lost its majority: recover it first"
-    return _too_full(cluster, store, others)
+        # Stores that aren't known keep what they have, and can be given nothing.
+        stay = {other for other in region.stores if other not in lost and (other in others or other not in records)}
+        able = stay.union(other for other in others if records[other].region_weight)
+        if len(able) < config.replicas:
+            return (
+                f"region {region.region} shall have {config.replicas} replicas, and without store {store} there would"
+                f" be {len(able)} stores that may have one: add a store first, or raise the region_weight of one that"
+                " has 0"
+            )
+    return _too_full(cluster, store, [other for other in others if records[other].region_weight])
 
 
 def _too_full(cluster: Cluster, store: int, others: list[int]) -> str | None:
@@ -116,6 +126,12 @@ def warnings(cluster: Cluster) -> list[str]:
         found.append(f"{len(up)} stores are up, and each region shall have {cluster.config.replicas} replicas")
     if gap := cluster.regions.gap():
         found.append(f"no region is known that has the keys from {gap[0].hex() or 'the first'} on")
+    for store in cluster.regions.held_by:
+        if store not in cluster.stores:
+            found.append(
+                f"store {store} has replicas of {cluster.regions.on(store).count} regions, and hasn't registered: if it"
+                " runs, give it the scheduler's address; they stay where they are until its leaders miss it for long"
+            )
     for store, record in sorted(cluster.stores.items()):
         if record.life is Life.OFFLINE and (reason := endless(cluster, store)):
             found.append(f"store {store} can't be emptied: {reason}")

@@ -129,7 +129,7 @@ class Placement:
         They also come with the next heartbeats, so a host may pass over those that it can't send.
         """
         self.cluster.advance(now)
-        self.cluster.forget_gone()
+        self.cluster.look_at_stores()
         self.controller.tick()
         if not self.ready:
             return []

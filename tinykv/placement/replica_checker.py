@@ -25,8 +25,8 @@ def check_replicas(scene: Scene, region: RegionInfo) -> Operator | None:
     stores = scene.cluster.stores
     lost = scene.cluster.lost_peers(region)
     unknown = {store for store in region.stores if store not in stores}
-    if region.leader is None or not unknown <= lost:
-        return None  # Nobody to ask; or a store of which nothing is known, so neither is whether it's lost.
+    if region.leader is None:
+        return None  # Nobody to ask.
     if region.joint:
         return scene.operator(region, "leave-joint", _REPAIR, Priority.HIGH, LeaveJoint())
     leaving = {store for store in region.stores if store not in unknown and stores[store].life is Life.OFFLINE}
@@ -34,8 +34,8 @@ def check_replicas(scene: Scene, region: RegionInfo) -> Operator | None:
         for store in region.voters:
             if store in bad and (operator := _without(scene, region, store, name, lost | leaving)):
                 return operator
-    if unknown:
-        return None  # It can't be compared with others.
+    if not unknown <= lost or any(store in unknown for store in region.voters):
+        return None  # Nothing is known of a store, so neither is whether it's lost, nor how it compares with others.
     return (
         _completed(scene, region, lost | leaving)
         or _reduced(scene, region)
