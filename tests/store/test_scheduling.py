@@ -224,6 +224,33 @@ class TellingTests(Case):
         self.run_for(INTERVAL / 2)
         self.assertEqual(self.scheduler.told[-1].reads, 0)
 
+    def test_loads_of_a_word_that_got_lost(self) -> None:
+        """The next one says what was counted since, not that nothing was done; nor does one to another leader."""
+        leader = self.begin()
+        part = self.parts[leader.id]
+        self.successResultOf(part.scheduling.stop())
+        self.run_for(INTERVAL)
+        part.reports.due(10)
+        for forget in (lambda: part.reports.forget(1), part.reports.forget_all):
+            part.measured = Measured(reads=part.measured.reads + 100)
+            forget()
+            self.run_for(1)
+            (told,) = part.reports.due(10)
+            self.assertAlmostEqual(told.reads, 100, delta=1)
+            self.assertEqual(part.reports.due(10), [])
+
+    def test_counts_of_one_that_led_before(self) -> None:
+        """What it did while another one led isn't this leader's doing."""
+        leader = self.begin()
+        part, other = self.parts[leader.id], self.other(leader)
+        for successor in (other, leader):
+            group = self.cluster.leader().host.group
+            group.transfer_leader(leader.host.descriptor.peer_on(successor.id) or 0)
+            self.cluster.leader().host.replica.go_on()
+            self.run_for(1)
+            part.measured = Measured(reads=part.measured.reads + 1000)
+        self.assertEqual((self.scheduler.told[-1].leader, self.scheduler.told[-1].reads), (leader.id, 0.0))
+
     def test_idle_groups(self) -> None:
         leader = self.begin()
         part = self.parts[leader.id]

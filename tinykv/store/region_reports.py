@@ -57,9 +57,13 @@ class Measured(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What the scheduler knows of a region, and when it was told."""
+    """
+    What the scheduler was told of a region, and when.
 
-    looks: tuple[object, ...]
+    @ivar looks: None where that got lost.
+    """
+
+    looks: tuple[object, ...] | None
     descriptor: Descriptor
     at: float
     measured: Measured
@@ -108,7 +112,7 @@ class RegionReports:
         led = [region for region in self._regions() if region.ready]
         ids = {region.descriptor.region for region in led}
         for gone in self._told.keys() - ids:
-            self.forget(gone)
+            del self._told[gone]
         self._look_at_stores(led, now)
         reports: list[RegionInfo] = []
         for region in led:
@@ -123,12 +127,19 @@ class RegionReports:
         return reports
 
     def forget(self, region: int) -> None:
-        """Learn that a region isn't known to the scheduler, or not as it was told: it's due again."""
-        self._told.pop(region, None)
+        """
+        Learn that a region isn't known to the scheduler, or not as it was told: it's due again.
+
+        Its counts go on from when they were taken, for a word without any would say that it does nothing.
+        """
+        told = self._told.get(region)
+        if told is not None:
+            self._told[region] = told._replace(looks=None)
 
     def forget_all(self) -> None:
         """Learn that the scheduler knows of no region: all are due again."""
-        self._told.clear()
+        for region in list(self._told):
+            self.forget(region)
 
     def _look_at_stores(self, led: Sequence[LedRegion], now: float) -> None:
         stores = {store for region in led for store in region.descriptor.stores.values()} - {self._store_id}
@@ -141,7 +152,7 @@ class RegionReports:
     def _is_calm(self, region: LedRegion, told: _Told) -> bool:
         """Tell at a glance that nothing can have changed: most regions are idle, and there may be many."""
         group = region.group
-        same = region.descriptor is told.descriptor and group.term == told.looks[0]
+        same = told.looks is not None and region.descriptor is told.descriptor and group.term == told.looks[0]
         return same and group.quiesced and not self._lost
 
     def _looks(self, region: LedRegion, now: float) -> tuple[object, ...]:
