@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from tests.placement.making import GB, MB
 from tinykv.placement.config import PlacementConfig
@@ -40,7 +41,11 @@ CATCH_UP = 2
 
 @dataclass
 class ModelRegion:
-    """A region, its leader's store, how much it holds, and the rounds that each new peer still takes to catch up."""
+    """
+    A region, its leader's store, how much it holds, and the rounds that each new peer still takes to catch up.
+
+    @ivar counted: In which term loads are counted: a leader's first word has nothing to compare its counts with.
+    """
 
     descriptor: Descriptor
     leader: int
@@ -49,6 +54,7 @@ class ModelRegion:
     reads: float = 0.0
     writes: float = 0.0
     behind: dict[int, int] = field(default_factory=dict)
+    counted: int = 0
 
     @property
     def voters(self) -> tuple[set[int], set[int]]:
@@ -101,6 +107,14 @@ class ModelCluster:
     def kill(self, store: int) -> None:
         """End a store's process."""
         self.dead.setdefault(store, self.now)
+
+    def change(self, store: int, **choices: Any) -> None:
+        """Change a store's record."""
+        self.records[store] = replace(self.records[store], **choices)
+
+    def choose(self, **choices: object) -> None:
+        """Change choices of the placement."""
+        self.placement.configure(self.config.changed(choices))
 
     def offline(self, store: int) -> None:
         """Ask for a store to be emptied."""
@@ -166,6 +180,7 @@ class ModelCluster:
         if self._lost() and self._lost():
             return
         told = self.told(region)
+        region.counted = region.term
         order = self.placement.heartbeat(told, self.now)
         if order and not self._lost():
             self.carry_out(region, order)
@@ -193,8 +208,8 @@ class ModelCluster:
             region.leader,
             term=region.term,
             size=region.size,
-            reads=region.reads,
-            writes=region.writes,
+            reads=region.reads if region.counted == region.term else 0.0,
+            writes=region.writes if region.counted == region.term else 0.0,
             pending=tuple(sorted(region.behind)),
             down={
                 store: self.now - self.dead[store]
@@ -256,6 +271,7 @@ class ModelCluster:
         version = max(one.version + 1, other.version) + 1
         target.descriptor = replace(other, start=first.start, end=last.end, version=version)
         target.size += source.size
+        target.reads, target.writes = target.reads + source.reads, target.writes + source.writes
         del self.regions[one.region]
 
     def split(self, region: ModelRegion, key: bytes) -> None:
@@ -263,9 +279,9 @@ class ModelCluster:
         old = region.descriptor
         number = max(self.regions) + 1
         region.descriptor = replace(old, end=key, version=old.version + 1)
-        region.size //= 2
+        region.size, region.reads, region.writes = region.size // 2, region.reads / 2, region.writes / 2
         new = replace(old, region=number, start=key, version=old.version + 1)
-        self.regions[number] = ModelRegion(new, region.leader, region.size)
+        self.regions[number] = ModelRegion(new, region.leader, region.size, reads=region.reads, writes=region.writes)
 
     # What it's like
 

@@ -171,6 +171,23 @@ class RestTests(SynchronousTestCase):
             made.placement.cluster.regions.on(store).count for store, record in stores if not record.region_weight
         )
 
+    def test_a_store_that_is_to_hold_nothing(self) -> None:
+        """What it has goes to the others evenly, without a detour."""
+        made = placement(*row(30, stores=(1,)), stores=5, replicas=1, add_limit=1e9, remove_limit=1e9)
+        change(made, 1, region_weight=0.0)
+        for left in range(30, 0, -1):
+            operator = balance_regions(made.scene)
+            assert operator is not None
+            (taker,) = [step.store for step in operator.steps if isinstance(step, AddLearner)]
+            known = made.cluster.regions.get(operator.region)
+            assert known is not None
+            told = replace(known, peers=(PeerInfo(taker, taker),), leader=taker, conf_ver=2, term=known.term + 1)
+            made.heartbeat(told, START)
+            self.assertEqual(made.cluster.regions.on(1).count, left - 1)
+        held = [made.cluster.regions.on(store).count for store in range(2, 6)]
+        self.assertLessEqual(max(held) - min(held), 1, held)
+        self.assertIsNone(balance_regions(made.scene))
+
     def test_weights(self) -> None:
         """Half the weight is half as much."""
         made = AtOnce(1, 5, 45, 3, "equal")
@@ -244,7 +261,7 @@ class LoadTests(SynchronousTestCase):
             self.beat(made, known)
             if operator.name == "hot-region":
                 self.assertLess(self.loads(made), loads)
-            elif made.placement.hot.busy(operator.region, made.placement.cluster.config):
+            elif made.placement.hot.busy(operator.region):
                 self.assertLessEqual(self.loads(made), [load + 1e-6 for load in loads])
             self.assertLess(moves, 1000, "they take turns")
 
@@ -307,6 +324,13 @@ class LoadTests(SynchronousTestCase):
         made.heartbeat(region(1, leader=2, reads=500.0), START)
         load = made.hot.load(1)
         self.assertEqual(load and load.read, 750.0)
+
+    def test_the_first_word_of_another_term(self) -> None:
+        """A leader that was elected again counts from then on."""
+        made = placement(region(1, reads=1000.0), stores=3)
+        made.heartbeat(region(1, term=2), START)
+        load = made.hot.load(1)
+        self.assertEqual(load and load.read, 1000.0)
 
     def test_the_first_word_of_a_region(self) -> None:
         """It's nothing mostly, so the second one counts wholly."""

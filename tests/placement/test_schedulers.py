@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -52,7 +53,7 @@ class HotTests(SynchronousTestCase):
     def test_a_single_hot_region_stays(self) -> None:
         """Wherever it was, it would be all the work there."""
         placed = self.beat(placement(stores=4), self.told({"reads": 5000.0}))
-        self.assertEqual(placed.hot.busiest(placed.cluster.config), [1])
+        self.assertEqual(placed.hot.lasting(placed.cluster.config), [1])
         self.assertIsNone(spread_hot_regions(placed.scene))
 
     def test_bytes_count(self) -> None:
@@ -72,23 +73,77 @@ class HotTests(SynchronousTestCase):
         self.assertEqual(operator.kinds, (Kind.HOT, Kind.REGION))
 
     def test_how_hot(self) -> None:
-        """Below hot_least nothing is, nor what isn't so for three heartbeats, nor when all are alike."""
-        for told, beats, hot in (
-            (self.told({"reads": 99.0}, {"reads": 99.0}), 9, False),
-            (self.told({"reads": 101.0}, {"reads": 101.0}), 9, True),
-            (self.told({"reads": 5000.0}, {"reads": 4000.0}), 2, False),
-            ([region(each.region, each.start, each.end, reads=900.0) for each in row(8)], 9, False),
+        """Below hot_least nothing is, nor when all are alike; and it moves when it's so for three heartbeats."""
+        for told, beats, hot, lasting in (
+            (self.told({"reads": 99.0}, {"reads": 99.0}), 9, False, []),
+            (self.told({"reads": 101.0}, {"reads": 101.0}), 9, True, [1, 2]),
+            (self.told({"reads": 5000.0}, {"reads": 4000.0}), 2, True, []),
+            (self.told({"reads": 5000.0}, {"reads": 4000.0}), 3, True, [1, 2]),
+            ([region(each.region, each.start, each.end, reads=900.0) for each in row(3)], 9, False, [1, 2, 3]),
         ):
             placed = self.beat(placement(stores=3), told, beats)
             config = placed.cluster.config
             self.assertEqual(any(placed.hot.hot(each.region, config) for each in told), hot, told[0])
+            self.assertEqual(placed.hot.lasting(config), lasting)
 
     def test_a_new_leader_begins_anew(self) -> None:
+        """It isn't moved again at once; that much is wanted of it is known all the while."""
         told = self.told({"reads": 5000.0}, {"reads": 4000.0})
         placed = self.beat(placement(stores=3), told)
-        self.assertTrue(placed.hot.hot(1, placed.cluster.config))
+        self.assertEqual(placed.hot.lasting(placed.cluster.config), [1, 2])
         placed.heartbeat(region(1, b"", b"0001", leader=2, reads=5000.0), START)
-        self.assertFalse(placed.hot.hot(1, placed.cluster.config))
+        self.assertEqual(placed.hot.lasting(placed.cluster.config), [2])
+        self.assertTrue(placed.hot.hot(1, placed.cluster.config))
+
+    def test_what_does_nothing_is_never_busy(self) -> None:
+        """Even where whatever does something is."""
+        placed = self.beat(placement(stores=3, hot_least=0), self.told({"reads": 1.0}, {}, count=2))
+        self.assertEqual(placed.hot.lasting(placed.cluster.config), [1])
+        self.assertFalse(placed.hot.busy(2))
+        self.assertIsNone(spread_hot_regions(placed.scene))
+
+    def test_what_isnt_busy_is_spread_by_numbers(self) -> None:
+        """Store 1 has more of what isn't worth a thought; that doesn't move what is."""
+        told = [
+            region(each.region, each.start, each.end, leader=1 + place // 30, reads=90.0 if place < 29 else 120.0)
+            for place, each in enumerate(row(31))
+        ]
+        placed = self.beat(placement(stores=3), told)
+        self.assertEqual((placed.hot.on(1), placed.hot.on(2)), (120.0, 120.0))
+        self.assertIsNone(spread_hot_regions(placed.scene))
+
+    def test_who_may_lead(self) -> None:
+        """The others write as much, so only the fourth store is less busy, and it's not to lead."""
+        told = [
+            region(each.region, each.start, each.end, leader=place % 3 + 1, writes=3000.0)
+            for place, each in enumerate(row(6))
+        ]
+        for choices, weight, may in (
+            ({}, 1.0, True),
+            ({"evict_leader": (4,)}, 1.0, False),
+            ({}, 0.0, False),
+            ({"grant_leader": (1, 2, 3)}, 1.0, False),
+        ):
+            placed = placement(**choices)
+            change(placed, 4, leader_weight=weight)
+            operator = spread_hot_regions(self.beat(placed, told).scene)
+            assert operator is not None or not may
+            self.assertEqual(operator is not None and TransferLeader(4) in operator.steps, may, (choices, weight))
+
+    def test_a_store_that_leads_whatever_it_can(self) -> None:
+        """It would lead what it gets a replica of, so all of that counts."""
+        told = [
+            region(each.region, each.start, each.end, leader=1 + place % 3, reads=2000.0, writes=300.0)
+            for place, each in enumerate(row(6))
+        ]
+        for granted, brought, may in (((), 300.0, True), ((4,), 2600.0, True), ((1, 4), 300.0, True)):
+            placed = self.beat(placement(grant_leader=granted), told)
+            known = placed.cluster.regions.get(1)
+            assert known is not None
+            self.assertEqual(placed.scene.brought(known, 2, 4), brought)
+            self.assertEqual(placed.scene.brought(known, 1, 4), 2600.0)
+            placed.scene.loads[4] = 4000.0
+            self.assertEqual(spread_hot_regions(placed.scene) is not None, may)
 
     def test_balance_leaves_their_leaders_where_they_are(self) -> None:
         """Store 4 leads nothing, and could only be given what is hot."""
@@ -103,9 +158,10 @@ class HotTests(SynchronousTestCase):
             self.assertEqual(balance_leaders(placed.scene) is None, left)
 
     def test_balance_leaves_their_replicas_where_they_are(self) -> None:
-        for reads, left in ((5000.0, True), (5.0, False)):
+        """Where these make work."""
+        for load, left in (({"writes": 5000.0}, True), ({"reads": 5000.0}, False), ({"reads": 5.0}, False)):
             told = [
-                region(each.region, each.start, each.end, stores=(1, 2), reads=reads, size=100 * MB)
+                region(each.region, each.start, each.end, stores=(1, 2), size=100 * MB, **load)
                 if place < 4
                 else region(each.region, each.start, each.end, stores=(3, 4), reads=5.0, size=MB)
                 for place, each in enumerate(row(18))
@@ -114,7 +170,10 @@ class HotTests(SynchronousTestCase):
             for store in (3, 4):
                 change(placed, store, remove_limit=0.001)
                 placed.cluster.limits.take(store, Flow.REMOVE, 0.001 / 60, START)
-            self.assertEqual(balance_regions(placed.scene) is None, left)
+            operator = balance_regions(placed.scene)
+            self.assertEqual(operator is None, left)
+            # Who leads what is hot keeps it; who doesn't gives no work away with it.
+            self.assertFalse(load == {"reads": 5000.0} and operator and RemovePeer(1) in operator.steps)
 
     def test_it_comes_to_rest(self) -> None:
         cluster = ModelCluster(quick())
@@ -137,6 +196,16 @@ class LeadershipTests(SynchronousTestCase):
         assert operator is not None
         self.assertEqual((operator.name, operator.steps), ("evict-leader", (TransferLeader(2),)))
         self.assertIsNone(evict_leaders(placement(*row(3), evict_leader=(2,)).scene))
+
+    def test_a_store_of_weight_0(self) -> None:
+        """It hands over the last leadership too, and what makes work to those that are busier."""
+        told = [region(1, b"", b"m", reads=500.0), region(2, b"m", b"", leader=2, reads=700.0)]
+        placed = placement(*told, stores=2, replicas=3)
+        for each in told:
+            placed.heartbeat(each, START)
+        change(placed, 1, leader_weight=0.0)
+        operator = balance_leaders(placed.scene)
+        self.assertEqual(operator and (operator.region, operator.steps), (1, (TransferLeader(2),)))
 
     def test_a_store_that_is_emptied(self) -> None:
         placed = placement(*row(3))
@@ -215,6 +284,41 @@ class MergeTests(SynchronousTestCase):
     def test_two_pairs_at_once(self) -> None:
         self.assertEqual(self.merged(*self.small(1, 1, 1, 1)), {1: "merge", 3: "merge"})
         self.assertEqual(self.merged(*self.small(1, 1, 1, 1), merge_limit=1), {1: "merge"})
+
+    def test_not_what_is_wanted_much(self) -> None:
+        """Neither beside hot_least nor under another leader, which hasn't measured anything yet."""
+        told = [region(each.region, each.start, each.end, reads=150.0, size=MB) for each in row(2)]
+        placed = placement(*told, stores=3, schedulers=[], merge_pause=60.0)
+        now = START
+        for seconds in (100.0, 110.0):
+            now = START + seconds
+            hear(placed, now)
+            for each in told:
+                placed.heartbeat(each, now)
+            placed.tick(now)
+        self.assertEqual(only(placed), {})
+        for each in told:
+            placed.heartbeat(replace(each, leader=2, term=7, reads=0.0), now)
+        placed.tick(now + 1)
+        self.assertEqual(only(placed), {})
+
+    def test_not_what_would_be_split_again(self) -> None:
+        """By its load, or by its size: what's merged may have half of it."""
+        for choices, load, size, merged in (
+            ({"split_load_threshold": 40}, 4.75, MB, True),
+            ({"split_load_threshold": 40}, 5.0, MB, False),
+            ({"split_load_threshold": 0}, 5.0, MB, True),
+            ({"region_max_size": 8 * MB, "region_split_size": 4 * MB}, 0.0, 2 * MB, True),
+            ({"region_max_size": 8 * MB, "region_split_size": 4 * MB}, 0.0, 2 * MB + 1, False),
+        ):
+            told = [region(each.region, each.start, each.end, writes=load, size=size) for each in row(2)]
+            placed = placement(*told, stores=3, schedulers=[], merge_pause=60.0, **choices)
+            now = START + 100
+            hear(placed, now)
+            for each in told:
+                placed.heartbeat(each, now)
+            placed.tick(now)
+            self.assertEqual(bool(only(placed)), merged, (choices, load, size))
 
     def test_not_of_different_kinds(self) -> None:
         one, other = self.small(1, 1)

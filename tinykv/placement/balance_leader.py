@@ -51,10 +51,10 @@ def _handed_over(scene: Scene, region: RegionInfo, taker: int | None = None) -> 
         return None
     leader = region.leader
     able = leader_takers(scene.cluster, scores, region)
-    able = [target for target in able if scene.eases(region, leader, target, leads=True)]
+    none = not scene.cluster.stores[leader].leader_weight  # It shall lead nothing, whatever work that makes.
+    able = [target for target in able if none or scene.eases_leader(region, target)]
     for target in able[:1] if taker is None else [taker] if taker in able else []:
-        if _worth(scene, scores.leaders(leader), scores.leaders(target)) and scores.leaders(
-            leader, -1
-        ) >= scores.leaders(target, 1):
+        less = none or scores.leaders(leader, -1) >= scores.leaders(target, 1)
+        if less and _worth(scene, scores.leaders(leader), scores.leaders(target)):
             return scene.operator(region, "balance-leader", (Kind.LEADER,), Priority.LOW, TransferLeader(target))
     return None

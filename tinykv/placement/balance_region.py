@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from tinykv.placement.filters import can_give_replica, leader_takers, takers
+from tinykv.placement.filters import can_give_replica, cannot_lead, leader_takers, takers
 from tinykv.placement.operators import Kind, Operator, Priority
 from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.scene import Scene
@@ -48,21 +48,25 @@ def _worth_a_look(scene: Scene, regions: Iterator[RegionInfo], source: int, targ
 def _moved(scene: Scene, region: RegionInfo, source: int) -> Operator | None:
     """Give an operator that moves a region's replica away from a store, None when that isn't worth it."""
     cluster, scores, size = scene.cluster, scene.scores, region.placed_size
-    leads = region.leader == source
-    if not scene.steady(region) or leads and scene.hot.busy(region.region, cluster.config):
+    leads, pressed = region.leader == source, scene.pressed(source)
+    if not scene.steady(region) or leads and scene.hot.busy(region.region) and not pressed:
         return None  # Who is to lead instead is decided by load first, where there's much.
+    leaders = leader_takers(cluster, scores, region) if leads else []
     rest = set(region.voters) - {source}
     crowded = scene.crowding(source, rest)
-    gains = {
-        target: scene.strain.gain(size, source, target)
+    able = [
+        target
         for target in takers(cluster, scores, region)
-        if cluster.up(target)
-        and scene.crowding(target, rest) <= crowded
-        and scene.eases(region, source, target, leads=False)
-    }
-    target = max(gains, key=lambda each: (gains[each], -each), default=None)
-    if target is None or gains[target] <= 0:
+        if scene.crowding(target, rest) <= crowded
+        and (pressed or scene.eases_replica(region, source, target))
+        # Where nobody who stays may lead it's whoever gets the replica.
+        and (not leads or leaders or cannot_lead(cluster, target) is None)
+    ]
+    target = min(able, key=lambda each: (scene.strain.rise(size, each), each), default=None)
+    if target is None or scene.strain.gain(size, source, target) <= 0:
         return None
-    leaders = leader_takers(cluster, scores, region) if leads else ()
+    if leads and scene.hot.busy(region.region):
+        leaders.sort(key=lambda each: (scene.loads[each], each))
     kinds = (Kind.REGION, Kind.LEADER) if leads else (Kind.REGION,)
-    return scene.placing(region, rest | {target}, "balance-region", kinds, Priority.LOW, leaders)
+    after = (leaders or [target]) if leads else ()
+    return scene.placing(region, rest | {target}, "balance-region", kinds, Priority.LOW, after)

@@ -87,5 +87,6 @@ def can_give_leader(cluster: Cluster, store: int) -> bool:
         record is not None
         and record.life is not Life.TOMBSTONE
         and not cluster.disconnected(store)
-        and store not in cluster.config.grant_leader
+        # Of two contrary wishes the one that it lead nothing counts.
+        and (store not in cluster.config.grant_leader or not record.leader_weight)
     )

@@ -3,7 +3,8 @@ Neighbours that are small enough to be one region.
 
 The one that is merged into the other first gets its voters onto the other's stores, since only then can the two logs
 be joined without anything being copied (R19). Regions that were just split, or just heard of for the first time, are
-left alone for a while, so that splits and merges don't take turns.
+left alone for a while, and so is what would be split again by its size or its load, so that splits and merges don't
+take turns.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class MergeChecker:
         neighbours = [each for each in scene.cluster.regions.neighbours(region) if each]
         for target in sorted(neighbours, key=lambda each: (each.size, each.start)):
             small = region.size + target.size <= config.merge_size and region.keys + target.keys <= config.merge_keys
-            if small and region.kind == target.kind and self._ready(scene, target):
+            if small and region.kind == target.kind and self._ready(scene, target) and _stays(scene, region, target):
                 return self._merging(scene, region, target)
         return None
 
@@ -52,7 +53,7 @@ class MergeChecker:
         return (
             since >= scene.cluster.config.merge_pause
             and scene.steady(region)
-            and not scene.hot.busy(region.region, scene.cluster.config)
+            and not scene.hot.busy(region.region)
             and scene.cluster.healthy_peers(region) == set(region.stores)
         )
 
@@ -68,3 +69,12 @@ class MergeChecker:
             return None
         merge = MergeRegion(target.region, region.version)
         return scene.operator(region, "merge", (Kind.MERGE, Kind.REGION), Priority.LOW, *steps, merge)
+
+
+def _stays(scene: Scene, region: RegionInfo, target: RegionInfo) -> bool:
+    """Tell whether both together are far enough from what has a region split; half of that is."""
+    config, loads = scene.cluster.config, [scene.hot.load(each.region) for each in (region, target)]
+    work = sum(load.cost for load in loads if load)
+    return (not config.split_load_threshold or 2 * work < config.split_load_threshold) and (
+        not config.region_max_size or 2 * (region.size + target.size) <= config.region_max_size
+    )

@@ -42,7 +42,10 @@ class Scene:
 
     @cached_property
     def loads(self) -> dict[int, float]:
-        """The work of each store once the operators that run are done, in commands each second."""
+        """
+        The work of each store once the operators that run are done, in commands each second: that of regions by which
+        it's worth to be evened (L{HotRegions}).
+        """
         loads = {store: self.hot.on(store) for store in self.cluster.stores}
         for running in self.controller.running:
             region, load = self.cluster.regions.get(running.region), self.hot.load(running.region)
@@ -62,19 +65,41 @@ class Scene:
                 loads[store] += load.on(store, leader)
         return loads
 
-    def eases(self, region: RegionInfo, source: int, target: int, *, leads: bool) -> bool:
+    def brought(self, region: RegionInfo, source: int, target: int) -> float:
         """
-        Tell whether a region may go from one store to another as far as work is concerned: what is busy may not make
-        the taker busier than the giver is; and what makes much more work than others is where it is because of that.
+        Tell how much work a replica brings along to the store that it moves to, in commands each second: that of
+        leading it too where the source leads, or where the target leads whatever it can.
+        """
+        load, granted = self.hot.load(region.region), self.cluster.config.grant_leader
+        if load is None:
+            return 0.0
+        leads = region.leader == source or target in granted and region.leader not in granted
+        return load.on(target, target if leads else None)
 
-        @param leads: Whether it's the leadership that goes, not a replica.
+    def eases_leader(self, region: RegionInfo, target: int) -> bool:
         """
-        config, load = self.cluster.config, self.hot.load(region.region)
-        if load is None or not self.hot.busy(region.region, config):
+        Tell whether a store may lead a region instead as far as work is concerned: what is busy may not make the taker
+        busier than the giver is; and what makes much more work than others is where it is because of that.
+        """
+        load = self.hot.load(region.region)
+        if load is None or region.leader is None or not load.leading:
             return True
-        if self.hot.hot(region.region, config):
+        if self.hot.hot(region.region, self.cluster.config):
             return False
-        return self.loads[target] + (load.read + load.write if leads else load.write) <= self.loads[source]
+        return self.loads[target] + load.leading <= self.loads[region.leader]
+
+    def eases_replica(self, region: RegionInfo, source: int, target: int) -> bool:
+        """Tell likewise whether a replica may go from one store to another; one that brings no work may, anywhere."""
+        brought = self.brought(region, source, target)
+        if not brought:
+            return True
+        if self.hot.hot(region.region, self.cluster.config):
+            return False
+        return self.loads[target] + brought <= self.loads[source]
+
+    def pressed(self, store: int) -> bool:
+        """Tell whether a store has to get rid of replicas, whatever work they make: it's full, or shall hold none."""
+        return not self.cluster.stores[store].region_weight or self.scores.free(store) < self.cluster.config.low_space
 
     @cached_property
     def _influence(self) -> Influence:

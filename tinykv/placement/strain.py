@@ -87,6 +87,11 @@ class Strain:
             return inf
         return self._gain_of_size(size, source, target) + self._gain_of_count(source, target)
 
+    def rise(self, size: int, target: int) -> float:
+        """Tell by how much the strain of a store that gets a replica rises: the one by which most is gained, least."""
+        of_size = self._of_size(target, size) - self._of_size(target, 0)
+        return of_size + self._of_count(target, 1) - self._of_count(target, 0)
+
     def may_gain(self, source: int, target: int) -> bool:
         """Tell whether some replica may be worth moving; most often none is, and that's quickly known."""
         if not self._held[source].weight:
