@@ -41,6 +41,8 @@ SHARE = 1 / 6
 NEVER = 10_000_000
 #: The part of all requests that the busiest store may have in the end.
 BUSIEST = 0.5
+#: What clients are told where nobody leads: an error, while the other refusals only say where to ask, or to ask again.
+DOWN = "CLUSTERDOWN"
 COLUMNS = ("before", "after", "ratio")
 
 
@@ -118,8 +120,9 @@ class Measured:
     @property
     def missed(self) -> list[str]:
         """Name what wasn't reached."""
-        found = self.after.busiest
-        return [f"the busiest store has {found:.2f} of the requests, not {BUSIEST}"] if found > BUSIEST else []
+        found, down = self.after.busiest, self.refused.get(DOWN, 0)
+        missed = [f"the busiest store has {found:.2f} of the requests, not {BUSIEST}"] if found > BUSIEST else []
+        return missed + [f"{down} requests were answered {DOWN}"] * bool(down)
 
 
 def _led(look: Look) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,6 +33,11 @@ class Judging(SynchronousTestCase):
 
     def test_missed(self) -> None:
         self.assertEqual(measured(0.51).missed, ["the busiest store has 0.51 of the requests, not 0.5"])
+
+    def test_errors(self) -> None:
+        """That nobody leads is one, be it for a moment; where a slot is led instead isn't."""
+        found = replace(measured(0.5), refused={"MOVED": 3, "TRYAGAIN": 1, "CLUSTERDOWN": 2})
+        self.assertEqual(found.missed, ["2 requests were answered CLUSTERDOWN"])
 
     def test_the_table(self) -> None:
         docs = Path(self.mktemp())
