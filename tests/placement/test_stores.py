@@ -274,6 +274,31 @@ class LeavingTests(SynchronousTestCase):
         self.assertIn("isn't known", str(self.assertRaises(Refused, made.bury, 9, START)))
         self.assertEqual(made.bury(1, START, force=True).life, Life.TOMBSTONE)
 
+    def test_one_that_was_never_heard_of(self) -> None:
+        """It registered, and isn't there any more: nobody can empty it, and it's as good as empty."""
+        made = placement(*row(2), stores=3)
+        records = made.cluster.stores
+        assert isinstance(records, dict)
+        for store in (4, 5):
+            records[store] = StoreRecord(store, f"h{store}:1")
+        made.tick(START)
+        now = START + 20
+        hear(made, now, 1, 2, 3, 5)
+        self.assertIn("make it offline first", str(self.assertRaises(Refused, made.bury, 4, now)))
+        now = START + 21
+        self.assertEqual(made.bury(4, now).life, Life.TOMBSTONE)
+        hear(made, now + 100, 1, 2, 3)
+        self.assertIn("make it offline first", str(self.assertRaises(Refused, made.bury, 5, now + 100)))
+        made.heartbeat(region(1, b"", b"0001", stores=(1, 2, 3, 4), conf_ver=2), now)
+        self.assertIn("still holds 1 regions", str(self.assertRaises(Refused, made.bury, 4, now)))
+
+    def test_one_that_never_registered(self) -> None:
+        made = placement(region(1, b"", b"m", stores=(1, 2, 9)), stores=3)
+        self.assertIn("haven't been heard of", str(self.assertRaises(Refused, made.refuse_named, 8, START)))
+        made.heartbeat(region(2, b"m", b""), START)
+        self.assertIn("still holds 1 regions", str(self.assertRaises(Refused, made.refuse_named, 9, START)))
+        made.refuse_named(8, START)
+
     def test_nobody_is_buried_before_all_was_heard_of(self) -> None:
         """Right after a start the scheduler knows of no regions; that doesn't mean that there are none."""
         made = placement(region(1, b"", b"m"), stores=5)

@@ -156,6 +156,31 @@ class AnswerTests(Case):
         self.refused(409, "PUT", "/stores/3", store(3))
         self.refused(409, "POST", "/stores/3/heartbeat", {"folder": "f3", "stats": {}})
 
+    def test_store_that_was_never_heard_of(self) -> None:
+        """It registered, and that was all."""
+        self.begin()
+        self.hear(region(1, "", ""))
+        self.good("PUT", "/stores/4", store(4))
+        self.assertIn("offline first", self.refused(409, "DELETE", "/stores/4").body["error"])
+        self.cluster.run(21)
+        self.good("DELETE", "/stores/4")
+        self.assertEqual(self.good("GET", "/stores/4")["state"], "tombstone")
+        self.refused(409, "PUT", "/stores/4", store(4))
+
+    def test_store_that_never_registered(self) -> None:
+        """Its number is nobody's from then on; unless a region has a replica there."""
+        self.begin()
+        self.refused(404, "DELETE", "/stores/9")
+        self.assertIn("haven't been heard of", self.refused(409, "DELETE", "/stores/9?force=true").body["error"])
+        peers = [{"peer": at, "store": store} for at, store in ((1, 1), (2, 2), (3, 9))]
+        self.hear({**region(1, "", ""), "peers": peers})
+        said = self.refused(409, "DELETE", "/stores/9?force=true").body["error"]
+        self.assertIn("store 9 still holds 1 regions: it hasn't registered", said)
+        self.hear({**region(1, "", ""), "conf_ver": 2})
+        self.assertEqual(self.good("DELETE", "/stores/9?force=true")["life"], "tombstone")
+        self.assertIn("never returns", self.refused(409, "PUT", "/stores/9", store(9)).body["error"])
+        self.assertEqual(self.good("DELETE", "/stores/9")["state"], "tombstone")
+
     def test_store_that_is_empty_is_buried(self) -> None:
         self.begin()
         self.good("PUT", "/stores/4", store(4))

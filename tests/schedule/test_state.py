@@ -172,6 +172,15 @@ class StoreTests(Case):
             record = {"store": number, "address": f"h{name}:1", "life": "tombstone"}
             self.state.tables.put("store", name, record)
         self.refused(Conflict, store(module.STORES_MAX + 1))
+        self.refused(Conflict, command("bury-unknown", store=module.STORES_MAX + 1))
+
+    def test_a_number_that_is_nobodys(self) -> None:
+        """It's a tombstone's from then on; one that has registered isn't."""
+        self.stores(1)
+        self.refused(Conflict, command("bury-unknown", store=1))
+        self.assertEqual(self.do("bury-unknown", store=2)["life"], "tombstone")
+        self.assertIn("never returns", self.refused(Conflict, store(2)))
+        self.apply(store(3))
 
     def test_changes(self) -> None:
         self.stores(1)
@@ -266,6 +275,7 @@ COMMANDS = st.one_of(
         st.integers(1, 5),
         st.sampled_from([life.value for life in Life]),
     ),
+    st.builds(lambda number: command("bury-unknown", store=number), st.integers(1, 7)),
     st.just(command("bootstrap", stores=2, regions=3)),
     st.builds(lambda replicas: command("choose", choices={"replicas": replicas}), st.integers(0, 3)),
     st.builds(lambda at: command("advance-safe-point", at=at), st.integers(0, 100)),

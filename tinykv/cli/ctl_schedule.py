@@ -397,7 +397,11 @@ def drain(scheduler: Scheduler, store: int, stop: bool) -> None:
 @click.option("--lost", is_flag=True, help="It's gone for good with what it holds: make that anew at once.")
 @click.pass_obj
 def remove(scheduler: Scheduler, store: int, lost: bool) -> None:
-    """Take a STORE out for good that is empty, or lost. Its number never comes back."""
+    """
+    Take a STORE out for good that is empty, or lost. Its number never comes back.
+
+    With --lost that can be one that has never registered, if no region has a replica there any more.
+    """
     answer = scheduler.asks.ask("DELETE", f"/stores/{store}{'?force=true' if lost else ''}")
     scheduler.tell(answer, f"Store {store} is a tombstone.")
 

@@ -46,15 +46,26 @@ def bury(cluster: Cluster, store: int, *, force: bool = False) -> StoreRecord:
     @param force: Even if it's up or something is said to be on it: its replicas are taken for lost. For a store whose
         disk is gone, so that nobody waits for it.
 
-    @raise Refused: It isn't known; or, unless forced, it isn't being emptied or isn't empty.
+    @raise Refused: It isn't known; or, unless forced, it isn't empty, or was heard of and isn't being emptied.
     """
     record = _record(cluster, store)
     if record.life is not Life.TOMBSTONE and not force:
-        if record.life is Life.UP:
+        # One that has said nothing since the scheduler leads isn't there to be emptied.
+        if record.life is Life.UP and (cluster.stats(store) is not None or not cluster.disconnected(store)):
             raise Refused(f"store {store} is up: make it offline first")
         if reason := not_empty(cluster, store):
             raise Refused(f"store {store} {reason}")
     return replace(record, life=Life.TOMBSTONE)
+
+
+def refuse_named(cluster: Cluster, store: int) -> None:
+    """
+    Make sure that no region has a replica on a store that isn't known, so that its number can be a tombstone's.
+
+    @raise Refused: One has; or it can't be said.
+    """
+    if reason := not_empty(cluster, store):
+        raise Refused(f"store {store} {reason}: it hasn't registered, so have it do that, or wait for the repair")
 
 
 def not_empty(cluster: Cluster, store: int) -> str | None:

@@ -254,6 +254,15 @@ class Placement:
         self.cluster.advance(now)
         return drain.bury(self.cluster, store, force=force)
 
+    def refuse_named(self, store: int, now: float) -> None:
+        """
+        Make sure that no region has a replica on a store that isn't known.
+
+        @raise Refused: One has; or it can't be said.
+        """
+        self.cluster.advance(now)
+        drain.refuse_named(self.cluster, store)
+
     def warnings(self, now: float) -> list[str]:
         """Say what a person should look at: what isn't mended by itself."""
         self.cluster.advance(now)

@@ -241,7 +241,8 @@ def routes_of(scheduler: Scheduler, placing: Placing, chosen: Choices) -> RouteT
               answer=s.cancel_offline, about="Have a store stay after all", path_parameters=store, result=STORE_VIEW,
               refusals=(404, 409)),
         Route(method="DELETE", path="/stores/{store}", name="removeStore", tag="stores", answer=s.remove,
-              about="Make a store that was drained a tombstone, for ever; forced, its replicas are taken for lost",
+              about="Make a store that was drained, or never heard of, a tombstone, for ever; forced, its replicas are"
+                    " taken for lost, and it need not have registered",
               path_parameters=store, query={"force": BOOLEAN}, result=STORE_VIEW, refusals=(404, 409)),
         Route(method="POST", path="/stores/{store}/heartbeat", name="storeHeartbeat", tag="heartbeats",
               answer=p.store_heartbeat, about="Tell how a store is", path_parameters=store, refusals=(404, 409),

@@ -152,8 +152,23 @@ class Placing:
         await self._decide_life(store, lambda number: self.placement.back_up(number, self._seconds()))
 
     async def bury(self, store: int, force: bool) -> None:
-        """Make a store a tombstone; forced, whatever it may hold."""
-        await self._decide_life(store, lambda number: self.placement.bury(number, self._seconds(), force=force))
+        """
+        Make a store a tombstone; forced, whatever it may hold, and also where none has registered under its number.
+
+        @raise NotFound: None has, and it isn't forced.
+        @raise Conflict: It can't be.
+        """
+        await self._leadership.leased()
+        if store in self._host.state.stores:
+            await self._decide_life(store, lambda number: self.placement.bury(number, self._seconds(), force=force))
+            return
+        if not force:
+            raise NotFound(f"there's no store {store}; with force it's made one that never comes")
+        try:
+            self._up_to_date().refuse_named(store, self._seconds())
+        except Refused as problem:
+            raise Conflict(str(problem)) from problem
+        await self._host.propose({"do": "bury-unknown", "now": self._now_ms(), "store": store})
 
     async def _decide_life(self, store: int, decide: Callable[[int], StoreRecord]) -> None:
         """Decide about one store at a time, and have it noted."""

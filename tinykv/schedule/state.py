@@ -38,6 +38,9 @@ from tinykv.schedule.timestamps import PHYSICAL_MAX
 ID_MAX: Final = (1 << 53) - 1
 #: Stores that there may be, tombstones among them.
 STORES_MAX: Final = 4096
+#: The address and the folder of a tombstone that was never a store here.
+NOWHERE: Final = "nowhere:1"
+NO_FOLDER: Final = "none"
 #: Services that may hold the safe point back.
 SERVICES_MAX: Final = 256
 #: Regions with which a cluster may begin.
@@ -215,6 +218,17 @@ class State:
         self._save(changed)
         return changed.to_json()
 
+    def _bury_unknown(self, command: Record) -> Record:
+        """Make a number a tombstone under which no store has registered, so that none ever does."""
+        number = command["store"]
+        if number in self.stores:
+            raise Conflict(f"store {number} has registered meanwhile")
+        if len(self.stores) >= STORES_MAX:
+            raise Conflict(f"there are {STORES_MAX} stores already, those among them that were removed")
+        record = StoreRecord(number, NOWHERE, folder=NO_FOLDER, life=Life.TOMBSTONE)
+        self._save(record)
+        return record.to_json()
+
     def _bootstrap(self, command: Record) -> Record:
         """Begin the cluster: all regions with all their voters, at once."""
         if self.bootstrapped:
@@ -321,6 +335,7 @@ _COMMANDS: Final[dict[str, Callable[[State, dict[str, Any]], Record]]] = {
     "put-store": State._put_store,
     "change-store": State._change_store,
     "set-life": State._set_life,
+    "bury-unknown": State._bury_unknown,
     "bootstrap": State._bootstrap,
     "adopt": State._adopt,
     "choose": State._choose,
