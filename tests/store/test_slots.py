@@ -12,6 +12,7 @@ from tests.server.harness import Store
 from tinykv.interfaces import ISlots, SlotRange
 from tinykv.keys import SLOTS, slot_of, slots_range
 from tinykv.region.descriptor import Descriptor
+from tinykv.server.cluster_nodes import nodes_of
 from tinykv.store.gap import Gap
 from tinykv.store.slots import Slots
 
@@ -33,6 +34,19 @@ class Host:
         self.group = Group(2, leader_id, 4 + descriptor.region)
         self.execution = object()
         self.vacant = False
+
+
+class Vacant(Host):
+    """One of which it has no peer."""
+
+    def __init__(self, descriptor: Descriptor, leader: int) -> None:
+        super().__init__(descriptor.vacant(), 0)
+        self.vacant = True
+        self.leader = leader
+
+    def leader_store(self) -> int:
+        """Say who leads, as others say."""
+        return self.leader
 
 
 class SlotsTests(SynchronousTestCase):
@@ -108,6 +122,18 @@ class SlotsTests(SynchronousTestCase):
     def test_a_leader_that_is_none_of_the_peers(self) -> None:
         self.hosts[0].group.leader_id = 9
         self.assertIsNone(self.slots.owner(0))
+
+    def test_a_leader_of_whom_nothing_else_is_known(self) -> None:
+        """A store without a peer hears who leads, not who else belongs to the region; no slot is left out."""
+        self.addresses[19] = ("i", 9)
+        descriptors = Descriptor.initial_regions(3, [11, 12, 13])
+        for place, leader in ((0, 11), (1, 19)):
+            self.routed[place] = (self.routed[place][0], Vacant(descriptors[place], leader))
+        self.slots.ranges_changed()
+        found = {node.store: (node.slots, node.master) for node in nodes_of(self.slots)}
+        self.assertEqual(
+            found, {11: (((0, 5460),), None), 12: (((10922, 16383),), None), 19: (((5461, 10921),), None)}
+        )
 
     def test_where_it_was_led_last(self) -> None:
         """Unless that store can't be reached."""

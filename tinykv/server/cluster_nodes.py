@@ -46,13 +46,13 @@ def node_name(cluster_id: str, store_id: int) -> bytes:
 def nodes_of(slots: ISlots) -> list[Node]:
     """List the nodes, by store id."""
     ranges = slots.ranges()
-    stores = sorted({slots.store_id, *(store for one in ranges for store in one.stores)})
+    # Who leads may have a range without being known as a member, where all that is known of the region is who leads it.
+    stores = sorted({slots.store_id, *(store for one in ranges for store in (one.owner, *one.stores))})
     owned: dict[int, list[tuple[int, int]]] = {store: [] for store in stores}
     epochs = dict.fromkeys(stores, 0)
     for one in ranges:
-        if one.owner in owned:
-            _extend(owned[one.owner], one.first, one.last)
-            epochs[one.owner] = max(epochs[one.owner], one.term if one.led else 0)
+        _extend(owned[one.owner], one.first, one.last)
+        epochs[one.owner] = max(epochs[one.owner], one.term if one.led else 0)
     masters = [store for store in stores if owned[store]]
     most = max(masters, key=lambda store: (_count(owned[store]), -store), default=None)
     nodes: list[Node] = []
