@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.hosted import Hosted
 from tests.store.members import RAFT, Cluster, Member
+from tests.store.test_gaps import WorldCase
+from tests.store.test_splits import HIGH, LOW, MIDDLE
 from tests.testing.cluster import Cluster as SimulatedCluster
 from tests.testing.cluster import Variant
 from tests.testing.seeds import SeedsCase
@@ -18,6 +20,7 @@ from tinykv.redis.operations import COMMANDS, lookup
 from tinykv.resp.replies import encode_command
 from tinykv.store.host import RegionHost
 from tinykv.testing.embedded import TABLE
+from tinykv.testing.simulation.ports import RespPort
 from tinykv.testing.simulation.scenario import Settings
 
 
@@ -294,3 +297,29 @@ class LocalReader(Reader):
         arguments = line.encode().split()
         client: Any = self
         return member.host.read_local(client, 0, 0, lookup(arguments, TABLE), arguments)
+
+
+class OwnWritesTests(WorldCase):
+    """Such a client in a region that was split off since it said so."""
+
+    moves = False
+
+    def test_in_the_part(self) -> None:
+        store = next(s for s, _ in self.world.parts_of(1) if s is not self.leader and s.id != 4)
+        port = self.port(store)
+        self.assertEqual(self.ask(port, b"READONLY"), b"OK")
+        self.sees_what_it_writes(port)
+        (_, part) = self.split(MIDDLE)
+        if self.leads(part) is store:
+            store.process.soon("hands over", store.parts[part].host.hand_over)
+            self.until(lambda: not store.parts[part].host.ready)
+            self.leads(part)
+        self.sees_what_it_writes(port)
+
+    def sees_what_it_writes(self, port: RespPort) -> None:
+        """Write and read keys of both halves."""
+        for number in range(20):
+            for key in (LOW.encode(), HIGH.encode()):
+                value = b"%d" % number
+                self.assertEqual(self.ask(port, b"SET", key, value), b"OK")
+                self.assertEqual(self.ask(port, b"GET", key), value, key)

@@ -356,8 +356,7 @@ class RegionHost:
 
     def expect_local_reads(self) -> None:
         """Learn that some client reads what is applied here: it's to see what it has had done elsewhere."""
-        if self.elsewhere is not None:
-            self.elsewhere.expect_local_reads()
+        self.regions.expect_local_reads()
 
     def _let_waiters_go(self, stores: Collection[int]) -> None:
         """Propose that whoever waited at earlier runs of some stores has gone."""
@@ -466,6 +465,8 @@ class RegionHost:
     @elsewhere.setter
     def elsewhere(self, elsewhere: Elsewhere) -> None:
         self.proposals.elsewhere = elsewhere
+        if self.regions.local_reads:
+            elsewhere.expect_local_reads()
 
     @property
     def growing_refused(self) -> bool:

@@ -58,6 +58,7 @@ class Regions:
         None if this store has no peer of it.
     @ivar moved: To be set likewise: takes an operation to where it belongs by now, which certainly did nothing; with
         the slots that it was meant for, and the region where it was, if it was in one.
+    @ivar local_reads: Whether some client reads what is applied here, and is to see what it has had done elsewhere.
     @ivar rounds: In which what clients want of them leaves, where there are several.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
@@ -112,6 +113,7 @@ class Regions:
         self.gaps: list[Gap] = []
         self.watchers: list[Callable[[], None]] = []
         self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap | None], None] = _not_here
+        self.local_reads = False
         self.failed = False
         self._changing = False
         self.rounds = Rounds(clock, round_seconds, gather_seconds)
@@ -139,6 +141,14 @@ class Regions:
         rows.pausing = self.stacks.pause
         for worker in (log_writer, data_writer, reader):
             worker.failed(self.fail)
+
+    def expect_local_reads(self) -> None:
+        """Learn that some client reads what is applied here: regions that come are to know it, too."""
+        if not self.local_reads:
+            self.local_reads = True
+            for host in self.ordered:
+                if host.elsewhere is not None:
+                    host.elsewhere.expect_local_reads()
 
     def add(self, host: RegionHost) -> None:
         """Take a region in, at any time; whoever makes it starts it."""
