@@ -125,6 +125,18 @@ class FlushesTests(SynchronousTestCase):
         self.assertIn(descriptor_key(3), table.rows["region"])
         self.assertEqual([queue.cuts for queue in self.queues], [[1], [10], [20]])
 
+    def test_nobody_has_a_turn_meanwhile(self) -> None:
+        """Or rows would be in the table of which its apply states say nothing: a restart would apply them twice."""
+        self.applies(0)
+        self.rows.pausing = lambda: self.applies(2)
+        self.regions[0].flush_all(lambda: None)
+        table = self.writer.write()
+        self.assertEqual(self.states(table), {1: 1, 2: 10, 3: 20})
+        self.assertEqual(table.rows["data"], {b"r1": b""})
+        # Later on everybody has one.
+        self.rows.pause()
+        self.assertEqual(self.queues[2].applied, 21)
+
     def test_only_what_is_new(self) -> None:
         self.applies(0)
         self.regions[0].flush_all(lambda: None)

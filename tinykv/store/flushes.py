@@ -317,7 +317,13 @@ class Flushes:
             if self._due.active():
                 self._due.cancel()
             self._due = None
-        frozen = [(region, region.freeze(self.rows)) for region in self._regions]
+        rows = self.rows
+        # In one go: a region that had its turn meanwhile would put rows into this table that its state doesn't tell of.
+        pausing, rows.pausing = rows.pausing, _go_on
+        try:
+            frozen = [(region, region.freeze(rows)) for region in self._regions]
+        finally:
+            rows.pausing = pausing
         states = [(region, state) for region, state in frozen if state is not None]
         table = self.rows.freeze()
         assert table is not None, "who asks for a flush has something to say"
@@ -360,3 +366,7 @@ class Flushes:
             self.try_now()
         for region in self._regions:
             region.room()
+
+
+def _go_on() -> None:
+    """Give nobody a turn."""
