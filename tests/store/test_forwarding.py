@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.redis.test_forwarded import raw, transaction, words
 from tinykv.interfaces import Outcome
+from tinykv.keys import SLOTS
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.notices import NOTICE_SECONDS, Notices
 from tinykv.redis.forwarded import (
@@ -462,6 +463,17 @@ class LeaderTests(Way):
         self.forwarder.leads(False)
         self.pass_time(1)
         self.assertEqual((self.flights, self.clock.getDelayedCalls()), ([], []))
+
+    def test_what_came_since_the_region_was_narrowed(self) -> None:
+        """It waits no longer than what came before, though that has no outcome."""
+        self.take(self.one("SET a 1"))
+        self.forwarder.narrowed((0, SLOTS), [])
+        self.take(self.one("SET a 2"), self.step())
+        self.pass_time(4.9)
+        self.assertEqual((self.one.told, self.steps), ([], []))
+        self.pass_time(0.5)
+        ((number, reply),) = self.one.told
+        self.assertEqual((number, reply.startswith(b"-CLUSTERDOWN "), self.steps), (1, True, ["step"]))
 
     def test_what_has_to_see_the_latest_state_is_refused(self) -> None:
         self.leader = None

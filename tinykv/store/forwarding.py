@@ -430,20 +430,25 @@ class Forwarder:
         if now - self._looked < LATE_SECONDS:
             return
         self._looked = now
-        kept: deque[_Waiting] = deque()
-        for place, waiting in enumerate(list(self._queue)):
-            since, (kind, client, number, _, _, arguments, _) = waiting
-            if now - since <= self._request_timeout or (kind == INTERNAL and client is NOBODY):
-                kept.append(waiting)
-                continue
-            if place < self._given_back:
-                self._given_back -= 1
+        late: list[Operation] = []
+        given_back = self._given_back
+        for queue in (self._queue, *(since for _, since in self._narrowed)):
+            all_waiting = list(queue)
+            queue.clear()
+            for place, waiting in enumerate(all_waiting):
+                since, operation = waiting
+                if now - since <= self._request_timeout or (operation[0] == INTERNAL and operation[1] is NOBODY):
+                    queue.append(waiting)
+                    continue
+                if queue is self._queue and place < given_back:
+                    self._given_back -= 1
+                late.append(operation)
+        for kind, client, number, _, _, arguments, _ in late:
             if kind == LOCAL:
                 arguments()
             else:
                 client.answer(number, NO_LEADER)
-        if len(kept) < len(self._queue):
-            self._queue = kept
+        if late:
             self._answered()
 
     def _overtake(self) -> None:
