@@ -125,6 +125,14 @@ class ViewTests(Case):
         self.refused("regions", "--row-key", "72", "--key", "x", status=2)
         self.assertIn("2 unhealthy", self.done("status"))
 
+    def test_what_is_not_mended_by_itself(self) -> None:
+        self.begin()
+        self.assertEqual(self.json("status")["warnings"], [])
+        self.assertNotIn("Look at this", self.done("status"))
+        self.ask("PATCH", "/config", {"replicas": 5})
+        self.assertIn("Look at this: 3 stores are up, and each region shall have 5 replicas.", self.done("status"))
+        self.assertEqual(len(self.json("status")["warnings"]), 1)
+
     def test_terminals_of_80_columns(self) -> None:
         self.begin(region(1, "", "721000", size=1023 << 20, keys=1_000_000, reads=99_999.0), region(2, "721000", ""))
         for command in ("status", "stores", "regions"):

@@ -125,6 +125,7 @@ def status(scheduler: Scheduler) -> None:
     begun, members = scheduler.get("/bootstrap"), scheduler.get("/members")
     stores, operators = scheduler.get("/stores")["stores"], scheduler.get("/operators")["operators"]
     schedulers, choices = scheduler.get("/schedulers")["schedulers"], scheduler.get("/config")
+    warnings = scheduler.get("/warnings")["warnings"]
     regions = scheduler.regions()
     ill = [region for region in regions if problems_of(region, choices["replicas"])]
     paused = [each["name"] for each in schedulers if each["paused_for"]]
@@ -134,6 +135,7 @@ def status(scheduler: Scheduler) -> None:
     answer = {
         "members": members, "bootstrap": begun, "stores": states, "regions": len(regions), "unhealthy": len(ill),
         "operators": len(operators), "paused": paused,
+        "warnings": warnings,
     }  # fmt: skip
     lines = [
         f"Cluster {begun['cluster_id']}" + ("" if begun["bootstrapped"] else
@@ -144,7 +146,7 @@ def status(scheduler: Scheduler) -> None:
         + (" (see `tinykv ctl schedule regions --unhealthy`)" if ill else ""),
         f"Operators: {len(operators)} run" + (f"; paused: {', '.join(paused)}" if paused else ""),
     ]  # fmt: skip
-    scheduler.tell(answer, *lines, store_table(stores))
+    scheduler.tell(answer, *lines, *(f"Look at this: {warning}." for warning in warnings), store_table(stores))
 
 
 @schedule.command()

@@ -29,6 +29,7 @@ from tinykv.schedule.host import ScheduleHost
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.routes import Answer, Call
 from tinykv.schedule.rows import Record
+from tinykv.schedule.state import STORES_MAX
 
 #: Regions that one answer lists at most.
 REGIONS_MAX: Final = 1_000
@@ -109,6 +110,11 @@ class Placing:
     def cluster(self) -> Cluster:
         """Give what is known."""
         return self._up_to_date().cluster
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should look at."""
+        return self._up_to_date().warnings(self._seconds())[:STORES_MAX]
 
     def _tick(self) -> None:
         """Look for what is to be done; its orders go with the next heartbeats."""
@@ -313,6 +319,11 @@ class Placing:
         """List the operators that run."""
         await self._leadership.leased()
         return {"operators": [operator.to_json() for operator in self._up_to_date().controller.running]}
+
+    async def tell_warnings(self, call: Call) -> Answer:
+        """Say what isn't mended by itself."""
+        await self._leadership.leased()
+        return {"warnings": self.warnings}
 
     async def operator(self, call: Call) -> Answer:
         """Tell of a region's operator, the one that runs or the last that did."""

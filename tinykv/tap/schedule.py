@@ -254,16 +254,12 @@ class ScheduleService(DaemonService):
         factory = limited(factory, config.connections_max)
         wanted: list[Wanted] = [
             ("http", endpoint, factory)
-            for endpoint in endpoints(
-                reactor, "http", [config.http_bind], config.http_port, _BACKLOG, self._passed
-            )
+            for endpoint in endpoints(reactor, "http", [config.http_bind], config.http_port, _BACKLOG, self._passed)
         ]
         if self._peering is not None:
             wanted += [
                 ("peer", endpoint, self._peer_factory)
-                for endpoint in endpoints(
-                    reactor, "peer", [config.peer_bind], config.peer_port, _BACKLOG, self._passed
-                )
+                for endpoint in endpoints(reactor, "peer", [config.peer_bind], config.peer_port, _BACKLOG, self._passed)
             ]
         return wanted
 
@@ -281,8 +277,11 @@ class ScheduleService(DaemonService):
         placing = self.placing
         metrics.gauge("regions", "Regions that were heard of.", lambda: len(placing.cluster.regions))
         metrics.gauge(
-            "operators_running", "Operators that run.", lambda: len(placing.placement.controller.running)
+            "warnings",
+            "What a person should look at, as GET /warnings tells it.",
+            lambda: len(placing.warnings) if self.leadership.leads else 0,
         )
+        metrics.gauge("operators_running", "Operators that run.", lambda: len(placing.placement.controller.running))
         metrics.counters(
             "operators_ended",
             "Operators that ended in this term, by how.",
