@@ -27,7 +27,7 @@ from typing import Any
 from tests.sources import ROOT
 
 #: The sources that a proof is about, and those of the proofs.
-SOURCES = ("tinykv", "tests/proofs", "tests/testing")
+SOURCES = ("tinykv", "tests/proofs", "tests/schedule", "tests/system", "tests/testing")
 
 #: What one unit found out: figures that add up over the units.
 Figures = dict[str, int]

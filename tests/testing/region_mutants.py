@@ -26,6 +26,7 @@ from tinykv.schedule.errors import NotLeader
 from tinykv.schedule.leadership import Leadership
 from tinykv.schedule.rows import Record
 from tinykv.schedule.state import State
+from tinykv.schedule.timestamps import TimestampWindow
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import RESET, Entry
 from tinykv.storage.writers import LogBatch
@@ -180,6 +181,23 @@ class DeletesBeyondItsRange(RegionStore):
     keyspace_type = _WideKeyspace
 
 
+class _CountingKeyspace(Keyspace):
+    """Goes on counting what is another region's."""
+
+    def cede(self, region: int, slots: tuple[int, int]) -> Keyspace:
+        """Let a new region have some slots."""
+        to = super().cede(region, slots)
+        for mine, theirs in zip(self.physical, to.physical, strict=True):
+            mine.keys += theirs.keys
+        return to
+
+
+class CountsPartsTwice(RegionStore):
+    """The keys of a part count in the region that it was split from, too."""
+
+    keyspace_type = _CountingKeyspace
+
+
 # Replicas that come and go
 
 
@@ -278,6 +296,22 @@ class GivesIdsAlone(PortedMember):
     leadership_type = _HastyLeadership
 
 
+class _ClockLeadership(Leadership):
+    """Begins with the clock, wherever others have ended."""
+
+    def _role_changed(self) -> None:
+        before = self._term
+        super()._role_changed()
+        if self._term is not None and self._term is not before:
+            self._term.timestamps = TimestampWindow(0, 0)
+
+
+class BeginsWithItsClock(PortedMember):
+    """Timestamps of a new leader don't go on behind those that others have given."""
+
+    leadership_type = _ClockLeadership
+
+
 class _HalfTable(RegionTable):
     """Takes what isn't older in one half of its epoch."""
 
@@ -328,6 +362,27 @@ class GivesToOfflineStores(PortedMember):
     """A store that is being emptied is given replicas."""
 
     placing_type = _BlindPlacing
+
+
+class _HopefulCluster(Cluster):
+    """Takes no replica for lost."""
+
+    def lost_peers(self, region: RegionInfo) -> frozenset[int]:
+        """Name the stores whose replica of a region is taken for lost."""
+        return frozenset()
+
+
+class _HopefulPlacing(WatchedPlacing):
+    def _fresh(self) -> Placement:
+        placement = super()._fresh()
+        placement.cluster.__class__ = _HopefulCluster
+        return placement
+
+
+class ReplacesNoReplicas(PortedMember):
+    """Replicas of stores that are lost aren't replaced."""
+
+    placing_type = _HopefulPlacing
 
 
 class _ForgivingState(State):

@@ -16,7 +16,7 @@ from tests.testing.cluster_mutants import SLOW
 from tests.testing.mutations import often
 from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
 from tests.testing.region_mutants import MEMBER, STORE
-from tests.testing.scheduled_cluster import DRAIN, ScheduledCluster, ScheduledWorld
+from tests.testing.scheduled_cluster import DRAIN, LOSE, ScheduledCluster, ScheduledWorld
 from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.census import Census
@@ -39,6 +39,20 @@ def _moves(seed: int, parts: Parts) -> Cluster:
 
 def _splits(seed: int, parts: Parts) -> Cluster:
     return _with(SplitCluster(size=3, regions=1 + seed % 3), SplitWorld, parts)
+
+
+class _Counted(SplitCluster):
+    """Somebody looks at all keys, and nobody deletes them."""
+
+    def _mixed(self, world: World) -> Mix:
+        return self._mix
+
+    def _censuses(self, world: World, end: int) -> list[Census]:
+        return [world.census("census", SECOND // 8, end)]
+
+
+def _counted_splits(seed: int, parts: Parts) -> Cluster:
+    return _with(_Counted(size=3, regions=1 + seed % 3), SplitWorld, parts)
 
 
 def _pipelined_splits(seed: int, parts: Parts) -> Cluster:
@@ -178,7 +192,7 @@ REGION_MUTATIONS: Final = (
         "a flush without the states of all regions",
         {STORE: mutants.ForgetsStates},
         _regions,
-        ("",),
+        ("the rows of", "lacks"),
         Settings((faults.KILL, faults.CRASH), seconds=8),
         most=30,
     ),
@@ -186,14 +200,14 @@ REGION_MUTATIONS: Final = (
         "a part whose log begins anew at a replay",
         {STORE: mutants.ResetsParts},
         _splits,
-        ("",),
+        ("applies an entry of term",),
         Settings((faults.CRASH, faults.KILL, SPLIT)),
     ),
     RegionMutation(
         "a part that does not wait for the whole",
         {STORE: mutants.OvertakesTheWhole},
         _pipelined_splits,
-        ("",),
+        ("out of order",),
         Settings((TRANSFER, faults.PAUSE, SPLIT)),
         first=37,
     ),
@@ -208,9 +222,9 @@ REGION_MUTATIONS: Final = (
         "keys that are not looked at",
         {STORE: mutants.LooksAtNoKeys},
         _splits,
-        ("",),
+        ("the rows of",),
         Settings((faults.KILL, SPLIT)),
-        first=3,
+        first=5,
     ),
     RegionMutation(
         "a delete of all keys that outlives the range of its region",
@@ -218,6 +232,13 @@ REGION_MUTATIONS: Final = (
         _flushed_splits,
         _DIFFERS,
         Settings((faults.KILL, SPLIT)),
+    ),
+    RegionMutation(
+        "keys of a part that count in the whole",
+        {STORE: mutants.CountsPartsTwice},
+        _counted_splits,
+        ("DBSIZE was answered with",),
+        Settings((SPLIT,)),
     ),
     RegionMutation(
         "a delete of a destroyed peer that outlives it",
@@ -238,7 +259,7 @@ REGION_MUTATIONS: Final = (
         "a peer that comes back",
         {STORE: mutants.RevivesPeers},
         _moves,
-        ("again",),
+        ("has peer",),
         Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8),
         most=60,
     ),
@@ -256,6 +277,20 @@ REGION_MUTATIONS: Final = (
         _scheduled,
         ("overlap",),
         Settings((schedulers.STRAND_SCHEDULER,), clients=0),
+    ),
+    RegionMutation(
+        "timestamps that begin with the clock of who leads",
+        {MEMBER: mutants.BeginsWithItsClock},
+        _scheduled,
+        ("was asked for after",),
+        Settings((schedulers.KILL_SCHEDULER, schedulers.SCHEDULER_CLOCK), clients=0),
+    ),
+    RegionMutation(
+        "a lost store whose replicas are not replaced",
+        {MEMBER: mutants.ReplacesNoReplicas},
+        _scheduled,
+        ("don't come to the same state: region",),
+        Settings((LOSE,), clients=0),
     ),
     RegionMutation(
         "a heartbeat that counts by half its epoch",
