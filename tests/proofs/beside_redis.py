@@ -21,6 +21,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from tests.system.processes import children_of
 from tests.system.test_clients import BENCHMARK
 
 CLIENTS = 50
@@ -66,8 +67,8 @@ def _processor_seconds() -> float:
     pids = [os.getpid()]
     ticks = 0
     for pid in pids:
+        pids += children_of(pid)
         try:
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split())
             fields = Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             # It has ended.

@@ -32,7 +32,7 @@ from typing import Any
 
 from tests.proofs.report import Figures, Run, options, prose
 from tests.redis_server import BlockingClient, ReplyError, encode_command
-from tests.system.processes import TINYKV, TWISTD, Process, run
+from tests.system.processes import TINYKV, TWISTD, Process, children_of, run
 from tinykv.storage.check import check_folder
 from tinykv.storage.folder import lock_folder
 
@@ -201,11 +201,6 @@ def read_keys(client: BlockingClient, name: bytes) -> Model:
             flat = client.call(*read)
             found[key] = dict(zip(flat[::2], flat[1::2], strict=True))
     return found
-
-
-def children_of(pid: int) -> list[int]:
-    """Name the child processes of a process."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.redis_server import BlockingClient, free_port
-from tests.system.processes import TWISTD, Process, wait_until
+from tests.system.processes import TWISTD, Process, children_of, runs, wait_until
 
 
 class Daemon:
@@ -81,17 +81,12 @@ class Daemon:
             return
         children = self.pids()[1:]
         self._process.destroy()
-        wait_until(lambda: not any(map(_runs, children)), "the writers to end")
+        wait_until(lambda: not any(map(runs, children)), "the writers to end")
 
     def pids(self) -> list[int]:
         """Name its processes: the store, the log writer, the data writer."""
         pid = self.process.pid
-        try:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
-        except FileNotFoundError:
-            # It has ended, and was waited for.
-            return [pid]
-        return [pid, *map(int, children.split())]
+        return [pid, *children_of(pid)]
 
     def memory(self) -> int:
         """Give the resident bytes of all its processes; what they share counts once."""
@@ -109,12 +104,3 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-
-
-def _runs(pid: int) -> bool:
-    """Say if a process runs; one that has ended and that nobody has waited for doesn't."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text("latin-1")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"

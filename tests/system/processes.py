@@ -127,6 +127,24 @@ class Process:
             self._popen.wait()
 
 
+def children_of(pid: int) -> list[int]:
+    """Name the child processes of a process; none if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(word) for word in text.split()]
+
+
+def runs(pid: int) -> bool:
+    """Say if a process runs; one that has ended and that nobody has waited for doesn't."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("latin-1")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
 def run(
     command: Sequence[str], *, extra: Mapping[str, str] = {}, patience: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:

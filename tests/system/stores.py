@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.redis_server import BlockingClient, free_port
-from tests.system.processes import TWISTD, Process, wait_until
+from tests.system.processes import TWISTD, Process, children_of, runs, wait_until
 
 _SECRET = "no one knows it but these stores"
 _LEADS = re.compile(r"this store leads in term (\d+)")
@@ -233,9 +233,9 @@ class Stores:
         """End a store without giving it a chance; its children notice and end, which is waited for."""
         self._look()
         pid = self._processes[place].pid
-        children = _children(pid)
+        children = children_of(pid)
         self._processes.pop(place).destroy()
-        wait_until(lambda: not any(map(_runs, children)), "the writers to end")
+        wait_until(lambda: not any(map(runs, children)), "the writers to end")
 
     def stop(self, place: int) -> int:
         """Ask a store to end, and give its exit status."""
@@ -257,7 +257,7 @@ class Stores:
 
     def ended(self) -> dict[int, str]:
         """Give the output of those that ended by themselves."""
-        return {place: process.output for place, process in self._processes.items() if not _runs(process.pid)}
+        return {place: process.output for place, process in self._processes.items() if not runs(process.pid)}
 
     @property
     def leader(self) -> int:
@@ -283,19 +283,3 @@ class Stores:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
-    except FileNotFoundError:
-        # It has ended, and was waited for.
-        return []
-
-
-def _runs(pid: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text("latin-1")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
