@@ -122,7 +122,7 @@ class OvertakesTheWhole(RegionStore):
 class _CarelessHost(RegionHost):
     """Looks at keys that lie elsewhere by now."""
 
-    def has_all_of(self, operation: Operation) -> bool:
+    def stays(self, operation: Operation) -> bool:
         """Take it for its own."""
         return True
 
