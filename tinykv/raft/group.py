@@ -137,6 +137,12 @@ class Group:
         return self._core.leader_id
 
     @property
+    def standing(self) -> tuple[int, int, int]:
+        """How the group stands, as this peer sees it: C{term}, C{leader_id} and C{role}."""
+        core = self._core
+        return core.term, core.leader_id, core.role
+
+    @property
     def leads(self) -> bool:
         """Whether this peer is the leader, as far as it knows."""
         return self._core.leader is not None

@@ -53,15 +53,17 @@ _NOT_HERE = "it's for a region or a peer that isn't here"
 class RegionPeers:
     """
     The peers of one region, here and on other stores.
+
+    @ivar host: The region on this store; there from L{serve} on.
     """
 
     log = Logger()
+    host: RegionHost
 
     def __init__(self, peers: Peers, region: int, peering: IPeering) -> None:
         self.region = region
         self._peers = peers
         self._peering = peering
-        self._host: RegionHost | None = None
         self._receiver: Receiver | None = None
         self._snapshots: Snapshots | None = None
         #: The snapshots that have arrived and are to be installed: what each stands for, and its file, oldest first.
@@ -73,19 +75,13 @@ class RegionPeers:
 
     def serve(self, host: RegionHost, receiver: Receiver, snapshots: Snapshots) -> None:
         """Say who takes what comes in; before anything does."""
-        self._host = host
+        self.host = host
         self._receiver = receiver
         self._snapshots = snapshots
         host.arrived = self._take
         host.lost_stores = self._peers.lost
         host.lost_runs = self._peers.lost_runs
         host.execution.tell_distant(self._peers.waiting_at_gateway)
-
-    @property
-    def host(self) -> RegionHost:
-        """The region on this store."""
-        assert self._host is not None
-        return self._host
 
     def store_of(self, peer: int) -> int | None:
         """Name the store of a peer, as far as it's known."""
@@ -101,10 +97,11 @@ class RegionPeers:
 
     def leader_store(self) -> int | None:
         """Name the store that leads, as far as it's known: where no leader speaks to this store, others say it."""
-        leader = self.host.group.leader_id
-        if leader and not self.host.departed:
+        host = self.host
+        leader = host.group.leader_id
+        if leader and not host.departed:
             return self.store_of(leader)
-        return self.hint if self.host.vacant else None
+        return self.hint if host.vacant else None
 
     # Out
 
@@ -124,7 +121,7 @@ class RegionPeers:
     def received(self, store_id: int, message: Message) -> None:
         """Take a Raft message."""
         host = self.host
-        if not self._is_for_here(store_id, message):
+        if message.to != host.group.peer and not self._is_for_here(store_id, message):
             self._peers.strays += 1
             if message.kind in _OF_CANDIDATES and not host.group.peer and message.to > host.buried:
                 self._peers.control.met(store_id, self.region)

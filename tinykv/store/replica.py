@@ -97,9 +97,7 @@ class Replica:
         self._writes: deque[float] = deque()
         #: The commit index that was last written.
         self._commit = group.hard_state.commit
-        self._role = (group.term, group.leader_id)
-        #: What was last said of elections.
-        self._told = (group.role, group.leader_id)
+        self._standing = group.standing
         self._due = False
         self._stopped = False
         #: Up to where the others have been told what is committed, whether entries went along or not.
@@ -135,8 +133,7 @@ class Replica:
         assert self._stopped and not self._writes, "what the peer before wrote is durable"
         self.entries.clear()
         self.lease_end = -inf
-        self._role = (self.group.term, self.group.leader_id)
-        self._told = (self.group.role, self.group.leader_id)
+        self._standing = self.group.standing
         self._commit = self.group.hard_state.commit
         self._tell = self.awaited = 0
         self._held = None
@@ -179,7 +176,7 @@ class Replica:
         self.group.step(message, self._uptime())
         if not self._due:
             self._due = True
-            self._clock.callLater(0, self.go_on)
+            self._ticks.at_turn_end(self.go_on)
 
     def suspect_leader(self) -> None:
         """Learn that the leader's store may be gone."""
@@ -192,8 +189,9 @@ class Replica:
         """Do what the group says is to be done."""
         self._due = False
         user = self._user
+        group = self.group
         while not self._stopped:
-            ready = self.group.ready(self._tell)
+            ready = group.ready(self._tell)
             if ready is None:
                 break
             for message in ready.messages:
@@ -212,7 +210,7 @@ class Replica:
                 # Nothing was handed on from which more could follow by now.
                 break
         self._look_at_role()
-        if self.group.committed > self._tell and self.group.leads:
+        if group.leads and group.committed > self._tell:
             self._tell_later()
 
     def _tell_later(self) -> None:
@@ -237,10 +235,14 @@ class Replica:
         self.lease_end = group.lease_end
         if self._unleased:
             self._look_at_lease()
-        self._tell_role()
-        role = (group.term, group.leader_id)
-        if role != self._role and not self._stopped:
-            self._role = role
+        before = self._standing
+        standing = group.standing
+        if standing == before:
+            return
+        self._standing = standing
+        if standing[1:] != before[1:]:
+            self._tell_role()
+        if standing[:2] != before[:2] and not self._stopped:
             if group.leads:
                 # The first round of heartbeats, and with it the lease, needn't wait for the next tick.
                 group.tick(self._uptime())
@@ -251,8 +253,7 @@ class Replica:
     def _tell_role(self) -> None:
         """Log how elections go: once each time, for one that nobody answers is repeated for ever."""
         group = self.group
-        told, self._told = self._told, (group.role, group.leader_id)
-        if told == self._told or group.membership.voters == (group.peer,):
+        if group.membership.voters == (group.peer,):
             return
         what = ""
         if group.role == PRE_CANDIDATE:

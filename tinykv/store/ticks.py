@@ -1,9 +1,11 @@
 """
-The ticks by which Raft groups count time: one call of the reactor's for all groups of a store.
+What Raft groups need of the reactor, in one call for all groups of a store: ticks, by which they count time, and the
+end of a turn, at which they do what follows from the messages that came.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -29,6 +31,9 @@ class Ticks:
         #: When the next one is due, by the clock.
         self._at = 0.0
         self._ticking: IDelayedCall | None = None
+        #: What is to be called at the end of this turn, and whether the reactor was asked for it.
+        self._ending: deque[Callable[[], None]] = deque()
+        self._end_due = False
 
     def begin(self, tick: Callable[[], None]) -> None:
         """Tell somebody of each tick from now on."""
@@ -59,3 +64,21 @@ class Ticks:
         self._ticking = self._clock.callLater(max(0.0, self._at - self._clock.seconds()), self._tick)
         for tick in list(self._told):
             tick()
+
+    def at_turn_end(self, call: Callable[[], None]) -> None:
+        """Call something when the sockets were read, behind all that was asked for before; once each time."""
+        self._ending.append(call)
+        if not self._end_due:
+            self._end_due = True
+            self._clock.callLater(0, self._end_turn)
+
+    def _end_turn(self) -> None:
+        ending, self._ending = self._ending, deque()
+        self._end_due = False
+        try:
+            while ending:
+                ending.popleft()()
+        finally:
+            # An error is no other group's.
+            for call in ending:
+                self.at_turn_end(call)
