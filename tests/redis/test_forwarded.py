@@ -138,6 +138,30 @@ class BatchTests(SynchronousTestCase):
         batch = decode_batch(raw(COMMANDS, b"SET a 1\r\n"), TABLE, REMOTE)
         self.assertEqual(batch.operations[0][5], words("SET a 1"))
 
+    def test_no_operation_is_taken_for_another(self) -> None:
+        """One that can't be read is in nobody's way, and what is spelled alike may be another command."""
+        bodies = {
+            encode_command(words("SET a 1")): words("SET a 1"),
+            b"SET b 2\r\n": words("SET b 2"),
+            encode_command(words("SET c 3"))[:-3]: None,
+            encode_command(words("set d 4")): words("set d 4"),
+            encode_command([b"SET", b"e", 2000 * b"5"]): [b"SET", b"e", 2000 * b"5"],
+            2 * encode_command(words("SET f 6")): None,
+            encode_command(words("CONFIG SET g 7")): words("CONFIG SET g 7"),
+            encode_command(words("CONFIG GET g")): None,
+            encode_command(words("BLPOP h 0")): None,
+            encode_command(words("SET i 9")): words("SET i 9"),
+            encode_command(words("SET i")): None,
+            encode_command(words("SET j 10")): words("SET j 10"),
+        }
+        data = raw(COMMANDS, b"")[:32] + b"".join(raw(COMMANDS, body)[32:] for body in bodies)
+        batch = decode_batch(data, TABLE, REMOTE)
+        found = [None if place in batch.strange else one[5] for place, one in enumerate(batch.operations)]
+        self.assertEqual(found, list(bodies.values()))
+        for place, (one_of, arguments, body) in enumerate(zip(batch.operations, found, bodies, strict=True)):
+            if arguments is not None:
+                self.assertEqual(one_of, (COMMANDS, one_of[1], place, 0, lookup(arguments, TABLE), arguments, body))
+
     def test_no_batch(self) -> None:
         good = encode_batch(1, 1, 3, 9, [one("SET a 1")])
         for end in range(len(good)):

@@ -28,7 +28,7 @@ from tinykv.redis.operations import (
     WAITING,
     Client,
     Operation,
-    decode_request,
+    RequestDecoder,
     decode_transaction,
     encode_transaction,
     lookup,
@@ -132,14 +132,20 @@ def decode_batch(data: bytes, table: Mapping[str, CommandSpec], client: Callable
     """
     start_id, _ = decode_origin(data)
     at = _BATCH.size
+    end = len(data)
+    unpack, head = _OPERATION.unpack_from, _OPERATION.size
+    decode = RequestDecoder().decode
+    #: The last plain write, which may well be that of the next one: as it was spelled, and which command it is.
+    name: bytes | None = None
+    spec: CommandSpec | None = None
     operations: list[Operation] = []
     fresh: list[int] = []
     strange: list[int] = []
-    while at < len(data):
-        if len(data) - at < _OPERATION.size:
+    while at < end:
+        if end - at < head:
             raise Damaged("a forwarded operation is cut off")
-        kind, flags, proto, db, client_id, number, length = _OPERATION.unpack_from(data, at)
-        at += _OPERATION.size
+        kind, flags, proto, db, client_id, number, length = unpack(data, at)
+        at += head
         body = data[at : at + length]
         at += length
         if len(body) != length or kind not in _KINDS or proto not in (2, 3) or db >= DATABASES:
@@ -147,8 +153,19 @@ def decode_batch(data: bytes, table: Mapping[str, CommandSpec], client: Callable
         place = len(operations)
         sender = client(place, proto, client_id)
         try:
-            operation = _operation(kind, sender, place, db, body, table, (start_id, client_id, number))
+            if kind == COMMANDS:
+                arguments = decode(body)
+                if arguments[0] != name or spec is None:
+                    spec = lookup(arguments, table)
+                    if not spec.writes or spec.blocks:
+                        raise Damaged("a command is of another kind here")
+                    name = None if "|" in spec.name else arguments[0]
+                _check(spec, arguments, db)
+                operation: Operation = (COMMANDS, sender, place, db, spec, arguments, body)
+            else:
+                operation = _operation(kind, sender, place, db, body, table, decode, (start_id, client_id, number))
         except Damaged:
+            name = None
             operation = (kind, sender, place, db, None, [], None)
             strange.append(place)
         else:
@@ -165,10 +182,11 @@ def _operation(
     db: int,
     body: bytes,
     table: Mapping[str, CommandSpec],
+    decode: Callable[[bytes], list[bytes]],
     origin: tuple[int, int, int],
 ) -> Operation:
     """
-    Decode one operation.
+    Decode one operation that isn't a plain write.
 
     @raise Damaged: It can't be done here.
     """
@@ -181,7 +199,7 @@ def _operation(
         for number, _, _ in watched:
             _check(None, [], number)
         return (kind, sender, place, 0, None, commands, watched if kind == EXEC else None)
-    arguments = decode_request(body)
+    arguments = decode(body)
     if kind == INTERNAL:
         _check_internal(arguments)
         return (INTERNAL, sender, place, db, None, arguments, None)
@@ -193,8 +211,7 @@ def _operation(
     _check(spec, arguments, db)
     if kind != (READ if not spec.writes else WAITING if spec.blocks else COMMANDS):
         raise Damaged("a command is of another kind here")
-    extra = body if kind == COMMANDS else origin if kind == WAITING else None
-    return (kind, sender, place, db, spec, arguments, extra)
+    return (kind, sender, place, db, spec, arguments, origin if kind == WAITING else None)
 
 
 def _check(spec: CommandSpec | None, arguments: list[bytes], db: int) -> None:

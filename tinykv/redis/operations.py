@@ -29,7 +29,7 @@ from tinykv.errors import Damaged
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp.fast_reader import FastRequestReader
 from tinykv.resp.limits import RequestLimits
-from tinykv.resp.pipeline import MOST_BYTES
+from tinykv.resp.pipeline import LEAST_BYTES, MOST_BYTES
 from tinykv.resp.replies import encode_command
 
 COMMANDS = 1
@@ -252,6 +252,30 @@ def _requests(body: bytes) -> list[list[bytes]]:
     if reader.buffered or reader.inside:
         raise Damaged("a request in the log is cut off")
     return requests
+
+
+class RequestDecoder:
+    """Decodes one RESP request after the other, as L{decode_request} does; most of them without a reader of its own."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self) -> None:
+        self._reader = FastRequestReader(_NO_LIMITS)
+
+    def decode(self, body: bytes) -> list[bytes]:
+        """
+        Decode one RESP request.
+
+        @raise Damaged: It's none, or not exactly one.
+        """
+        if len(body) < LEAST_BYTES:
+            reader = self._reader
+            requests = reader.requests(body)
+            if reader.whole and len(requests) == 1:
+                return requests[0]
+            # What it may have kept of this one mustn't be in the way of the next.
+            self._reader = FastRequestReader(_NO_LIMITS)
+        return decode_request(body)
 
 
 def decode_request(body: bytes) -> list[bytes]:

@@ -56,4 +56,6 @@ def lie_in(slots: tuple[int, int], spec: CommandSpec, arguments: list[bytes]) ->
     if facts.module:
         # Raw keys lie behind all slots.
         return end == SLOTS
+    if facts.single_key:
+        return first <= slot_of(arguments[facts.single_key]) < end
     return all(first <= slot_of(arguments[position]) < end for position in keys_of(facts, arguments))

@@ -145,7 +145,7 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
             return Spread([Part(region, arguments, ()) for region in range(regions)], merge, spec.writes)
         return CROSS_SLOT if spec.name in _NOWHERE else 0
     first = region_of(arguments[positions[0]])
-    for position in positions:
+    for position in positions[1:]:
         if region_of(arguments[position]) != first:
             break
     else:

@@ -491,17 +491,16 @@ class NodeRouter(Router):
 def _submit(host: IRegionHost, operation: Operation) -> None:
     """Give a region an operation, unless it can't take it now: then nothing of it is done."""
     kind, client, number, _, spec, arguments, _ = operation
-    specs: list[CommandSpec] = []
+    refusal: bytes | None = None
     if kind in (COMMANDS, WAITING):
-        specs.append(spec)
+        refusal = host.refusal(spec)
     elif kind == EXEC:
-        specs += [command for _, command, _, _ in arguments if command is not None and command.writes]
-    for command in specs:
-        refusal = host.refusal(command)
-        if refusal is not None:
-            client.answer(number, refusal)
-            return
-    host.submit(operation)
+        specs = [command for _, command, _, _ in arguments if command is not None and command.writes]
+        refusal = next((why for command in specs if (why := host.refusal(command)) is not None), None)
+    if refusal is None:
+        host.submit(operation)
+    else:
+        client.answer(number, refusal)
 
 
 #: Reads of all keys that there are.

@@ -27,6 +27,7 @@ from tinykv.peering.settings import GATEWAYS
 from tinykv.redis.forwarded import (
     PUT_OFF,
     REFUSED,
+    REPLY,
     UNKNOWN,
     WAITS,
     Result,
@@ -585,6 +586,9 @@ class Forwarder:
                     # It gets on, so nobody has waited for nothing.
                     flight.refused.append((self._clock.seconds(), waiting[1]))
                     flight.put_off = True
+                elif status == REPLY and waiting[1][0] == COMMANDS and result[:1] != b"-":
+                    _, client, number, *_ = waiting[1]
+                    client.answer(number, result)
                 else:
                     self._answer(waiting[1], status, result)
         elif outcome is Outcome.REFUSED:
@@ -793,8 +797,10 @@ class Receiver:
             answer.answer(b"")
         remote.holds(batch.operations)
         refused = False
+        #: The last plain write that could be taken; which can doesn't change while a batch is.
+        taken: Any = None
         for place, operation in enumerate(batch.operations):
-            _, client, number, db, spec, arguments, _ = operation
+            kind, client, number, db, spec, arguments, _ = operation
             if refused:
                 client.refuse()
             elif place in batch.strange:
@@ -814,11 +820,14 @@ class Receiver:
                 if reply is not None:
                     client.answer(number, reply)
             else:
-                refusal = self._refusal(operation)
-                if refusal is not None:
-                    client.answer(number, refusal)
-                else:
-                    here.submit_distant(operation)
+                if kind != COMMANDS or spec is not taken:
+                    refusal = self._refusal(operation)
+                    if refusal is not None:
+                        client.answer(number, refusal)
+                        continue
+                    if kind == COMMANDS:
+                        taken = spec
+                here.submit_distant(operation)
 
     def _refusal(self, operation: Operation) -> bytes | None:
         """Say why an operation can't be taken now; the store that it comes from can't know that."""
