@@ -43,6 +43,18 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("tinykv_log_commit_seconds_bucket", le="0.001"), 0)
         self.assertEqual(self.value("tinykv_log_commit_seconds_bucket", le="0.0025"), 1)
 
+    def test_the_sizes_of_a_histogram(self) -> None:
+        """Each counts what is as large as its border, or smaller."""
+        for seconds in (0.001, 0.0011, 5.0, 6.0):
+            self.metrics.log_commit_seconds.observe(seconds)
+        found = [
+            self.value("tinykv_log_commit_seconds_bucket", le=border)
+            for border in ("0.0005", "0.001", "0.0025", "2.5", "5.0", "+Inf")
+        ]
+        self.assertEqual(found, [0, 1, 2, 2, 3, 4])
+        self.assertEqual(self.value("tinykv_log_commit_seconds_count"), 4)
+        self.assertAlmostEqual(self.value("tinykv_log_commit_seconds_sum"), 11.0021)
+
     def test_what_runs_here(self) -> None:
         self.metrics.info("1.2.3", "test")
         self.assertEqual(self.value("tinykv_build_info", version="1.2.3", cluster="test"), 1)

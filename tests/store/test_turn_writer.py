@@ -39,7 +39,8 @@ class TurnWriterTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.below = FakeWriter()
-        self.writer = TurnWriter(cast(Any, self.below), self.clock)
+        self.several = True
+        self.writer = TurnWriter(cast(Any, self.below), self.clock, lambda: self.several)
         self.told: list[int] = []
 
     def write(self, region: int) -> None:
@@ -66,6 +67,23 @@ class TurnWriterTests(SynchronousTestCase):
         self.assertEqual(self.told, [3, 1, 2])
         self.below.batches[1][1]()
         self.assertEqual(self.told, [3, 1, 2, 4])
+
+    def test_one_region_writes_at_once(self) -> None:
+        """Until there are several, as when it's split; and what comes when there's one again goes behind the rest."""
+        self.several = False
+        self.write(1)
+        self.assertEqual(len(self.below.batches), 1)
+        self.several = True
+        self.write(1)
+        self.several = False
+        self.write(2)
+        self.assertEqual(len(self.below.batches), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.below.batches), 2)
+        self.end()
+        self.assertEqual(self.told, [1, 1, 2])
+        self.write(2)
+        self.assertEqual(len(self.below.batches), 1)
 
     def turn(self, *regions: int) -> int:
         """Let regions write in a turn; count the batches that were handed on."""

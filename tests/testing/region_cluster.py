@@ -237,7 +237,7 @@ class RegionStore(Store):
                 if entry.index <= recovered.applied.index:
                     part.applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
-        watched = TurnWriter(WatchedWriter(log_writer, self), process)
+        watched = TurnWriter(WatchedWriter(log_writer, self), process, lambda: len(self.regions.ordered) > 1)
         durations = Durations()
         book = AddressBook(dialling(world.streams, process), world.known)
         self.peering = peering = self._link(process, start_id, book, random)

@@ -255,7 +255,10 @@ class Router:
     def submit(self, operation: Operation) -> None:
         """Take an operation in for this turn's proposals."""
         kind, client, number, db, spec, arguments, extra = operation
-        if kind in (COMMANDS, READ):
+        if kind == COMMANDS and (facts := spec.facts) is not None and (place := facts.single_key) and not facts.module:
+            # Nearly all of them: there's nothing to be spread.
+            _submit(self._hosts[self._region_of_slot[slot_of(arguments[place])]], operation)
+        elif kind in (COMMANDS, READ):
             self._take(kind, client, number, db, spec, arguments, extra)
         elif kind == WAITING:
             self._submit_whole(operation, self._spread(spec, arguments))

@@ -5,7 +5,7 @@ Each alone would wake the log writer by itself: it would begin with the first, a
 where one is enough. And what clients want of several regions leaves in rounds (L{tinykv.store.rounds}): what those
 regions write that this store leads is soon followed by what other stores send of theirs. So the first write waits for
 as many as the last time, a moment at most. A write alone is never waited for, nor while the log writer is at work,
-which then takes all that has come meanwhile.
+which then takes all that has come meanwhile. Where there's one region it's handed on at once.
 """
 
 from __future__ import annotations
@@ -32,8 +32,18 @@ FEW: Final = 2
 class TurnWriter:
     """Collects what is written, and hands it on together."""
 
-    def __init__(self, writer: ILogWriter, clock: IReactorTime, gather_seconds: float = GATHER_SECONDS) -> None:
+    def __init__(
+        self,
+        writer: ILogWriter,
+        clock: IReactorTime,
+        several: Callable[[], bool],
+        gather_seconds: float = GATHER_SECONDS,
+    ) -> None:
+        """
+        @param several: Says whether there are several regions, by now.
+        """
         self._writer = writer
+        self._several = several
         self._clock = clock
         self._gather_seconds = gather_seconds
         self._batch = LogBatch()
@@ -50,6 +60,9 @@ class TurnWriter:
 
     def write(self, batch: LogBatch, done: Callable[[], None]) -> None:
         """Make a batch durable together with others, and call C{done} then."""
+        if not self._told and not self._several():
+            self._writer.write(batch, done)
+            return
         self._batch.operations += batch.operations
         self._told.append(done)
         now = self._clock.seconds()

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import TABLE, StoreConfig, is_clustered
-from tinykv.interfaces import ILogWriter, ISnapshotMaker, SplitChoices
+from tinykv.interfaces import ISnapshotMaker, SplitChoices
 from tinykv.raft.log import Storage
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
@@ -198,9 +198,7 @@ class StoreService(DaemonService):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
-        log_writer: ILogWriter = self.log_writer
-        if len(found) > 1:
-            log_writer = TurnWriter(log_writer, self._reactor)
+        log_writer = TurnWriter(self.log_writer, self._reactor, lambda: len(self.regions.ordered) > 1)
         self.regions = Regions(
             rows=self.rows,
             log_writer=log_writer,
