@@ -5,9 +5,13 @@ RESP.
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterable, Sequence
+from functools import cache
 from types import TracebackType
 from typing import IO, Any
 
@@ -37,16 +41,28 @@ _PORTS = range(10_000, 32_768)
 _given: set[int] = set()
 
 
+@cache
+def _claims() -> int:
+    """Open the file of which each byte stands for a port; locked ones belong to a process of tests while it runs."""
+    path = os.path.join(tempfile.gettempdir(), f"tinykv-test-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at the moment; another one each time."""
+    """
+    Return a port of 127.0.0.1 that nobody listens on at the moment; another one each time.
+
+    It's the caller's also before something listens there: other processes of tests aren't given it.
+    """
     while True:
         port = secrets.choice(_PORTS)
         if port in _given:
             continue
         try:
+            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             socket.create_server(("127.0.0.1", port)).close()
         except OSError as problem:
-            if problem.errno != errno.EADDRINUSE:
+            if problem.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EAGAIN):
                 raise
             continue
         _given.add(port)
