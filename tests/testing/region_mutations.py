@@ -209,7 +209,7 @@ REGION_MUTATIONS: Final = (
         _pipelined_splits,
         ("out of order",),
         Settings((TRANSFER, faults.PAUSE, SPLIT)),
-        first=37,
+        first=42,
     ),
     RegionMutation(
         "a lease that is kept through a split",
@@ -223,7 +223,8 @@ REGION_MUTATIONS: Final = (
         {STORE: mutants.LooksAtNoKeys},
         _splits,
         ("the rows of",),
-        Settings((faults.KILL, SPLIT)),
+        # With few clients nothing waits at the very moment of a split.
+        Settings((faults.KILL, SPLIT), seconds=8, clients=24),
         first=5,
     ),
     RegionMutation(
