@@ -60,7 +60,7 @@ class StepTests(SplitsCase):
         seen: list[list[tuple[int, bytes]]] = []
         self.client.send(line)
         self.client.local(lambda: seen.append(list(self.client.told)))
-        self.hosted.settle()
+        self.rest()
         self.assertEqual(seen, [[(0, OK)]])
 
     def test_what_stays(self) -> None:

@@ -26,6 +26,7 @@ from tinykv.server.router import Router
 from tinykv.storage.log import HardState as StoredState
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.store.rounds import ROUND_SECONDS
 from tinykv.store.splitting import Part, adopt, begin_peer, splits
 from tinykv.testing.alone import alone
 
@@ -105,6 +106,12 @@ class SplitsCase(SynchronousTestCase):
         self.assertEqual(self.hosted.failures, [])
         return self.regions.ordered[1:]
 
+    def rest(self) -> None:
+        """Let all that was sent be done, also what waits for others of its round."""
+        self.hosted.settle()
+        self.hosted.clock.advance(ROUND_SECONDS)
+        self.hosted.settle()
+
     def ask(self, *lines: str) -> list[bytes]:
         """Do commands, and give the replies."""
         for line in lines:
@@ -123,7 +130,7 @@ class OvertakingTests(SplitsCase):
         self.propose()
         for line in (f"SET {LOW} 1", "FLUSHALL", f"SET {LOW} 2", f"SET {HIGH} 2", "DBSIZE", f"DEL {LOW}", "DBSIZE"):
             self.client.send(line)
-        self.hosted.settle()
+        self.rest()
         self.client.told.sort()
         self.assertEqual(self.client.heard(), [OK, OK, OK, OK, b":2\r\n", b":1\r\n", b":1\r\n"])
         self.assertEqual(self.ask(f"GET {LOW}", f"GET {HIGH}"), [b"$-1\r\n", b"$1\r\n2\r\n"])

@@ -576,13 +576,14 @@ class RegionHost:
 
     def _split(self, arguments: list[bytes]) -> None:
         """Apply an entry that splits the region; nothing more is applied until its parts are at work."""
-        self.proposals.decided()
         if self.group.peer not in self.descriptor.stores:
             # It was removed. No part has a peer here, so all of it stays in one piece until it's destroyed.
+            self.proposals.decided()
             return
         whole = self.descriptor.slots
         divided = divide(self.execution, self.descriptor, arguments)
         if divided is None:
+            self.proposals.decided()
             return
         self._whole, self.descriptor, self._parts = whole, divided.descriptor, divided.parts
         self.queue.between = lambda: True
@@ -597,6 +598,8 @@ class RegionHost:
         with regions.together():
             hosts = [host for part in parts if (host := regions.bear(part)) is not None]
         self.hand_on(self._whole, hosts)
+        # Not before: there are pauses in between, and what waited was meant for the whole.
+        self.proposals.decided()
         for host in hosts:
             host.start()
             if self.group.leads:
@@ -613,10 +616,7 @@ class RegionHost:
         """
         proposals, elsewhere = self.proposals, self.elsewhere
         under_way = (
-            self.unresolved
-            or proposals.pending
-            or proposals.on_hold
-            or (elsewhere is not None and elsewhere.holds)
+            self.unresolved or proposals.pending or proposals.on_hold or (elsewhere is not None and elsewhere.holds)
         )
         held: list[RegionHost | Gap] = [*hosts, *self.regions.gaps_within(whole)] if under_way else []
         for host in held:
