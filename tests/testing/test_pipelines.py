@@ -51,6 +51,18 @@ class PipelinerTests(SynchronousTestCase):
         self.assertEqual(client.problems(), [])
         self.assertLess(len(client.found), client.sent)
 
+    def test_it_is_read_in_the_midst(self) -> None:
+        """Then the client goes away, so that nothing is acknowledged which the list didn't hold when it was read."""
+        world = World(1, Variant())
+        process = Process(world.events, NodeClock(world.events), "client")
+        client = Pipeliner(world.events, world.streams, process, [STORE], key=b"list", end_us=5 * SECOND)
+        client.start()
+        world.events.run_until(2 * SECOND)
+        client.read(RespPort(world.streams, process, [STORE], world.events.random("reader")))
+        world.events.run_until(8 * SECOND)
+        assert client.found is not None
+        self.assertEqual(client.problems(), [])
+
     def told(self, found: list[bytes], **replies: Any) -> list[str]:
         """Say what is wrong with a list, where each of some values got a reply, or none."""
         events = Events(1)

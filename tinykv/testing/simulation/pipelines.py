@@ -124,7 +124,17 @@ class Pipeliner:
         return True
 
     def read(self, port: RespPort) -> None:
-        """In the end: find out what the list holds."""
+        """
+        In the end: find out what the list holds.
+
+        The client goes away: what it was told from now on could have been done after the list was read.
+        """
+        self._end_us = self._events.now
+        if self._connection is not None:
+            self._connection.end()
+
+        def ask() -> None:
+            port.send((b"LRANGE", self.key, b"0", b"-1"), answered)
 
         def answered(answer: Any) -> None:
             if isinstance(answer, tuple):
@@ -132,9 +142,9 @@ class Pipeliner:
                 return
             if isinstance(answer, Silence | Failed):
                 port.renew()
-            self._events.after(SECOND // 10, "pipelines are read again", self.read, port)
+            self._events.after(SECOND // 10, "pipelines are read again", ask)
 
-        port.send((b"LRANGE", self.key, b"0", b"-1"), answered)
+        ask()
 
     def problems(self) -> list[str]:
         """Say what isn't as it should be."""
