@@ -125,6 +125,7 @@ class RegionMutation:
     @ivar parts: What takes the place of which part of the world.
     @ivar scenario: Makes the scenario of a seed.
     @ivar says: What a check says, one of these among other words.
+    @ivar short: Whether the tests look for it as well, and not the proof alone: it's seen within seconds.
     """
 
     name: str
@@ -134,6 +135,7 @@ class RegionMutation:
     settings: Settings
     first: int = 1
     most: int = 20
+    short: bool = True
 
     def run(self, seed: int, *, broken: bool = True) -> Report:
         """Run a seed."""
@@ -195,6 +197,7 @@ REGION_MUTATIONS: Final = (
         ("the rows of", "lacks"),
         Settings((faults.KILL, faults.CRASH), seconds=8),
         most=30,
+        short=False,
     ),
     RegionMutation(
         "a part whose log begins anew at a replay",
@@ -210,6 +213,7 @@ REGION_MUTATIONS: Final = (
         ("out of order",),
         Settings((TRANSFER, faults.PAUSE, SPLIT)),
         first=42,
+        short=False,
     ),
     RegionMutation(
         "a lease that is kept through a split",
@@ -226,6 +230,7 @@ REGION_MUTATIONS: Final = (
         # With few clients nothing waits at the very moment of a split.
         Settings((faults.KILL, SPLIT), seconds=8, clients=24),
         first=5,
+        short=False,
     ),
     RegionMutation(
         "a delete of all keys that outlives the range of its region",
@@ -233,6 +238,7 @@ REGION_MUTATIONS: Final = (
         _flushed_splits,
         _DIFFERS,
         Settings((faults.KILL, SPLIT)),
+        short=False,
     ),
     RegionMutation(
         "keys of a part that count in the whole",
@@ -248,6 +254,7 @@ REGION_MUTATIONS: Final = (
         ("has its rows", "differ from those"),
         Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8),
         most=60,
+        short=False,
     ),
     BurialMutation(
         "the log of a destroyed peer that goes before its rows",
@@ -263,6 +270,7 @@ REGION_MUTATIONS: Final = (
         ("has peer",),
         Settings((*region_moves.KINDS, faults.KILL, faults.CRASH), seconds=8),
         most=60,
+        short=False,
     ),
     RegionMutation(
         "a batch that is sent again over a move",
@@ -271,6 +279,7 @@ REGION_MUTATIONS: Final = (
         ("isn't linearizable", "twice"),
         Settings((faults.PAUSE, region_moves.MOVE), seconds=14, clients=2),
         first=2,
+        short=False,
     ),
     RegionMutation(
         "ids from an old leader of the scheduler",
@@ -292,6 +301,7 @@ REGION_MUTATIONS: Final = (
         _scheduled,
         ("don't come to the same state: region",),
         Settings((LOSE,), clients=0),
+        short=False,
     ),
     RegionMutation(
         "a heartbeat that counts by half its epoch",
@@ -300,6 +310,7 @@ REGION_MUTATIONS: Final = (
         ("the scheduler believes in",),
         Settings((faults.PAUSE, DRAIN), clients=0),
         first=3,
+        short=False,
     ),
     RegionMutation(
         "an offline store that is given a replica",
