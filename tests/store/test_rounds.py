@@ -184,7 +184,7 @@ class RoundsTests(SynchronousTestCase):
             self.rounds.answered(self.one)
             return False
 
-        self.one.end_turn = leave  # type: ignore[method-assign]
+        self.one.end_turn = leave  # type: ignore[method-assign]  # answered in the midst of it
         self.one.take()
         self.three.take()
         self.clock.advance(0)

@@ -70,7 +70,7 @@ class CensusTests(SynchronousTestCase):
         events = Events(7)
         self.databases = databases = Databases(events)
         databases.lie = lie
-        census = Census(events, databases, "c", pause_us=SECOND // 50, end_us=10 * SECOND)  # type: ignore[arg-type]
+        census = Census(events, databases, "c", pause_us=SECOND // 50, end_us=10 * SECOND)  # type: ignore[arg-type]  # as below
         census.start()
         events.run_until(11 * SECOND)
         databases.lie = lambda command, answer: answer

@@ -5,20 +5,17 @@ The playground's gateway: a front without data before its stores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
 from tinykv.cli.playground_cluster import HOST, HTTP_PORT, Ports
-from tinykv.cli.playground_process import LocalProcess
+from tinykv.cli.playground_process import LocalProcess, is_healthy
 from tinykv.cli.problems import Problem
 from tinykv.config import StoreConfig
 from tinykv.gateway.config import TABLE, GatewayConfig
 
 #: How far its port for clients is above the first store's, and its port for HTTP above the usual one, if they're free.
 GATEWAY_PORTS: Final = 10
-#: How long to wait for an answer, in seconds.
-_ASK_SECONDS: Final = 1.0
 
 
 def plan_gateway(folder: Path, stores: Sequence[StoreConfig], schedulers: Sequence[str], ports: Ports) -> GatewayConfig:
@@ -61,14 +58,8 @@ class LocalGateway(LocalProcess):
 
     def answers(self) -> bool:
         """Say if it serves clients, and can do something for them."""
-        connection = HTTPConnection(HOST, self.config.http_port, timeout=_ASK_SECONDS)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
+        port = self.config.http_port
+        return port is not None and is_healthy(HOST, port)
 
     def ports(self) -> dict[str, int | None]:
         """Give its ports."""

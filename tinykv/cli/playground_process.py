@@ -11,6 +11,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from typing import Any
 _TAIL_BYTES = 1 << 16
 #: Lines of a log that are shown.
 TAIL_LINES = 15
+#: How long a daemon may take to say how it is, in seconds.
+_ASK_SECONDS = 1.0
 
 #: Runs twistd with the Python that runs this, wherever its script lies.
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
@@ -160,3 +163,15 @@ def last_error(log: Path) -> str | None:
     """Give the last line near the end of a log that tells of an error; None if there's none."""
     errors = [line for line in _end(log) if line.split(" ", 2)[1:2] == ["error"]]
     return errors[-1] if errors else None
+
+
+def is_healthy(host: str, port: int) -> bool:
+    """Ask a daemon's HTTP port whether it serves."""
+    connection = HTTPConnection(host, port, timeout=_ASK_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tinykv.cli.ctl_schedule_http import HttpScheduler, Proof
 from tinykv.cli.playground_cluster import HOST, PEER_PORTS, Ports
-from tinykv.cli.playground_process import LocalProcess
+from tinykv.cli.playground_process import LocalProcess, is_healthy
 from tinykv.cli.problems import Problem
 from tinykv.config_values import InitialStore
 from tinykv.schedule.config import TABLE, ScheduleConfig
@@ -29,8 +28,6 @@ API_PORT: Final = 2379
 
 _NAME: Final = "schedulers.json"
 _FORMAT: Final = 1
-#: How long to wait for an answer, in seconds.
-_ASK_SECONDS: Final = 1.0
 
 
 class KeptMember(NamedTuple):
@@ -155,14 +152,7 @@ class LocalScheduler(LocalProcess):
 
     def answers(self) -> bool:
         """Say if it knows who leads."""
-        connection = HTTPConnection(self.config.http_bind, self.config.http_port, timeout=_ASK_SECONDS)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
+        return is_healthy(self.config.http_bind, self.config.http_port)
 
     def ports(self) -> dict[str, int | None]:
         """Give its ports."""
