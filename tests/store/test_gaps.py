@@ -343,6 +343,30 @@ class StartTests(WorldCase):
         self.assertEqual(self.ask(self.port(away), b"FLUSHALL"), b"OK")
         self.assertEqual(self.left(), [None] * len(KEYS))
 
+    def test_a_peer_without_a_copy(self) -> None:
+        """It's destroyed without what lies where it began, as far as its store knows, and where others are by now."""
+        _, part = self.split(MIDDLE)
+        away = next(s for s, _ in self.world.parts_of(1) if s not in (self.leader, self.leads(part)) and s.id != 4)
+        self.remove(1, away)
+        last = away.parts[1].host.buried
+        self.change(1, lambda descriptor: descriptor.adding(away.id, address_of(away.name)))
+        self.until(lambda: away.disk.log.durable.hard_state(1) is not None)
+        self.world.kill(away.name)
+        self.assertEqual(away.parts[1].host.applied, 0)
+        self.change(1, lambda descriptor: descriptor.removing(away.id))
+        self.rest(1)
+        self.world.restart(away.name)
+        host = away.parts[1].host
+        self.assertEqual(host.applied, 0)
+        self.assertGreater(host.group.peer, last)
+        self.assertEqual(self.slots(away), [(0, MIDDLE), (MIDDLE, SLOTS)])
+        self.until(lambda: host.buried > last)
+        self.assertEqual(self.slots(away), [(0, MIDDLE), (MIDDLE, SLOTS)])
+        self.assertTrue(away.parts[part].left_rows())
+        self.until(self.world.converged)
+        self.world.compare_at_end()
+        self.assertEqual(self.world.checker.problems, [])
+
     def test_nobody_knows(self) -> None:
         """Two stores are started that are a majority of one region, and know nothing of the other: clients hear so."""
         _, part = self.split(MIDDLE)

@@ -80,21 +80,37 @@ class Burial:
         """Let all rows go, between two entries, and say whose they were."""
         host = self._host
         rows, about = host.rows, host.descriptor
-        start, end = key_range(about.start, about.end)
         try:
-            after: tuple[int, bytes] | None = None
-            while found := rows.due(_NEVER, EXPIRIES_A_LOOK, after, (start, end)):
-                for entry in found:
-                    rows.forget_expiry(*entry)
-                after = found[-1]
-                host.pacer.pause()
+            ranges = self._ranges()
+            for start, end in ranges:
+                after: tuple[int, bytes] | None = None
+                while found := rows.due(_NEVER, EXPIRIES_A_LOOK, after, (start, end)):
+                    for entry in found:
+                        rows.forget_expiry(*entry)
+                    after = found[-1]
+                    host.pacer.pause()
             host.execution.forget()
             for family in FAMILIES:
-                rows.delete_ranges(family, own_ranges(about.region) if family == "region" else [(start, end)])
+                rows.delete_ranges(family, own_ranges(about.region) if family == "region" else ranges)
             rows.remove("region", apply_key(about.region))
             rows.put("region", tombstone_key(about.region), encode_tombstone(host.group.peer))
         except Exception as problem:  # noqa: BLE001 - rows that can't be read stop the store, whatever it is
             host.fail(problem)
+
+    def _ranges(self) -> list[tuple[bytes, bytes]]:
+        """
+        Give the range in which the peer has rows.
+
+        None has one that never got its copy: what is known here of where its region lies may be old, and other regions
+        be at work there.
+        """
+        host = self._host
+        if not host.applied:
+            return []
+        about = host.descriptor
+        others = [one for one in host.regions.overlapping(about.start, about.end) if one is not host and one.applied]
+        assert not others, "rows are those of one region"
+        return [key_range(about.start, about.end)]
 
     def _deleted(self) -> None:
         host = self._host

@@ -754,11 +754,17 @@ class RegionHost:
 
     def may_cede(self, part: Descriptor) -> bool:
         """Say whether some keys may lie in another region: this store has no peer of this one, and it was cut since."""
+        return self.vacant and not self.departed and self._was_whole(part)
+
+    def lacks(self, part: Descriptor) -> bool:
+        """Say whether some keys lie in another region at a start: this one has nothing here, and was cut since."""
+        return not self.applied and self._was_whole(part)
+
+    def _was_whole(self, part: Descriptor) -> bool:
+        """Say whether this region, as it's known here, had the keys of another one before, beside some of its own."""
         own = self.descriptor
         beyond = part.end and (not own.end or part.end < own.end)
-        if not self.vacant or self.departed or own.version >= part.version:
-            return False
-        return own.start < part.start or bool(beyond)
+        return own.version < part.version and (own.start < part.start or bool(beyond))
 
     def cede(self, part: Descriptor) -> None:
         """Leave to another region what it has by now, as far as this store knows it: commands go there."""
@@ -790,6 +796,8 @@ class RegionHost:
         if initial is None or initial.version != self.descriptor.version:
             # Its log begins behind a copy, which will say who belongs to it.
             initial = self.descriptor.vacant()
+        # It may have been cut since then, without a peer of it here.
+        initial = replace(initial, start=self.descriptor.start, end=self.descriptor.end)
         return self._burial.bury(initial, done)
 
     def begin_anew(self, descriptor: Descriptor, buried: int) -> None:
@@ -800,7 +808,7 @@ class RegionHost:
         """
         execution, queue = self.execution, self.queue
         self.buried = buried
-        self.departed = self.clipped = False
+        self.departed = False
         self.descriptor = descriptor
         self.group.begin_anew(descriptor.membership)
         execution.keyspace.slots = descriptor.slots

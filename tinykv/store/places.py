@@ -67,12 +67,15 @@ class Places:
         self._asked: dict[int, float] = {}
 
     def begin(self) -> None:
-        """At a start: leave to what is at work here what was cut off its whole, as far as that can be seen here."""
+        """
+        At a start: leave to what is at work here what was cut off its whole, as far as that can be seen here. That has
+        no peer here, or one that has yet to get its copy.
+        """
         with self._regions.together():
             for host in list(self._regions.ordered):
                 if not host.vacant:
                     for other in self._regions.overlapping(host.descriptor.start, host.descriptor.end):
-                        if other is not host and other.may_cede(host.descriptor):
+                        if other is not host and other.lacks(host.descriptor):
                             other.cede(host.descriptor)
 
     def look(self) -> None:
