@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from configparser import ConfigParser
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IServiceMaker
@@ -50,10 +49,6 @@ class ConfigTests(SynchronousTestCase):
                 other = of_stores[item.name]
                 self.assertEqual((item.default, item.repr), (other.default, other.repr), item.name)
                 self.assertIs(item.metadata["kind"], other.metadata["kind"], item.name)
-        config, store = TABLE.parse(LEAST, "x.ini"), StoreConfig()
-        for name in ("durability", "hz", "active_expire_effort"):
-            self.assertEqual(getattr(config, name), getattr(store, name))
-        self.assertEqual(config.data_dir, Path())
 
     def test_what_does_not_fit(self) -> None:
         self.refused("", "stores")

@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.server.harness import Client
-from tinykv.config import StoreConfig
 from tinykv.errors import ScheduleUnavailable
+from tinykv.gateway.config import GatewayConfig
 from tinykv.gateway.gateway import CHECK_SECONDS, ROUTES_SECONDS, SCHEDULE_SECONDS, Gateway, Place
 from tinykv.gateway.regions import DistantRegion, Forwards
 from tinykv.gateway.waiters import ASKED_MOST, GRACE_SECONDS
@@ -32,7 +32,7 @@ from tinykv.redis.forwarded import (
     encode_woken,
     region_of,
 )
-from tinykv.redis.operations import INTERNAL, LOOK, NOBODY, WAITING, Operation
+from tinykv.redis.operations import INTERNAL, LOOK, NOBODY, READ, WAITING, Operation
 from tinykv.redis.ownership import NOT_HERE
 from tinykv.region.routes import Route, encode_routes
 from tinykv.resp import replies
@@ -166,7 +166,7 @@ class GatewayCase(SynchronousTestCase):
             self.router,
             TABLE,
             CONNECTION_MODULES,
-            config=StoreConfig(),
+            config=GatewayConfig(),
             clock=self.clock,
             now=self.clock.seconds,
             shutdown=lambda: None,
@@ -342,6 +342,71 @@ class RoutingTests(GatewayCase):
         self.assertEqual(self.front.limits.bulk_bytes, 2 << 20)
         self.assertEqual(client.says(b"CONFIG SET timeout 8"), OK)
 
+    def test_the_stores_settings(self) -> None:
+        """They're asked for; what is a store's own isn't made up, and what is the gateway's needs no store."""
+        client = self.began()
+        own = b"*4\r\n$10\r\nmaxclients\r\n$5\r\n10000\r\n$7\r\ntimeout\r\n$1\r\n0\r\n"
+        self.assertEqual(client.says(b"CONFIG GET maxclients timeout dir hz appendfsync active-expire-effort"), own)
+        unknown = b"-ERR Unknown option or number of arguments for CONFIG SET - 'hz'\r\n"
+        self.assertEqual(client.says(b"CONFIG SET hz 20"), unknown)
+        client.pipeline(b"CONFIG GET zset-max-ziplist-value maxclients", b"CONFIG SET maxclients 9")
+        self.turn()
+        batch = self.batch()
+        self.assertEqual(batch.lines, ["CONFIG GET *"])
+        self.assertEqual(batch.operations[0][0], READ)
+        batch.answer(replies.bulks([b"hash-max-listpack-value", b"5", b"zset-max-listpack-value", b"7"]))
+        self.turn()
+        shown = replies.bulks([b"maxclients", b"10000", b"zset-max-ziplist-value", b"7"])
+        self.assertEqual(client.taken(), shown + OK)
+
+    def test_settings_in_a_transaction(self) -> None:
+        """Its replies are there at once, so what only the stores know isn't shown."""
+        client = self.began()
+        client.says(b"MULTI", b"CONFIG GET zset-max-listpack-value timeout", b"INFO keyspace")
+        client.pipeline(b"EXEC")
+        self.turn()
+        self.batch().answer(b"*0\r\n")
+        self.turn()
+        timeout = replies.bulks([b"timeout", b"0"])
+        self.assertEqual(client.taken(), b"*2\r\n%b$12\r\n# Keyspace\r\n\r\n" % timeout)
+
+    def test_settings_that_cannot_be_asked(self) -> None:
+        client = self.began()
+        self.links.reached.remove(1)
+        client.pipeline(b"CONFIG GET zset*", b"PING")
+        self.turn(6)
+        self.assertRegex(client.taken(), rb"^-CLUSTERDOWN [^\r]+\r\n\+PONG\r\n$")
+
+    def test_keys_of_all_regions(self) -> None:
+        self.say([Route(1, 0, 100, 2, 1, 1), Route(5, 100, SLOTS, 2, 1, 2)], 1, 2, 3)
+        client = self.connect()
+        client.pipeline(b"INFO keyspace", b"PING")
+        self.turn()
+        for counts in ([3, 1, 0, 0, 4, 0], [5, 0, 0, 0, 0, 0]):
+            batch = self.batch()
+            self.assertEqual(batch.lines, ["INFO keyspace"])
+            batch.answer(replies.array([replies.integer(count) for count in counts]))
+        self.turn()
+        text = b"# Keyspace\r\ndb0:keys=8,expires=1,avg_ttl=0\r\ndb2:keys=4,expires=0,avg_ttl=0\r\n"
+        self.assertEqual(client.taken(), b"$%d\r\n%b\r\n+PONG\r\n" % (len(text), text))
+
+    def test_keys_of_a_region_that_cannot_be_asked(self) -> None:
+        """It's said, and soon: all else that INFO says is wanted then."""
+        self.say([Route(1, 0, 100, 2, 1, 1), Route(5, 100, SLOTS, 2, 1, 2)], 1, 2, 3)
+        client = self.connect()
+        self.links.reached.remove(2)
+        client.pipeline(b"INFO")
+        self.turn()
+        self.batch().answer(replies.array([replies.integer(3)] * 2))
+        self.turn(0.9)
+        self.assertEqual(client.taken(), b"")
+        self.turn(0.2)
+        said = client.taken()
+        self.assertIn(b"redis_mode:standalone", said)
+        self.assertIn(b"# Keyspace\r\nkeyspace_error:TIMEOUT not all regions have answered in time\r\n", said)
+        self.turn(6)
+        self.assertEqual(client.says(b"PING"), b"+PONG\r\n")
+
     def test_connection_commands_in_order(self) -> None:
         client = self.began()
         client.pipeline(b"SET a 1", b"HELLO 3", b"GET b")
@@ -353,7 +418,7 @@ class RoutingTests(GatewayCase):
         self.assertEqual(batch.senders[0][1], 3)
         batch.answer(b"_\r\n")
         self.assertEqual(client.taken(), b"_\r\n")
-        self.assertIn(b"redis_mode:standalone", client.says(b"INFO"))
+        self.assertIn(b"redis_mode:standalone", client.says(b"INFO server"))
         self.assertIn(b"disabled", client.says(b"CLUSTER INFO"))
 
 

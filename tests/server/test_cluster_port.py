@@ -426,6 +426,7 @@ class AllKeysTests(SynchronousTestCase):
             keys = self.leads(*places)
             self.assertGreater(len(keys), 10)
             self.assertEqual(self.client.says(b"DBSIZE"), b":%d\r\n" % len(keys))
+            self.assertIn(b"db0:keys=%d," % len(keys), self.client.says(b"INFO keyspace"))
             found = self.client.call([b"KEYS", b"*"])
             assert isinstance(found, list)
             self.assertEqual(sorted(found), keys)

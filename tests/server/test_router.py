@@ -118,16 +118,28 @@ class SpreadTests(RouterCase):
         for key in (A, B, C):
             self.says(b"HSET %b a 1 b 2 c 3" % key)
             self.assertEqual(self.client.call([b"OBJECT", b"ENCODING", key]), b"hashtable")
+        name = b"hash-max-listpack-entries"
+        shown = b"*2\r\n$%d\r\n%b\r\n$1\r\n%%d\r\n" % (len(name), name)
+        self.assertEqual(self.says(b"CONFIG GET " + name), shown % 2)
+        changed = self.says(b"SET %b x" % C, b"CONFIG SET %b 3" % name, b"CONFIG GET " + name)
+        self.assertEqual(changed, 2 * b"+OK\r\n" + shown % 3)
+        in_multi = self.says(b"MULTI", b"CONFIG GET " + name, b"EXEC")
+        self.assertEqual(in_multi, b"+OK\r\n+QUEUED\r\n*1\r\n" + shown % 3)
 
     def test_raw_keys(self) -> None:
         self.says(b"RAW.PUT default %b x" % A)
         self.assertEqual(self.client.call([b"RAW.GET", b"default", A]), b"x")
 
     def test_figures(self) -> None:
+        """They're those of all regions; at once, and behind the client's own writes."""
         keys = self.fill()
-        info = self.client.call([b"INFO", b"keyspace"])
-        assert isinstance(info, bytes)
-        self.assertIn(b"db0:keys=%d,expires=0" % len(keys), info)
+        self.says(b"SELECT 9", *(b"SET %b x PX 100000" % key for key in (A, C)))
+        counted = b"db0:keys=%d,expires=0,avg_ttl=0\r\ndb9:keys=2,expires=2,avg_ttl=0\r\n" % len(keys)
+        self.assertIn(counted, self.says(b"INFO keyspace"))
+        said = self.says(b"SET %b x" % B, b"INFO", b"DEL %b" % B)
+        self.assertIn(counted.replace(b"2,expires", b"3,expires"), said)
+        self.assertTrue(said.endswith(b"\r\n:1\r\n"))
+        self.assertEqual(self.says(b"DBSIZE"), b":2\r\n")
 
     def test_expired_keys(self) -> None:
         self.says(*(b"SET %b x PX 100" % key for key in (A, B, C)))

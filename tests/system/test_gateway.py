@@ -156,6 +156,11 @@ class StaticTests(GatewayCase):
             self.assertEqual(one.call("SET", f"key:{number}", number), b"OK")
         self.assertEqual(one.call("MGET", *(f"key:{number}" for number in range(30))), [b"%d" % n for n in range(30)])
         self.assertEqual(one.call("DBSIZE"), 30)
+        setting = "set-max-intset-entries"
+        self.assertEqual(direct.call("CONFIG", "SET", setting, "5"), b"OK")
+        for client in (one, direct):
+            self.assertIn(b"db0:keys=30,expires=0", client.call("INFO"))
+            self.assertEqual(client.call("CONFIG", "GET", setting), [setting.encode(), b"5"])
         self.assertIn(one.call("RANDOMKEY"), [b"key:%d" % number for number in range(30)])
         one.call("WATCH", "key:1")
         direct.call("SET", "key:1", "x")

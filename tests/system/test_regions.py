@@ -43,6 +43,7 @@ class RegionsTests(SynchronousTestCase):
         for client in clients:
             self.assertEqual(client.call("MGET", *keys), expected)
             self.assertEqual(client.call("DBSIZE"), len(keys))
+            self.assertIn(b"db0:keys=%d,expires=0," % len(keys), client.call("INFO", "keyspace"))
         self.assertIn("CROSSSLOT", str(clients[1].attempt("MSET", *[word for key in keys for word in (key, "x")])))
 
         leader = self.stores.leader

@@ -126,28 +126,6 @@ class GatewayConfig:
     )
     request_timeout: float = _as_stores("request_timeout")
 
-    # What CONFIG GET shows of a store, and a gateway leaves to those that have the data.
-
-    @property
-    def data_dir(self) -> Path:
-        """It has no folder; it runs somewhere."""
-        return Path()
-
-    @property
-    def durability(self) -> str:
-        """Whether writes are answered when disks have them is for the stores to say; by default they are."""
-        return "fsync"
-
-    @property
-    def hz(self) -> int:
-        """It has no keys to expire."""
-        return 10
-
-    @property
-    def active_expire_effort(self) -> int:
-        """It has no keys to expire."""
-        return 1
-
 
 def checked(config: GatewayConfig, source: str) -> GatewayConfig:
     """

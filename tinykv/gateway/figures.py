@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from tinykv.keys import DATABASES
 from tinykv.redis.operations import NOBODY, Client
-from tinykv.redis.settings import Settings
 
 if TYPE_CHECKING:
     from tinykv.gateway.waiters import GatewayWaiters
@@ -22,19 +21,22 @@ class NoDatabase:
     expiring: Final = 0
 
 
-class NoKeyspace:
-    """
-    The data, which is elsewhere.
+class NoSettings:
+    """The logged settings, of which nothing is known here: the stores go by them."""
 
-    @ivar settings: The logged settings as they are by default: the stores go by their own.
-    """
+    def __init__(self) -> None:
+        self.values: dict[str, int] = {}
+
+
+class NoKeyspace:
+    """The data, which is elsewhere."""
 
     memory: Final = 0
     budget: Final = 0
     changes: Final = 0
 
     def __init__(self) -> None:
-        self.settings = Settings()
+        self.settings = NoSettings()
         self.databases = [NoDatabase()] * DATABASES
         self.misses = 0
         self.expired_keys = 0

@@ -241,6 +241,17 @@ def dbsize(ctx: Context, args: list[bytes]) -> bytes:
     return replies.integer(ctx.db.keys)
 
 
+@command("info", READ)
+def info(ctx: Context, args: list[bytes]) -> bytes:
+    """
+    Count the keys of each database, and those that can expire, by turns.
+
+    It's what INFO tells of the data in its section keyspace; the rest is the matter of who is asked.
+    """
+    counts = [(db.keys, db.expiring) for db in ctx.keyspace.databases]
+    return replies.array([replies.integer(count) for pair in counts for count in pair])
+
+
 def _check_flush(args: list[bytes]) -> None:
     """
     Check the options of FLUSHDB and FLUSHALL; either way the rows go in one range deletion.

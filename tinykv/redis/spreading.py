@@ -59,6 +59,12 @@ def _sum(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
     return replies.integer(sum(int(answer[1:]) for answer in answers))
 
 
+def _sums(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
+    """Add up lists of numbers, place by place."""
+    columns = zip(*map(elements_of, answers), strict=True)
+    return replies.array([replies.integer(sum(int(element[1:]) for element in column)) for column in columns])
+
+
 def _in_place(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
     """Put the elements of all replies at the places of their keys."""
     found: dict[int, bytes] = {}
@@ -89,6 +95,7 @@ _BY_KEY: Final[Mapping[str, Merge]] = {
 #: What is about all keys, or about what all regions have alike.
 _EVERYWHERE: Final[Mapping[str, Merge]] = {
     "dbsize": _sum,
+    "info": _sums,
     "keys": _joined,
     "flushdb": _alike,
     "flushall": _alike,

@@ -17,10 +17,12 @@ from tinykv.redis.operations import COMMANDS
 from tinykv.redis.spec import CommandSpec
 from tinykv.resp import replies
 from tinykv.resp.replies import encode_command
+from tinykv.resp.splitting import elements_of
 from tinykv.server import parameter_kinds as kinds
 from tinykv.server import parameters
 from tinykv.server.front import Front
 from tinykv.server.parameter_kinds import INT_MAX, LONG_MAX, Kind
+from tinykv.server.questions import ask
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
 
@@ -53,31 +55,45 @@ _HELP = (
 )
 
 
-def value_of(front: Front, name: str) -> bytes:
-    """Give a parameter's value by any of its names."""
-    name = _ALIASES.get(name, name)
-    if name in SETTINGS:
-        return b"%d" % front.host.execution.keyspace.settings.values[name]
-    return front.parameters.values[name]
+@connection("config|get", in_order=True, asks=True)
+def config_get(session: Session, number: int, request: list[bytes]) -> bytes | None:
+    """
+    Give the parameters that fit one of the patterns; one that is asked for by its name comes as that was spelled.
 
-
-@connection("config|get", in_order=True)
-def config_get(session: Session, number: int, request: list[bytes]) -> bytes:
-    """Give the parameters that fit one of the patterns; one that is asked for by its name comes as that was spelled."""
+    What all replicas share is asked of them; in a transaction it's what is known here, if anything is.
+    """
+    front = session.front
     patterns = request[2:]
     spelled = {pattern.lower(): pattern for pattern in reversed(patterns)}
-    found: list[bytes] = []
-    for name in NAMES:
-        if any(match(pattern, name.encode(), True) for pattern in patterns):
-            shown = spelled.get(name.encode(), name.encode())
-            found += (replies.bulk(shown), replies.bulk(value_of(session.front, name)))
-    return replies.map_(found, session.proto)
+    names = [name for name in NAMES if any(match(pattern, name.encode(), True) for pattern in patterns)]
+
+    def told(values: Mapping[str, bytes]) -> bytes:
+        found: list[bytes] = []
+        for name in names:
+            value = values.get(_ALIASES.get(name, name))
+            if value is not None:
+                found += (replies.bulk(spelled.get(name.encode(), name.encode())), replies.bulk(value))
+        return replies.map_(found, session.proto)
+
+    def answered(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):
+            return reply
+        words = [element.split(b"\r\n")[1] for element in elements_of(reply)]
+        shared = {name.decode(): value for name, value in zip(words[::2], words[1::2], strict=True)}
+        return told({**front.parameters.values, **shared})
+
+    if all(_ALIASES.get(name, name) not in SETTINGS for name in names):
+        return told(front.parameters.values)
+    if number < 0:
+        here = front.host.execution.keyspace.settings.values
+        return told({**front.parameters.values, **{name: b"%d" % value for name, value in here.items()}})
+    return ask(session, number, [b"CONFIG", b"GET", b"*"], answered)
 
 
 def _logged(front: Front, request: list[bytes]) -> tuple[CommandSpec, list[bytes]] | None:
     """Give what of a CONFIG SET goes through the log within a transaction."""
     try:
-        return _shared_part(front, _checked(request))
+        return _shared_part(front, _checked(front, request))
     except CommandError:
         # It's told when the transaction runs.
         return None
@@ -131,7 +147,7 @@ def _change(front: Front, changes: dict[str, bytes]) -> None:
 def config_set(session: Session, number: int, request: list[bytes]) -> bytes | None:
     """Change parameters: all of them, or none. Settings that all replicas share change through the log."""
     front = session.front
-    changes = _checked(request)
+    changes = _checked(front, request)
     arguments, own = _parted(changes)
     if len(arguments) == 2:
         _change(front, changes)
@@ -165,7 +181,7 @@ class _Changing:
         raise AssertionError("a change of settings doesn't block")
 
 
-def _checked(request: list[bytes]) -> dict[str, bytes]:
+def _checked(front: Front, request: list[bytes]) -> dict[str, bytes]:
     """
     Check all before anything changes, in Redis's order.
 
@@ -180,7 +196,7 @@ def _checked(request: list[bytes]) -> dict[str, bytes]:
     for given in names:
         name = given.decode("latin-1").lower()
         name = _ALIASES.get(name, name)
-        if name not in SETTINGS and name not in parameters.TABLE:
+        if name not in SETTINGS and name not in front.parameters.values:
             raise CommandError(b"ERR Unknown option or number of arguments for CONFIG SET - '%b'" % given)
         if failure is None and name not in SETTINGS and parameters.TABLE[name].kind is None:
             failure = _failed(given, "can't set immutable config")

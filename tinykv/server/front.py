@@ -108,8 +108,9 @@ class Front:
         self.config = config
         self.password = config.requirepass.encode()
         # What proto-max-bulk-len was set to is part of the data, and outlives a restart.
-        string_max = host.execution.keyspace.settings.values["proto-max-bulk-len"]
-        bulk_bytes = config.bulk_limit if string_max == DEFAULTS["proto-max-bulk-len"] else string_max
+        default = DEFAULTS["proto-max-bulk-len"]
+        string_max = host.execution.keyspace.settings.values.get("proto-max-bulk-len", default)
+        bulk_bytes = config.bulk_limit if string_max == default else string_max
         self.limits = RequestLimits(
             inline_bytes=config.inline_limit,
             arguments=config.argument_limit,

@@ -2,6 +2,7 @@
 INFO: the store's figures, by sections, under the names that Redis gives them.
 
 Where this store has nothing of the kind, the figure says what a Redis without it says (no replicas, nothing evicted).
+What is about all the data (the section keyspace) is asked of the regions, wherever they are.
 
 @see: U{https://redis.io/commands/info/}
 """
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import tinykv
+from tinykv.config import StoreConfig
+from tinykv.resp.splitting import elements_of
 from tinykv.server.cluster_nodes import master_of
 from tinykv.server.connections import REDIS_VERSION
 from tinykv.server.front import Front
@@ -22,28 +25,38 @@ from tinykv.server.front import Front
 Figures = Iterator[tuple[str, object]]
 
 
-def text(front: Front, sections: Iterable[bytes], *, cluster: bool = False) -> bytes:
+def wanted(sections: Iterable[bytes]) -> set[str]:
     """
-    Give the text of some sections.
+    Name the sections that are asked for, unknown ones among them.
 
     @param sections: Their names; C{default}, C{all} and C{everything} stand for several, and none at all for the first
-        of these. Unknown ones are left out.
-    @param cluster: Whether a client of the cluster port asks.
+        of these.
     """
-    wanted: set[str] = set()
+    chosen: set[str] = set()
     names = [name.decode("latin-1").lower() for name in sections] or ["default"]
     for name in names:
         if name in ("all", "everything"):
-            wanted.update(SECTIONS)
+            chosen.update(SECTIONS)
         elif name == "default":
-            wanted.update(name for name in SECTIONS if name not in ("commandstats", "latencystats"))
+            chosen.update(name for name in SECTIONS if name not in ("commandstats", "latencystats"))
         else:
-            wanted.add(name)
+            chosen.add(name)
+    return chosen
+
+
+def text(front: Front, sections: set[str], databases: bytes | None = None, *, cluster: bool = False) -> bytes:
+    """
+    Give the text of some sections.
+
+    @param databases: What the regions say of their keys; None for what is known here, old as that may be.
+    @param cluster: Whether a client of the cluster port asks.
+    """
     told = _told_in_cluster(front) if cluster else {}
     parts: list[str] = []
     for name, (title, figures) in SECTIONS.items():
-        if name in wanted:
-            lines = [f"# {title}", *(f"{figure}:{told.get(figure, value)}" for figure, value in figures(front))]
+        if name in sections:
+            found = figures(front) if name != "keyspace" or databases is None else _databases(databases)
+            lines = [f"# {title}", *(f"{figure}:{told.get(figure, value)}" for figure, value in found)]
             if name == "replication" and "role" in told:
                 lines[2:2] = [f"{figure}:{value}" for figure, value in _replica(front)]
             parts.append("\r\n".join([*lines, ""]))
@@ -87,8 +100,9 @@ def _server(front: Front) -> Figures:
     yield "server_time_usec", int(front.now() * 1_000_000)
     yield "uptime_in_seconds", uptime
     yield "uptime_in_days", uptime // 86400
-    yield "hz", front.config.hz
-    yield "configured_hz", front.config.hz
+    if isinstance(front.config, StoreConfig):
+        yield "hz", front.config.hz
+        yield "configured_hz", front.config.hz
     yield "executable", sys.executable
     yield "config_file", ""
 
@@ -260,9 +274,22 @@ def _cluster(front: Front) -> Figures:
 
 
 def _keyspace(front: Front) -> Figures:
-    for index, db in enumerate(front.host.execution.keyspace.databases):
-        if db.keys:
-            yield f"db{index}", f"keys={db.keys},expires={db.expiring},avg_ttl=0"
+    return _counted((db.keys, db.expiring) for db in front.host.execution.keyspace.databases)
+
+
+def _databases(answer: bytes) -> Figures:
+    """Give the figures of what the regions say; if they say none, why."""
+    if answer.startswith(b"-"):
+        yield "keyspace_error", answer[1:-2].decode("latin-1")
+        return
+    counts = [int(element[1:]) for element in elements_of(answer)]
+    yield from _counted(zip(counts[::2], counts[1::2], strict=True))
+
+
+def _counted(databases: Iterable[tuple[int, int]]) -> Figures:
+    for index, (keys, expiring) in enumerate(databases):
+        if keys:
+            yield f"db{index}", f"keys={keys},expires={expiring},avg_ttl=0"
 
 
 #: The sections by name, in Redis's order, each with its title.

@@ -8,6 +8,8 @@ They come in three sorts:
       isn't there yet. A value that would promise something which isn't so is refused instead;
     - I{fixed}: they follow from the configuration file.
 
+A front without data, a gateway, has none of those that are about it, as L{STORES_OWN} says.
+
 The settings that commands on data go by aren't here: they're the same on every replica and change through the log
 (L{tinykv.redis.settings}).
 """
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tinykv.config import StoreConfig
 from tinykv.server import parameter_kinds as kinds
 from tinykv.server.parameter_kinds import INT_MAX, LONG_MAX, UINT_MAX, Kind
 
@@ -174,6 +177,10 @@ TABLE: dict[str, Parameter] = {
 }
 
 
+#: What only a store has a value for.
+STORES_OWN = frozenset(("active-expire-effort", "appendfsync", "dir", "hz"))
+
+
 class Parameters:
     """
     The values in force.
@@ -184,18 +191,14 @@ class Parameters:
     def __init__(self, front: Front) -> None:
         config = front.config
         self._front = front
-        self.values = {name: parameter.default for name, parameter in TABLE.items()}
+        self.values = {name: parameter.default for name, parameter in TABLE.items() if name not in STORES_OWN}
         derived: dict[str, object] = {
-            "active-expire-effort": config.active_expire_effort,
-            "appendfsync": "always" if config.durability == "fsync" else "everysec",
             "bind": " ".join(config.bind),
             "client-output-buffer-limit": (
                 f"normal {config.output_buffer_limit} 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
             ),
             "client-query-buffer-limit": config.query_buffer_limit,
             "databases": config.databases,
-            "dir": config.data_dir.absolute(),
-            "hz": config.hz,
             "maxclients": config.maxclients,
             "port": config.port,
             "protected-mode": "yes" if config.protected_mode else "no",
@@ -209,6 +212,13 @@ class Parameters:
             "tls-key-file": config.tls_key or "",
             "tls-port": config.tls_port or 0,
         }
+        if isinstance(config, StoreConfig):
+            derived |= {
+                "active-expire-effort": config.active_expire_effort,
+                "appendfsync": "always" if config.durability == "fsync" else "everysec",
+                "dir": config.data_dir.absolute(),
+                "hz": config.hz,
+            }
         self.values.update({name: str(value).encode() for name, value in derived.items()})
 
     def change(self, name: str, value: bytes) -> None:

@@ -507,7 +507,7 @@ def _submit(host: IRegionHost, operation: Operation) -> None:
 
 
 #: Reads of all keys that there are.
-_SHOWN = frozenset(("dbsize", "keys"))
+_SHOWN = frozenset(("dbsize", "info", "keys"))
 #: What a region without keys answers to RANDOMKEY.
 _NOTHING = frozenset((b"$-1\r\n", b"_\r\n"))
 

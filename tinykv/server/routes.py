@@ -88,7 +88,7 @@ class Route:
         self.wire_name = name.encode()
         self.kind = kind
         self.arity = arity
-        self.spec: CommandSpec = None  # type: ignore[assignment]  # set for READS, WRITES and what has a logged part
+        self.spec: CommandSpec = None  # type: ignore[assignment]  # set for READS, WRITES and what has a part on data
         self.serve: Serve | None = None
         self.logged: Logged | None = None
         self.subcommands: dict[bytes, Route] | None = None
@@ -147,6 +147,7 @@ def connection(
     refused_in_multi: bool = False,
     in_order: bool = False,
     logged: Logged | None = None,
+    asks: bool = False,
 ) -> Callable[[Serve], Serve]:
     """
     Declare a function to be a command on the connection or the server.
@@ -158,11 +159,13 @@ def connection(
     @param in_order: It shows what commands on data change, or changes how their replies look, so it's run only when
         what the client sent before it has been applied.
     @param logged: It has a part that is a command on data of the same name, and this gives it.
+    @param asks: It has a part that is a read of the same name, by which it asks about data; see
+        L{tinykv.server.questions}.
     """
 
     def attach(function: Serve) -> Serve:
         declared = getattr(function, "declared_connection", ())
-        entry = (name, in_multi_at_once, refused_in_multi, in_order, logged)
+        entry = (name, in_multi_at_once, refused_in_multi, in_order, logged, asks)
         function.declared_connection = (*declared, entry)  # type: ignore[attr-defined]
         return function
 
@@ -192,13 +195,13 @@ class Routes:
             for function in vars(module).values():
                 if getattr(function, "__module__", None) != module.__name__:
                     continue
-                for name, at_once, refused, in_order, logged in getattr(function, "declared_connection", ()):
-                    assert (name in table) == (logged is not None), name
+                for name, at_once, refused, in_order, logged, asks in getattr(function, "declared_connection", ()):
+                    assert (name in table) == (asks or logged is not None), name
                     route = Route(name, CONNECTION, facts[name].arity)
                     route.facts = facts[name]
-                    if logged is not None:
+                    if name in table:
                         route.run(table[name], timer)
-                        route.logged = logged
+                    route.logged = logged
                     route.serve = function
                     route.before_auth = "no_auth" in facts[name].flags
                     route.in_multi_at_once = at_once

@@ -12,9 +12,12 @@ from tinykv.redis.numbers import parse_int64
 from tinykv.resp import replies
 from tinykv.server import info as figures
 from tinykv.server.connections import REDIS_VERSION
+from tinykv.server.questions import ask
 from tinykv.server.routes import connection
 from tinykv.server.session import Session
 
+#: For how long INFO waits for regions, in seconds: it's asked when something is wrong, too.
+_PATIENCE_SECONDS = 1.0
 #: Elementary cellular automata whose pictures from a single cell are worth a look.
 _RULES = (18, 22, 26, 30, 45, 54, 60, 73, 90, 105, 110, 126, 150)
 _COLUMNS = 79
@@ -22,10 +25,18 @@ _ROWS = 24
 _MOST_CELLS = 100_000
 
 
-@connection("info", in_order=True)
-def info(session: Session, number: int, request: list[bytes]) -> bytes:
-    """Give the figures of the server, by sections."""
-    return replies.verbatim(figures.text(session.front, request[1:], cluster=session.cluster), b"txt", session.proto)
+@connection("info", in_order=True, asks=True)
+def info(session: Session, number: int, request: list[bytes]) -> bytes | None:
+    """Give the figures of the server, by sections; in a transaction those of what is known here."""
+    sections = figures.wanted(request[1:])
+
+    def told(databases: bytes | None = None) -> bytes:
+        text = figures.text(session.front, sections, databases, cluster=session.cluster)
+        return replies.verbatim(text, b"txt", session.proto)
+
+    if number < 0 or "keyspace" not in sections:
+        return told()
+    return ask(session, number, [b"INFO", b"keyspace"], told, patience=_PATIENCE_SECONDS)
 
 
 @connection("time")
