@@ -5,12 +5,15 @@ from __future__ import annotations
 from random import Random
 
 from tests.gateway.test_gateway import Batch, GatewayCase
+from tests.redis.regions import Teller
 from tests.server.harness import Client
 from tinykv.interfaces import Outcome
 from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.forwarded import REFUSED, REPLY, encode_results, version_of
+from tinykv.redis.operations import COMMANDS
 from tinykv.region.routes import Route, encode_routes
 from tinykv.resp import replies
+from tinykv.testing.embedded import TABLE
 
 STORES = (1, 2, 3)
 
@@ -190,3 +193,41 @@ class NarrowedTests(GatewayCase):
         batch.answer(replies.array([replies.OK]))
         self.turn()
         self.assertEqual(client.taken(), replies.OK * 2 + b"+QUEUED\r\n" + replies.array([replies.OK]))
+
+    def split_while_it_waits(self, slots: int) -> None:
+        """Narrow a region that waits for the outcome of what was sent to another one, and see in which order all is."""
+        client = self.began()
+        first, second = Route(1, 0, 100, 2, 1, 1), Route(5, 100, SLOTS, 2, 1, 2)
+        self.gateway.told(3, encode_routes([first, second], {}))
+        whole, part = self.gateway.regions[1], self.gateway.regions[5]
+        part.hold()
+        client.pipeline(b"SET a 3")
+        self.turn()
+        before = [[b"SET", b"a", b"%d" % number] for number in (1, 2)]
+        commands = [(COMMANDS, Teller(9), 0, 0, TABLE["set"], one, replies.encode_command(one)) for one in before]
+        whole.moved(commands[0], (0, SLOTS), whole)
+        after = [second._replace(end=slots, version=3), Route(6, slots, SLOTS, 3, 1, 2)]
+        self.gateway.told(3, encode_routes([first, *after], {}))
+        client.pipeline(b"SET a 4")
+        self.turn()
+        whole.moved(commands[1], (0, SLOTS), whole)
+        self.turn(0.05)
+        self.assertEqual(self.links.batches, [])
+        part.let_go()
+        lines: list[str] = []
+        for _ in range(20):
+            self.turn(0.05)
+            while self.links.batches:
+                batch = self.batch()
+                lines += batch.lines
+                batch.answer(*[replies.OK] * len(batch.lines))
+        self.assertEqual(lines, [f"SET a {number}" for number in (1, 2, 3, 4)])
+        self.assertEqual(client.taken(), replies.OK * 2)
+
+    def test_what_is_for_a_part_of_a_part(self) -> None:
+        """What waits in a part that is split goes behind what was sent before, and comes back later."""
+        self.split_while_it_waits(slot_of(b"a"))
+
+    def test_what_stays_in_a_part(self) -> None:
+        """So does what is still for that part."""
+        self.split_while_it_waits(slot_of(b"a") + 1)

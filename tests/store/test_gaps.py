@@ -14,10 +14,11 @@ from tests.testing.cluster import Variant
 from tests.testing.region_cluster import RegionStore
 from tests.testing.split_cluster import SplitWorld
 from tinykv.keys import SLOTS
-from tinykv.redis.operations import READ, lookup
+from tinykv.redis.operations import COMMANDS, READ, lookup
 from tinykv.redis.ownership import NOT_HERE
 from tinykv.region.descriptor import Descriptor
 from tinykv.region.splitting import Split, own_cuts
+from tinykv.resp.replies import encode_command
 from tinykv.resp.splitting import elements_of
 from tinykv.store.host import RegionHost
 from tinykv.store.refusals import NO_LEADER
@@ -98,6 +99,21 @@ class WaitingTests(SplitsCase):
         self.client.told.sort()
         self.assertEqual(self.client.heard(), [b":1\r\n", b":2\r\n", b"$2\r\n12\r\n", b":3\r\n"])
         self.assertEqual(self.regions.gaps, [])
+
+    def test_what_was_sent_before_comes_one_by_one(self) -> None:
+        """It goes before what came here, some of it when it's known where that is and some before."""
+        self.split()
+        (gap,) = self.regions.gaps
+        gap.hold()
+        before = [[b"APPEND", HIGH.encode(), b"%d" % number] for number in (1, 2)]
+        first, second = [(COMMANDS, self.client, 0, 0, TABLE["append"], one, encode_command(one)) for one in before]
+        self.waits(f"APPEND {HIGH} 3")
+        self.whole.move(first, (0, SLOTS))
+        self.hear()
+        self.waits(f"APPEND {HIGH} 4")
+        self.whole.move(second, (0, SLOTS))
+        gap.let_go()
+        self.assertEqual(self.ask(f"GET {HIGH}")[-1], b"$4\r\n1234\r\n")
 
     def test_others_are_not_held_up(self) -> None:
         self.split()

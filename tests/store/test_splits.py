@@ -16,11 +16,12 @@ from tinykv.interfaces import IRegionHost
 from tinykv.keys import SLOTS, slot_of
 from tinykv.raft.messages import Entry, HardState
 from tinykv.raft.refusals import Refused
-from tinykv.redis.operations import INTERNAL
+from tinykv.redis.operations import COMMANDS, INTERNAL
 from tinykv.redis.spreading import CROSS_SLOT
 from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.splitting import Split, own_cuts
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState, apply_key
+from tinykv.resp.replies import encode_command
 from tinykv.server.metrics import Metrics
 from tinykv.server.router import Router
 from tinykv.storage.log import HardState as StoredState
@@ -29,6 +30,7 @@ from tinykv.store.host import RegionHost
 from tinykv.store.rounds import ROUND_SECONDS
 from tinykv.store.splitting import Part, adopt, begin_peer, splits
 from tinykv.testing.alone import alone
+from tinykv.testing.embedded import TABLE
 
 #: Keys on both sides of the middle.
 LOW, HIGH = "b", "a"
@@ -134,6 +136,34 @@ class OvertakingTests(SplitsCase):
         self.client.told.sort()
         self.assertEqual(self.client.heard(), [OK, OK, OK, OK, b":2\r\n", b":1\r\n", b":1\r\n"])
         self.assertEqual(self.ask(f"GET {LOW}", f"GET {HIGH}"), [b"$-1\r\n", b"$1\r\n2\r\n"])
+
+    def split_while_it_waits(self, border: int) -> bytes:
+        """Split a part that waits for the outcome of what was sent to the whole, and give what was appended in all."""
+        (part,) = self.split()
+        part.hold()
+        self.client.send(f"APPEND {HIGH} 3")
+        self.rest()
+        whole, self.whole = self.whole, part
+        before = [[b"APPEND", HIGH.encode(), b"%d" % number] for number in (1, 2)]
+        first, second = [(COMMANDS, self.client, 0, 0, TABLE["append"], one, encode_command(one)) for one in before]
+        whole.move(first, (0, SLOTS))
+        self.split(border)
+        self.client.send(f"APPEND {HIGH} 4")
+        self.rest()
+        whole.move(second, (0, SLOTS))
+        commands = [one for one in self.router.undone() if one[0] == COMMANDS]
+        self.assertEqual({one[5][2] for one in commands}, {b"1", b"2", b"3", b"4"})
+        part.let_go()
+        self.rest()
+        return self.ask(f"GET {HIGH}")[-1]
+
+    def test_what_is_for_a_part_of_a_part(self) -> None:
+        """What waits in a part that is split goes behind what was sent before, and comes back later."""
+        self.assertEqual(self.split_while_it_waits(slot_of(HIGH.encode()) - 1), b"$4\r\n1234\r\n")
+
+    def test_what_stays_in_a_part(self) -> None:
+        """So does what is still for that part."""
+        self.assertEqual(self.split_while_it_waits(slot_of(HIGH.encode()) + 1), b"$4\r\n1234\r\n")
 
 
 class DataTests(SplitsCase):

@@ -242,6 +242,7 @@ class Gateway:
         for region, slots in under_way:
             if region in self._former or region.slots != slots:
                 self._hold_heirs(region, slots)
+                region.hand_on()
 
     def _hold_heirs(self, region: DistantRegion, slots: tuple[int, int]) -> None:
         """Let what comes for slots that a region had wait until the outcome is known of all that was sent there."""

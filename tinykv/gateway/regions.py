@@ -139,6 +139,17 @@ class DistantRegion:
                 pending = []
             self.forwarder.narrowed(whole, pending)
 
+    def hand_on(self) -> None:
+        """
+        After the region was narrowed, and its parts wait for it: hand on at once what has come from other regions.
+
+        It goes to the same places as what may yet come from there, so it has to be there first; and what came here
+        itself has to be there last, so it stays until L{let_go}.
+        """
+        moved, self._moved = self._moved, []
+        if moved:
+            self.pass_on(moved, ())
+
     def hold(self) -> None:
         """Send nothing until L{let_go}: what was sent to another region may lie here by now, and come from there."""
         self._held += 1

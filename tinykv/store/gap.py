@@ -135,6 +135,11 @@ class Gap:
             one.hold()
         if not self._held:
             self._hand_on()
+            return
+        # This is to be there before what may yet come from where it came from, and all else behind that.
+        moved, self._moved = self._moved, []
+        for _, operation in moved:
+            self._regions.moved(operation, self.slots, self)
 
     def _hand_on(self) -> None:
         """Let all of it be done where it belongs."""

@@ -632,12 +632,14 @@ class RegionHost:
 
     def let_go(self) -> None:
         """Learn that nothing comes any more that was sent before."""
-        self.proposals.let_go()
+        meant = self.proposals.let_go(self.descriptor.slots)
+        if meant:
+            self.pass_on(meant, ())
 
     def _move_pending(self, whole: tuple[int, int]) -> None:
         """Look anew where that belongs of which nothing was done."""
         proposals, elsewhere = self.proposals, self.elsewhere
-        waiting = proposals.withdraw()
+        waiting = proposals.narrowed(whole)
         if elsewhere is not None and elsewhere.holds:
             # While it's on hold nothing of that goes elsewhere.
             elsewhere.narrowed(whole, [] if proposals.on_hold else waiting)

@@ -26,6 +26,7 @@ from tinykv.region.entry import ENTRY_BYTES_MAX, encode_header
 from tinykv.storage.rowstore import RowStore
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.batches import Batch, by_size
+from tinykv.store.forwarding import Meant
 from tinykv.store.reads import FRESH
 from tinykv.store.refusals import TOO_LARGE
 from tinykv.store.replica import Replica
@@ -132,6 +133,8 @@ class Proposals:
         self._moved: list[Operation] | None = None
         #: For how many that is.
         self._held = 0
+        #: What came here meanwhile before the region had the slots that it has.
+        self._before: list[Meant] = []
         self._queue = queue
         self._replica = replica
         self._group = replica.group
@@ -196,24 +199,42 @@ class Proposals:
         else:
             self._moved.append(operation)
 
-    def withdraw(self) -> list[Operation]:
-        """Give up what waits to be proposed, in its order: first what was moved here."""
-        waiting = [*(self._moved or ()), *self.pending]
+    def narrowed(self, whole: tuple[int, int]) -> list[Operation]:
+        """
+        Learn that the region has fewer keys than before, and give up what waits to be proposed, in its order.
+
+        On hold that is only what was moved here. It goes to the same places as what may yet come from where it came
+        from, so it has to be there first; and what came here itself has to be there last, so it stays until L{let_go}.
+
+        @param whole: The slots that it had.
+        """
+        waiting, self.pending = self.pending, []
         if self._moved is not None:
-            self._moved = []
-        self.pending = []
+            self._before.append((whole, waiting))
+            waiting, self._moved = self._moved, []
         return waiting
 
-    def let_go(self) -> None:
-        """Propose again: first what was moved here, in its order."""
+    def let_go(self, slots: tuple[int, int]) -> list[Meant]:
+        """
+        Propose again: first what was moved here, in its order.
+
+        @param slots: Those that the region has.
+        @return: All that waited, in its order, if the region was narrowed meanwhile: some of it doesn't belong here.
+        """
         self._held -= 1
         if self._held:
-            return
-        moved, self._moved = self._moved, None
-        if moved and not self.closed:
-            self.pending[:0] = moved
+            return []
+        moved, self._moved = self._moved or [], None
+        before, self._before = self._before, []
+        if self.closed:
+            return []
+        if before:
+            pending, self.pending = self.pending, []
+            return [(slots, moved), *before, (slots, pending)]
+        self.pending[:0] = moved
         if self.pending:
             self.go_on()
+        return []
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in that came before all those which wait to be proposed."""
@@ -238,8 +259,9 @@ class Proposals:
 
     def undone(self) -> list[Operation]:
         """Give the operations that wait to be proposed: certainly nothing of them was done."""
-        moved = self._moved or ()
-        return [*moved, *self.pending] if self.elsewhere is None else [*self.elsewhere.undone(), *moved, *self.pending]
+        undone = [] if self.elsewhere is None else self.elsewhere.undone()
+        before = [operation for _, operations in self._before for operation in operations]
+        return [*undone, *(self._moved or ()), *before, *self.pending]
 
     def go_on(self) -> None:
         """Propose what came while there was no leader, or too much on its way."""
