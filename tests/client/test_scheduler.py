@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from tests.schedule.client import Client
 from tests.schedule.cluster import Cluster
-from tinykv.client.scheduler import CLOSE_SECONDS, PATIENCE, Scheduler
+from tinykv.client.scheduler import ATTEMPT_SECONDS, CLOSE_SECONDS, PATIENCE, Scheduler
 from tinykv.errors import ScheduleRefused, ScheduleUnavailable
 from tinykv.interfaces import IScheduler, SplitChoices
 from tinykv.placement.region_info import RegionInfo
@@ -254,6 +254,26 @@ class FailureTests(Case):
         self.serve("a:1", lambda request: NOT_DONE_YET)
         self.serve("b:1", self.json(200, {"first": 7}))
         self.assertEqual(self.done(self.client("a:1", "b:1").ids(1)), range(7, 8))
+
+    def test_a_leader_that_answers_no_more(self) -> None:
+        """Whatever asks it meanwhile loses one attempt: it's not asked again for being the first of the list."""
+        self.serve("a:1", self.json(200, {"first": 7}))
+        scheduler = self.client("a:1", "b:1", "c:1")
+        self.done(scheduler.ids(1))
+        self.serve("a:1", lambda request: NOT_DONE_YET)
+        for host in ("b:1", "c:1"):
+            self.serve(host, self.json(200, {"first": 9}))
+        begun, answered = self.clock.seconds(), []
+        for _ in range(3):
+            scheduler.ids(1).addCallback(lambda _: answered.append(self.clock.seconds() - begun))
+            self.clock.advance(0.2)
+        for _ in range(300):
+            self.net.flush()
+            self.clock.advance(0.05)
+        self.assertEqual(len(answered), 3)
+        self.assertLess(max(answered), ATTEMPT_SECONDS + 1)
+        self.assertNotEqual(scheduler.leader, "http://a:1")
+        self.assertEqual([host for host, _ in self.net.asked].count("a:1"), 4)
 
     def test_nobody_else_is_asked_when_the_time_is_over(self) -> None:
         """An attempt that nobody answers ends a little later than it should; a reactor takes no time that is past."""

@@ -343,7 +343,7 @@ class Scheduler:
                 perhaps_done = perhaps_done or status in _UNKNOWN
             if self._closed:
                 raise ScheduleUnavailable("the scheduler isn't asked any more: this ends", perhaps_done)
-            self._failed()
+            self._failed(url)
             failures += 1
             if failures < len(self._urls) and self._clock.seconds() < deadline:
                 continue
@@ -358,11 +358,11 @@ class Scheduler:
             except CancelledError as problem:
                 raise ScheduleUnavailable("the scheduler isn't asked any more: this ends", perhaps_done) from problem
 
-    def _failed(self) -> None:
-        """Ask somebody else next: whoever is in the list, if it was the leader that failed."""
-        if self.leader:
+    def _failed(self, url: str) -> None:
+        """Ask somebody else next than who failed, unless another question has found somebody meanwhile."""
+        if self.leader == url:
             self.leader = ""
-        else:
+        if self._urls[self._next] == url:
             self._next = (self._next + 1) % len(self._urls)
 
     def _leader_in(self, answer: dict[str, Any]) -> str:
