@@ -234,6 +234,15 @@ class CtlTests(SynchronousTestCase):
             self.refused("--json", "checksum"), "tinykv: store 2 didn't say what it has of region 1: it is away\n"
         )
 
+    def test_nothing_was_compared(self) -> None:
+        self.control.slots = None
+        self.assertIn("knows of none", self.done("status"))
+        self.assertIn("knows of none", self.refused("checksum"))
+        self.control.slots = 0, 8191
+        self.assertIn("where 8192 of the 16384 slots are", self.refused("checksum"))
+        self.assertEqual(self.control.asked, [])
+        self.done("checksum", "--region", "1")
+
     def test_how_long_it_may_take(self) -> None:
         self.done("checksum")
         self.done("checksum", "--timeout", "1s")

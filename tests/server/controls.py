@@ -36,6 +36,7 @@ class FakeControl:
     @ivar checksums: By store id; one that is missing didn't say.
     @ivar down: Stores that can't be reached.
     @ivar lags: By how many entries a store is behind, if it is.
+    @ivar slots: The first and the last slot of the region; None if the store has none.
     """
 
     def __init__(self, store_id: int = 1, stores: tuple[int, ...] = (1, 2, 3)) -> None:
@@ -49,6 +50,7 @@ class FakeControl:
         self.checksums = dict.fromkeys(stores, "00c0ffee")
         self.down: set[int] = set()
         self.lags: dict[int, int] = {}
+        self.slots: tuple[int, int] | None = (0, SLOTS - 1)
 
     def leader(self) -> int | None:
         """Name the leader."""
@@ -73,13 +75,16 @@ class FakeControl:
 
     def status(self) -> list[RegionView]:
         """Describe the region; who doesn't lead knows nothing of the others' logs."""
+        if self.slots is None:
+            return []
+        first, last = self.slots
         leading = self.leads == self.store_id
         members: list[ReplicaView] = []
         for store, role in sorted(self.roles.items()):
             lag = self.lags.get(store, 0) if leading else None
             members.append({"store": store, "role": role, "match": None if lag is None else 1000 - lag, "lag": lag})
         view: RegionView = {
-            "region": 1, "first": 0, "last": SLOTS - 1, "term": 5, "leader": self.leads,
+            "region": 1, "first": first, "last": last, "term": 5, "leader": self.leads,
             "commit": 1000, "applied": 999, "members": members,
         }  # fmt: skip
         return [view]

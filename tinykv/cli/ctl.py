@@ -30,6 +30,9 @@ ANSWER_SECONDS = 30.0
 #: How often is looked whether a change is done, in seconds.
 LOOK_SECONDS = 0.5
 
+#: What is said of a store that is no member yet, or whose last replica was taken from it.
+_NO_REGION = "Store {store} has no region, and knows of none: ask another store."
+
 _STORE = click.IntRange(1, STORE_ID_MAX)
 
 
@@ -148,7 +151,7 @@ def status(asked: Asked) -> None:
     store's log is behind the leader's.
     """
     answer = asked.store.ask("status")
-    shown: list[Table | str] = []
+    shown: list[Table | str] = [] if answer["regions"] else [_NO_REGION.format(store=answer["store"])]
     for region in answer["regions"]:
         leader = "no leader" if region["leader"] is None else f"led by store {region['leader']}"
         shown.append(
@@ -310,11 +313,25 @@ def checksum(asked: Asked, region: int | None, timeout: float) -> None:
 
 
 def _checksums(asked: Asked, region: int | None, timeout: float) -> dict[str, Any]:
-    """Have the stores compared, region by region: each has its time."""
+    """
+    Have the stores compared, region by region: each has its time.
+
+    @raise Problem: It isn't known which regions there are, so that not all data would be compared.
+    """
     fields: dict[str, Any] = {"timeout": ceil(timeout)}
     regions: list[int] = [] if region is None else [region]
     if region is None:
-        regions += [view["region"] for view in asked.store.ask("status")["regions"]]
+        status = asked.store.ask("status")
+        views = status["regions"]
+        if not views:
+            raise Problem(_NO_REGION.format(store=status["store"]))
+        missing = SLOTS - sum(view["last"] - view["first"] + 1 for view in views)
+        if missing > 0:
+            raise Problem(
+                f"store {status['store']} can't tell now where {missing} of the {SLOTS} slots are, so nothing was "
+                "compared: ask again, or ask another store; --region compares one that is known"
+            )
+        regions += [view["region"] for view in views]
     if region is None and len(regions) == 1:
         whole: dict[str, Any] = asked.store.ask("checksum", fields, longer=timeout)
         return whole
