@@ -11,7 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.members import Cluster, Member
 from tests.store.test_read_modes import Reader, bulk
-from tinykv.redis.operations import WAITING, lookup
+from tinykv.raft.messages import NORMAL, Entry
+from tinykv.redis.operations import COMMANDS, NOBODY, WAITING, encode_records, lookup
+from tinykv.region.entry import encode_header
+from tinykv.resp.replies import encode_command
 from tinykv.store.apply_queue import BEHIND_BYTES, BEHIND_SECONDS
 from tinykv.store.replica import TELL_SECONDS
 from tinykv.testing.embedded import TABLE
@@ -111,6 +114,21 @@ class GatheringTests(SynchronousTestCase):
         self.cluster.run(_DECIDED)
         self.assertEqual(self.behind(self.follower), 0)
         self.assertNotIn(self.other.id, self.follower.roles)
+
+    def test_another_peer_takes_the_place(self) -> None:
+        """Its log begins anew, and what is there at once is counted as any other."""
+        self.leader.write("SET a 1")
+        self.cluster.run(_DECIDED)
+        host = self.follower.host
+        self.assertEqual(self.behind(self.follower), 1)
+        host.replica.entries.clear()
+        host.queue.begin_anew()
+        self.assertEqual((host.applied, len(host.regions.stacks.gathering)), (0, 0))
+        words = [b"SET", b"b", BEHIND_BYTES * b"x"]
+        write = (COMMANDS, NOBODY, 0, 0, TABLE["set"], words, encode_command(words))
+        host.replica.entries.append(Entry(1, 1, NORMAL, encode_header(0, 1) + b"".join(encode_records([write], 1))))
+        host.queue.go_on()
+        self.assertEqual(host.applied, 1)
 
     def test_a_blocked_client_is_answered_at_once(self) -> None:
         client = Blocked()

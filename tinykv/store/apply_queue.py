@@ -179,6 +179,14 @@ class ApplyQueue:
             self._gathering.cancel()
             self._gathering = None
 
+    def begin_anew(self) -> None:
+        """Begin again where nothing is: another peer takes the place of the one that was here."""
+        self.stop()
+        self.applied = self.applied_term = 0
+        self.ready = self.held = self._gathers = False
+        self._gathered = self._gathered_bytes = 0
+        self._hurried_until = 0.0
+
     def _run(self) -> None:
         if self._gathers:
             self._gathers = False

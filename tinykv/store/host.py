@@ -816,10 +816,8 @@ class RegionHost:
         execution.keyspace.slots = descriptor.slots
         execution.keyspace.sequence = 0
         execution.load(0)
-        queue.applied = queue.applied_term = 0
-        queue.ready = False
+        queue.begin_anew()
         self.flushing.forget()
-        queue.held = False
         self.replica.begin_anew()
         self.regions.ranges_changed()
         self.replaced(self.owns)
