@@ -16,6 +16,7 @@ from tests.store.test_control import Answer, ClusterCase
 from tinykv.errors import ControlRefused
 from tinykv.interfaces import Outcome
 from tinykv.raft.membership import REMOVE, Change, Step
+from tinykv.raft.messages import HEARTBEAT, Message
 from tinykv.region.descriptor import Descriptor
 from tinykv.store.departure import ASK_SECONDS, FIRST_WORD_SECONDS, WORD_SECONDS, Departure
 from tinykv.store.surroundings import FAREWELL_SECONDS, MARK
@@ -167,6 +168,24 @@ class LingeringTests(ClusterCase):
         self.cluster.heal()
         self.cluster.run(5)
         self.assertEqual(gone.left, 0)
+
+    def test_a_member_that_is_told_so(self) -> None:
+        """A mere word is no proof, nor is a leader's message for another number: it serves on."""
+        leader = self.begin()
+        self.cluster.run(1)
+        for member in self.cluster.members.values():
+            teller, peer = self.other(member), member.group.peer
+            for _ in range(3):
+                member.peers.forwarded(teller.id, MARK + b"R1 %d" % peer, Answer())
+                sender = teller.group.peer
+                member.peers.received(teller.id, 1, Message(HEARTBEAT, peer + 9, sender, member.group.term))
+                self.cluster.run(0.1)
+        self.cluster.run(10)
+        for member in self.cluster.members.values():
+            self.assertEqual((member.lingers, member.left, member.host.vacant), (0, 0, False))
+        self.assertTrue(leader.host.ready)
+        leader.write("SET a 1")
+        self.alike(leader)
 
     def test_who_is_told_again(self) -> None:
         """Once is enough."""

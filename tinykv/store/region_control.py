@@ -114,6 +114,8 @@ class RegionControl:
         self._descriptor = host.descriptor
         #: When each peer was last told that it was removed.
         self._reminded: dict[int, float] = {}
+        #: Stores that say that the peer here was removed, and are asked to show it.
+        self._doubted: set[int] = set()
         host.described = self._described
 
     def _departure(self) -> Departure:
@@ -602,9 +604,24 @@ class RegionControl:
         return b"%d" % self.host.group.peer
 
     def told_removed(self, store_id: int, peer: int) -> None:
-        """Learn of the removal of a peer that may be here."""
-        if peer and peer == self.host.group.peer:
+        """
+        Learn of the removal of a peer that may be here.
+
+        The mere word isn't believed, since a replica that was removed serves nobody any more: whoever says it has to
+        show a descriptor that has given the number, and doesn't have it any more.
+        """
+        if not peer or peer != self.host.group.peer:
+            return
+        if self.departure.begun:
             self._leave(store_id)
+        elif store_id not in self._doubted and self._around.links is not None:
+            self._doubted.add(store_id)
+            asked = self._around.ask(store_id, MEMBERS + b"%d" % self.region)
+            asked.addCallback(self._shown, store_id)
+
+    def _shown(self, answer: tuple[Outcome, bytes], teller: int) -> None:
+        self._doubted.discard(teller)
+        self._told_members(answer, teller)
 
     def asked_for_members(self, store_id: int) -> bytes:
         """Give the descriptor to a store, which may have been removed."""
