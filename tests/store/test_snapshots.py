@@ -4,7 +4,7 @@ How long the log is kept for the sake of snapshots.
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -13,8 +13,9 @@ from tinykv.interfaces import ISnapshotMaker
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import SNAPSHOT, Message, SnapshotMeta
 from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.storage.errors import DiskFull
 from tinykv.storage.snapshot_maker import Made
-from tinykv.store.snapshots import CATCH_UP_SECONDS, LAG_MAX, Snapshots
+from tinykv.store.snapshots import CATCH_UP_SECONDS, KEPT_SECONDS, LAG_MAX, Snapshots
 
 REGION = 1
 OTHER = 12
@@ -22,20 +23,22 @@ OTHER = 12
 
 @implementer(ISnapshotMaker)
 class Maker:
-    """Makes them when it's told to."""
+    """Makes them, and deletes them, when it's told to."""
 
     def __init__(self) -> None:
         self.making: list[Deferred[Made]] = []
+        self.dropping: list[Deferred[None]] = []
 
     def make(self, region: int, *, start: bytes = b"", end: bytes = b"", labels: object = ()) -> Deferred[Made]:
         self.making.append(Deferred())
         return self.making[-1]
 
     def drop(self, region: int) -> Deferred[None]:
-        return succeed(None)
+        self.dropping.append(Deferred())
+        return self.dropping[-1]
 
     def close(self) -> Deferred[None]:
-        return succeed(None)
+        return Deferred()
 
 
 class Sends:
@@ -49,15 +52,16 @@ class Sends:
         return self.sending[-1]
 
 
-class KeptLogTests(SynchronousTestCase):
+class SnapshotsCase(SynchronousTestCase):
     """
-    Behind a snapshot the log stays until who gets it has what follows.
+    One region's snapshots.
     """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.maker = Maker()
         self.sends = Sends()
+        self.begins = 0
         self.told: list[tuple[int, bool]] = []
         self.progress: dict[int, tuple[int, int]] = {OTHER: (5, 5000)}
         self.snapshots = Snapshots(
@@ -66,10 +70,10 @@ class KeptLogTests(SynchronousTestCase):
             sends=self.sends,
             flush=lambda flushed: flushed(),
             key_range=lambda: (b"", b""),
-            log_begins=lambda: 0,
+            log_begins=lambda: self.begins,
             sent=lambda peer, arrived: self.told.append((peer, arrived)),
             progress=self.progress.get,
-            now=self.clock.seconds,
+            clock=self.clock,
         )
 
     def make(self, index: int) -> SnapshotMeta:
@@ -87,6 +91,12 @@ class KeptLogTests(SynchronousTestCase):
         """Begin to send one."""
         self.snapshots.send(2, Message(SNAPSHOT, OTHER, 11, 3, snapshot=meta))
         return self.sends.sending.pop()
+
+
+class KeptLogTests(SnapshotsCase):
+    """
+    Behind a snapshot the log stays until who gets it has what follows.
+    """
 
     def test_nobody_needs_one(self) -> None:
         self.assertIsNone(self.snapshots.needed)
@@ -137,3 +147,65 @@ class KeptLogTests(SynchronousTestCase):
         self.progress[OTHER] = (4999, 5000)
         self.progress[13] = (2000, 5000)
         self.assertEqual(self.snapshots.needed, 2000)
+
+
+class KeptFileTests(SnapshotsCase):
+    """
+    A file is as large as the region, so it goes when nobody asks for it.
+    """
+
+    def test_a_while_after_it_was_sent(self) -> None:
+        sending = self.send(self.make(1000))
+        self.clock.advance(10 * KEPT_SECONDS)
+        self.assertEqual(self.maker.dropping, [])
+        sending.callback(None)
+        self.clock.advance(KEPT_SECONDS - 1)
+        self.assertEqual(self.maker.dropping, [])
+        self.clock.advance(1)
+        self.assertEqual(len(self.maker.dropping), 1)
+
+    def test_nobody_was_there_to_take_it(self) -> None:
+        self.make(1000)
+        self.clock.advance(KEPT_SECONDS)
+        self.assertEqual(len(self.maker.dropping), 1)
+
+    def test_it_goes_on_after_a_failure(self) -> None:
+        meta = self.make(1000)
+        self.send(meta).errback(OSError("no"))
+        self.clock.advance(KEPT_SECONDS - 1)
+        self.assertIs(self.snapshots.newest(), meta)
+        sending = self.send(meta)
+        self.clock.advance(KEPT_SECONDS)
+        sending.callback(None)
+        self.assertEqual(self.maker.dropping, [])
+
+    def test_another_is_made_when_it_is_gone(self) -> None:
+        meta = self.make(1000)
+        self.clock.advance(KEPT_SECONDS)
+        self.assertIsNone(self.snapshots.newest())
+        self.assertEqual(self.maker.making, [])
+        self.snapshots.send(2, Message(SNAPSHOT, OTHER, 11, 3, snapshot=meta))
+        self.assertEqual(self.told, [(OTHER, False)])
+        self.maker.dropping.pop().callback(None)
+        self.make(2000)
+
+    def test_it_can_not_be_deleted(self) -> None:
+        self.make(1000)
+        self.clock.advance(KEPT_SECONDS)
+        self.maker.dropping.pop().errback(DiskFull("no room to delete"))
+        self.make(2000)
+
+    def test_another_takes_its_place(self) -> None:
+        self.make(1000)
+        self.begins = 2000
+        self.assertIsNone(self.snapshots.newest())
+        self.clock.advance(10 * KEPT_SECONDS)
+        self.assertEqual(self.maker.dropping, [])
+        self.maker.making.pop().errback(DiskFull("no room"))
+        self.clock.advance(KEPT_SECONDS)
+        self.assertEqual(len(self.maker.dropping), 1)
+
+    def test_the_end(self) -> None:
+        self.send(self.make(1000))
+        self.snapshots.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

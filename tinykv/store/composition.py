@@ -152,7 +152,7 @@ def snapshots_of(host: Host, *, log: Log, maker: ISnapshotMaker, sends: Sends, c
         log_begins=log.base,
         sent=host.snapshot_sent,
         progress=host.progress,
-        now=clock.seconds,
+        clock=clock,
     )
     host.log_needed = lambda: snapshots.needed
     log.newest = snapshots.newest

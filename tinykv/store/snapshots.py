@@ -3,7 +3,8 @@ Snapshots that this store sends, when it leads and another's log ends before its
 
 One is made when the group first asks for it: what is in memory is flushed, then a process of its own copies the region
 into a file from one read transaction (R4 of the design), and the file goes over a connection of its own. Meanwhile
-nobody waits. The file serves all who need it, until the log has been cut past it. And the log isn't cut past it while
+nobody waits. The file serves all who need it, until the log has been cut past it; it's as large as the region, so it's
+deleted when nobody has asked for it for a while. And the log isn't cut past it while
 it's made and sent, nor past what a store still needs that has got it: it would need another one at once, and another
 one after that.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +27,9 @@ from tinykv.region.descriptor import Descriptor, descriptor_key
 #: How long the log is kept for a store that installs a snapshot and catches up, in seconds from when it got it; the log
 #: grows meanwhile.
 CATCH_UP_SECONDS: Final = 600.0
+#: How long a file is kept that isn't being sent, in seconds from when it was last asked for: for a store whose link
+#: broke, or another one that comes back.
+KEPT_SECONDS: Final = 60.0
 #: With so many entries left to get it counts as caught up.
 LAG_MAX: Final = 256
 
@@ -56,7 +61,7 @@ class Snapshots:
         log_begins: Callable[[], int],
         sent: Callable[[int, bool], None],
         progress: Callable[[int], tuple[int, int] | None],
-        now: Callable[[], float],
+        clock: IReactorTime,
     ) -> None:
         """
         @param flush: Writes all that is applied into data.db, and calls back then.
@@ -65,7 +70,6 @@ class Snapshots:
         @param sent: Told, by the peer that it was for, whether a snapshot has arrived.
         @param progress: Gives up to where a peer is known to have the log, and up to where it's applied here; None if
             this peer doesn't lead, or the other is no member.
-        @param now: Tells the seconds since whenever.
         """
         self.sent = 0
         self._region = region
@@ -76,12 +80,16 @@ class Snapshots:
         self._log_begins = log_begins
         self._told = sent
         self._progress = progress
-        self._now = now
+        self._clock = clock
+        self._now = clock.seconds
         self._meta: SnapshotMeta | None = None
         self._path = ""
         #: The range of keys of that, and of the one that is being made.
         self._range = self._making_range = (b"", b"")
         self._making = False
+        #: Ends the time for which the file is kept; and whether it's being deleted.
+        self._keeping: IDelayedCall | None = None
+        self._dropping = False
         self._under_way: set[Deferred[None]] = set()
         #: Who has got one and catches up: by peer, the index that it's as of, and until when the log is kept.
         self._catching_up: dict[int, tuple[int, float]] = {}
@@ -111,8 +119,9 @@ class Snapshots:
             # Another region has a part of it by now.
             meta = None
         if meta is not None and (self._under_way or meta.index >= self._log_begins()):
+            self._keep()
             return meta
-        if not self._making and not self._closed:
+        if not (self._making or self._dropping or self._closed):
             self._making = True
             self._flush(self._make)
         return None
@@ -139,9 +148,40 @@ class Snapshots:
             index=made.index,
             size=made.size,
         )
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep the file for some more time."""
+        if self._closed:
+            return
+        if self._keeping is not None and self._keeping.active():
+            self._keeping.reset(KEPT_SECONDS)
+        else:
+            self._keeping = self._clock.callLater(KEPT_SECONDS, self._drop)
+
+    def _drop(self) -> None:
+        """Delete the file, unless it's being sent or another one takes its place."""
+        if self._under_way or self._making:
+            return
+        self._meta = None
+        self._dropping = True
+        self._maker.drop(self._region).addCallbacks(self._dropped, self._not_dropped)
+
+    def _dropped(self, nothing: None) -> None:
+        self._dropping = False
+
+    def _not_dropped(self, failure: Failure) -> None:
+        self._dropping = False
+        self.log.error(
+            "the snapshot of region {region} that was sent can't be deleted: {why}",
+            region=self._region,
+            why=failure.value,
+        )
 
     def _not_made(self, failure: Failure) -> None:
         self._making = False
+        if self._meta is not None:
+            self._keep()
         if not failure.check(CancelledError):
             self.log.error("no snapshot of region {region}: {why}", region=self._region, why=failure.value)
 
@@ -157,6 +197,7 @@ class Snapshots:
 
         def ended(result: Any) -> None:
             self._under_way.discard(sending)
+            self._keep()
             failed = isinstance(result, Failure)
             if failed:
                 why = result.value
@@ -172,6 +213,8 @@ class Snapshots:
     def close(self) -> Deferred[None]:
         """Give up all that is under way; fires when that is so."""
         self._closed = True
+        if self._keeping is not None and self._keeping.active():
+            self._keeping.cancel()
         for sending in list(self._under_way):
             sending.cancel()
         return self._maker.close()
