@@ -636,6 +636,14 @@ class ReadTests(SynchronousTestCase):
             self.read("GET l", 0, 2), b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
         )
 
+    def test_what_is_counted(self) -> None:
+        """Bytes are those of replies, errors too; what is to be read again is no reply yet."""
+        self.region.do(self.client, "SET s x PX 50")
+        replies = [self.read("GET s", 0), self.read("LLEN s", 0), self.read("MGET s none", 0)]
+        self.assertIsInstance(self.read("GET s", self.region.time + 50), list)
+        execution = self.region.execution
+        self.assertEqual((execution.reads, execution.read_bytes), (4, sum(map(len, replies))))  # type: ignore[arg-type]
+
     def test_expired_by_the_clock(self) -> None:
         """Keys that only the clock says have expired are given instead, until their expiry is applied."""
         self.region.do(self.client, "SET s x PX 50")

@@ -123,6 +123,11 @@ class ScheduledStoresTests(SynchronousTestCase):
                 with closing(self.stores[number].connect()) as client:
                     wait_until(lambda client=client: client.call("GET", "alone") == b"of alone", "the data")  # type: ignore[misc]
             self.write(3, "together")
+            # What is read is told, wherever it's asked for.
+            with closing(self.stores[3].connect()) as client:
+                client.call("SET", "large", "x" * 50_000)
+                reads = [["GET", "large"]] * 20
+                wait_until(lambda: client.pipeline(reads) and self.region()["read_bytes"] > 100_000, "what is read")
 
 
 class ProofTests(SynchronousTestCase):

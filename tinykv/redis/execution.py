@@ -64,7 +64,7 @@ class Execution:
     @ivar elsewhere: Takes operations of which nothing was done, since their keys don't lie in this region.
     @ivar refused: Told of a command that was answered with an error: its client, its name, and the error's text.
     @ivar waiters: The clients that wait.
-    @ivar reads: How many reads ran here.
+    @ivar reads: How many reads ran here, and C{read_bytes} how many bytes were their replies.
     @ivar sampling: Whether the last read is kept for whoever wants to know what is read, in C{sampled}: its command,
         None for a transaction, and its arguments.
     """
@@ -85,6 +85,7 @@ class Execution:
         self.context = Context(keyspace)
         self.time = 0
         self.reads = 0
+        self.read_bytes = 0
         self.sampling = False
         self.sampled: tuple[CommandSpec | None, Any] | None = None
         self._defect = defect
@@ -453,6 +454,7 @@ class Execution:
             keyspace.noticed = []
             if not filters:
                 return noticed
+        self.read_bytes += len(reply)
         return reply
 
     def _read_exec(

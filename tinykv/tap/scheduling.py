@@ -149,6 +149,7 @@ def _measured(store: StoreService, region: LedRegion) -> Measured:
         reads=host.execution.reads,
         # Raised by every command that writes, whichever store its client is connected to.
         writes=keyspace.sequence,
+        read_bytes=host.execution.read_bytes,
         write_bytes=host.queue.bytes,
     )
 
