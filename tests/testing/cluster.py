@@ -79,6 +79,7 @@ from tinykv.testing.simulation.pipelines import Pipeliner
 from tinykv.testing.simulation.ports import RespPort
 from tinykv.testing.simulation.replication import ReplicationChecker
 from tinykv.testing.simulation.scenario import Report, Settings, judge
+from tinykv.testing.simulation.straddlers import Straddler
 from tinykv.testing.simulation.streams import Streams
 from tinykv.testing.simulation.workload import Done, Mix, Port, Request, Workload
 
@@ -806,6 +807,13 @@ class World(faults.Target):
         port = self._port(name, Process(self.events, NodeClock(self.events), name))
         return Optimist(self.events, port, name, key=b"counter", pause_us=pause, end_us=end)
 
+    def straddler(self, name: str, pause: int, end: int) -> Straddler:
+        """Make a client whose keys lie in several regions."""
+        port, watching = (
+            self._port(part, Process(self.events, NodeClock(self.events), part)) for part in (name, f"{name} watching")
+        )
+        return Straddler(self.events, port, watching, name, pause_us=pause, end_us=end)
+
     def census(self, name: str, pause: int, end: int) -> Census:
         """Make a client that looks at all keys at once, in a database of its own."""
         port = self._port(name, Process(self.events, NodeClock(self.events), name))
@@ -1214,6 +1222,10 @@ class Cluster:
         """Give the clients that look at all keys at once."""
         return []
 
+    def _straddlers(self, world: World, end: int) -> list[Straddler]:
+        """Give the clients whose keys lie in several regions."""
+        return []
+
     def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
         """Give the faults that are about members, by name."""
         return Changes(world, end).actions
@@ -1265,13 +1277,14 @@ class Cluster:
             world.optimist(f"optimist{number}", self._pause_us, end) for number in range(0 if flushed else count)
         ]
         censuses = self._censuses(world, end)
-        for client in (*pipeliners, *optimists, *censuses):
+        straddlers = [] if flushed else self._straddlers(world, end)
+        for client in (*pipeliners, *optimists, *censuses, *straddlers):
             client.start()
         world.run_until(end)
         steps = 0
         if not checker.problems:
             self._end(world, workload, pipeliners, censuses)
-        for client in (*optimists, *censuses):
+        for client in (*optimists, *censuses, *straddlers):
             for problem in client.problems:
                 checker.problem(problem)
         problems = list(checker.problems)
@@ -1304,6 +1317,9 @@ class Cluster:
         }
         if censuses:
             figures["looks at all keys"] = sum(census.looks for census in censuses)
+        if straddlers:
+            figures["rounds across regions"] = sum(straddler.rounds for straddler in straddlers)
+            figures["transactions seen in time"] = sum(straddler.looks for straddler in straddlers)
         figures |= self._figures(world)
         figures |= {f"faults {kind}": count for kind, count in nemesis.statistics.happened.items()}
         recent = list(events.recent) if problems else []

@@ -19,7 +19,8 @@ from tinykv.placement.region_info import RegionInfo
 from tinykv.placement.regions import RegionTable
 from tinykv.placement.stores import Life, StoreState
 from tinykv.redis.keyspace import Keyspace
-from tinykv.redis.operations import Operation
+from tinykv.redis.operations import LOCAL, Operation
+from tinykv.redis.ownership import names_keys
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState
 from tinykv.region.tombstone import encode_tombstone, tombstone_key
 from tinykv.schedule.errors import NotLeader
@@ -36,6 +37,7 @@ from tinykv.store.forwarding import Forwarder
 from tinykv.store.host import RegionHost
 from tinykv.store.proposals import Proposals
 from tinykv.store.recovery import RecoverableStore, Recovered
+from tinykv.store.remote_clients import RemoteClient
 
 # What regions share
 
@@ -146,6 +148,50 @@ class LooksAtNoKeys(RegionStore):
     """Commands are done in whichever region they arrive at."""
 
     host_type = _CarelessHost
+
+
+class _DoingHost(RegionHost):
+    """Does of what other stores' clients want what it still can."""
+
+    def stays(self, operation: Operation) -> bool:
+        """Look at the keys alone."""
+        if type(operation[1]) is RemoteClient:
+            return names_keys(operation) and self.owns(operation)
+        return super().stays(operation)
+
+
+class DoesWhatItCan(RegionStore):
+    """What waits when a region is split is done, though what came before it is sent back to another store."""
+
+    host_type = _DoingHost
+
+
+class _SteppingHost(RegionHost):
+    """Takes steps of the front's for its own."""
+
+    def stays(self, operation: Operation) -> bool:
+        """Take them so."""
+        return operation[0] == LOCAL or super().stays(operation)
+
+
+class StepsTooEarly(RegionStore):
+    """What is to come behind all that a client has sent doesn't wait for what a split has moved elsewhere."""
+
+    host_type = _SteppingHost
+
+
+class _EarlyHost(RegionHost):
+    """Lets go what waits for a split as soon as that begins to be applied."""
+
+    def _split(self, arguments: list[bytes]) -> None:
+        self.proposals.decided()
+        super()._split(arguments)
+
+
+class LetsGoEarly(RegionStore):
+    """What waited for a split is proposed behind its entry."""
+
+    host_type = _EarlyHost
 
 
 class _LeasedReplica(PartReplica):

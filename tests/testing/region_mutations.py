@@ -17,7 +17,7 @@ from tests.testing.mutations import often
 from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
 from tests.testing.region_mutants import MEMBER, STORE
 from tests.testing.scheduled_cluster import DRAIN, LOSE, ScheduledCluster, ScheduledWorld
-from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld
+from tests.testing.split_cluster import SPLIT, SplitCluster, SplitWorld, StraddledCluster
 from tinykv.testing.simulation import faults
 from tinykv.testing.simulation.census import Census
 from tinykv.testing.simulation.events import SECOND
@@ -57,6 +57,10 @@ def _counted_splits(seed: int, parts: Parts) -> Cluster:
 
 def _pipelined_splits(seed: int, parts: Parts) -> Cluster:
     return _with(SplitCluster(size=3, regions=1 + seed % 3, pipeliners=3), SplitWorld, parts)
+
+
+def _straddled_splits(seed: int, parts: Parts) -> Cluster:
+    return _with(StraddledCluster(size=3, pipeliners=0), SplitWorld, parts)
 
 
 class _Flushed(SplitCluster):
@@ -213,6 +217,32 @@ REGION_MUTATIONS: Final = (
         ("out of order",),
         Settings((TRANSFER, faults.PAUSE, SPLIT)),
         first=42,
+        short=False,
+    ),
+    RegionMutation(
+        "a command that overtakes what is sent back",
+        {STORE: mutants.DoesWhatItCan},
+        _straddled_splits,
+        ("was told",),
+        Settings((SPLIT,), seconds=4, clients=0),
+        first=2,
+    ),
+    RegionMutation(
+        "a step that does not wait for what was moved",
+        {STORE: mutants.StepsTooEarly},
+        _straddled_splits,
+        ("behind EXEC",),
+        Settings((SPLIT,), seconds=4, clients=0),
+        first=9,
+        most=60,
+    ),
+    RegionMutation(
+        "a split that lets go too early what waits for it",
+        {STORE: mutants.LetsGoEarly},
+        _straddled_splits,
+        ("was told",),
+        Settings((SPLIT,), seconds=4, clients=0),
+        first=2,
         short=False,
     ),
     RegionMutation(

@@ -21,13 +21,14 @@ from tests.testing.gateway_cluster import (
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import MovingCluster, RegionCluster
 from tests.testing.scheduled_cluster import ScheduledCluster
-from tests.testing.split_cluster import SplitCluster, SplitMovingCluster
+from tests.testing.split_cluster import SplitCluster, SplitMovingCluster, StraddledCluster
 from tinykv.testing.simulation.runner import main
 from tinykv.testing.simulation.scenario import Scenario
 
 SCENARIOS: Final[list[Scenario]] = [
     OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
-    GatewayMovingCluster(), SplitCluster(), SplitMovingCluster(), GatewaySplitCluster(), ScheduledCluster(),
+    GatewayMovingCluster(), SplitCluster(), StraddledCluster(), SplitMovingCluster(), GatewaySplitCluster(),
+    ScheduledCluster(),
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tinykv.region.descriptor import Descriptor
 from tinykv.region.splitting import Split, own_cuts
 from tinykv.testing.simulation.events import SECOND
 from tinykv.testing.simulation.faults import Limits
+from tinykv.testing.simulation.straddlers import Straddler
 
 SPLIT: Final = "split"
 #: There are no more regions than these.
@@ -23,12 +24,17 @@ MOST: Final = 12
 #: How many times some are split.
 BURSTS: Final = 3
 
+#: How many clients there are whose keys lie in several regions, and how long each rests.
+STRADDLERS: Final = 8
+STRADDLER_PAUSE_US: Final = SECOND // 5
+
 
 class SplitWorld(RegionWorld):
     """
     The stores.
 
     @ivar splits: How many were proposed.
+    @ivar straddlers: Clients whose keys lie in several regions; they send something when one is split.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class SplitWorld(RegionWorld):
         @param bursts: How many times some regions are split in any case, whatever else is drawn.
         """
         self.splits = 0
+        self.straddlers: list[Straddler] = []
         super().__init__(seed, variant, size=size, regions=regions, moves=moves)
         for _ in range(bursts):
             at = self.random.randint(2 * SECOND, 8 * SECOND)
@@ -67,18 +74,18 @@ class SplitWorld(RegionWorld):
         first, end = descriptor.slots
         held = sorted({slot for db in host.keyspace.physical for slot in db.counters if first < slot < end})
         wanted = self.random.choice((1, 1, 2))
-        slots = self.random.sample(held, min(wanted, len(held)))
+        slots = sorted(self.random.sample(held, min(wanted, len(held))))
         if not slots and end - first > 1:
             slots = [self.random.randrange(first + 1, end)]
         if not slots:
             return
         try:
-            host.propose_split(
-                Split(descriptor.version, descriptor.conf_ver, own_cuts(descriptor, sorted(slots)))
-            )
+            host.propose_split(Split(descriptor.version, descriptor.conf_ver, own_cuts(descriptor, slots)))
         except Refused:
             return  # it leads no more, or is being changed
         self.splits += 1
+        for straddler in self.straddlers:
+            straddler.hurry((first, slots[0]), (slots[0], end))
 
 
 class SplitCluster(RegionCluster):
@@ -105,6 +112,19 @@ class SplitCluster(RegionCluster):
     def _figures(self, world: World) -> dict[str, int]:
         assert isinstance(world, SplitWorld)
         return {"splits asked for": world.splits, "regions in the end": len(world.regions)}
+
+
+class StraddledCluster(SplitCluster):
+    """The same, with clients whose keys lie in several regions, and hardly any others."""
+
+    name = "straddlers"
+
+    def _straddlers(self, world: World, end: int) -> list[Straddler]:
+        assert isinstance(world, SplitWorld)
+        world.straddlers += [
+            world.straddler(f"straddler{number}", STRADDLER_PAUSE_US, end) for number in range(STRADDLERS)
+        ]
+        return world.straddlers
 
 
 class SplitMovingCluster(SplitCluster):

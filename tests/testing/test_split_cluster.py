@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.testing.seeds import SeedsCase
-from tests.testing.split_cluster import SPLIT, SplitCluster, SplitMovingCluster
+from tests.testing.split_cluster import SPLIT, SplitCluster, SplitMovingCluster, StraddledCluster
 from tinykv.testing.simulation.scenario import Settings
 
 
@@ -29,6 +29,10 @@ class SplitClusterTests(SeedsCase):
     def test_nobody_is_left_in_doubt_when_nothing_else_happens(self) -> None:
         figures = self.run_seeds(SplitCluster(size=3), range(1, 3), Settings((SPLIT,)))
         self.assertEqual(figures["requests of unknown outcome"], 0)
+
+    def test_clients_whose_keys_lie_in_several_regions(self) -> None:
+        figures = self.run_seeds(StraddledCluster(size=3, pipeliners=0), range(1, 3), Settings((SPLIT,), 4, 0))
+        self.assertGreater(figures["rounds across regions"], 2 * 60)
 
     def test_a_seed_is_a_run(self) -> None:
         settings = Settings(SplitCluster.faults)
