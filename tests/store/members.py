@@ -29,6 +29,7 @@ from tinykv.store.host import RegionHost
 from tinykv.store.peers import Peers
 from tinykv.store.recovery import recover
 from tinykv.store.regions import Regions
+from tinykv.store.runs import START_BITS
 from tinykv.testing.embedded import TABLE
 from tinykv.testing.simulation.clock import NodeClock, Process
 from tinykv.testing.simulation.disk import Disk
@@ -98,7 +99,7 @@ class Member:
         execution = Execution(
             Keyspace(rows, VALUE_TYPES, budget=self.budget),
             TABLE,
-            start_id=self.id * 1_000_000 + self.starts,
+            start_id=self.id << START_BITS | self.starts,
             random=Random(random.getrandbits(64)),
             defect=self._defect,
         )

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from math import inf
 from random import Random
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -61,6 +63,9 @@ from tinykv.store.replica import Replica
 from tinykv.store.runs import store_of
 from tinykv.store.splitting import Part, divide
 from tinykv.store.successor import successor_of
+
+#: How often it's proposed that who waited at an earlier run has gone, in seconds, until it's so.
+AGAIN_SECONDS: Final = 5.0
 
 
 def _nothing() -> None:
@@ -200,6 +205,8 @@ class RegionHost:
         self.closing = False
         self._closing: Deferred[None] | None = None
         self._giving_up: IDelayedCall | None = None
+        #: When it was proposed last that who waited at an earlier run of this store has gone, by run.
+        self._let_go: dict[int, float] = {}
         #: What was cut off by the entry that was applied last, and the region's slots before that.
         self._parts: list[Part] = []
         self._whole = descriptor.slots
@@ -337,7 +344,8 @@ class RegionHost:
     def start(self) -> None:
         """Take part in the group; clients are answered from when it's known who leads."""
         self.replica.start(self)
-        self._let_waiters_go(frozenset((store_of(self.start_id),)))
+        # Before anything that comes from now on.
+        self._let_own_runs_go()
         self.regions.begin()
         self.tick()
 
@@ -360,9 +368,29 @@ class RegionHost:
 
     def _let_waiters_go(self, stores: Collection[int]) -> None:
         """Propose that whoever waited at earlier runs of some stores has gone."""
-        gone = {waiter.origin[0] for waiter in self.execution.waiters if store_of(waiter.origin[0]) in stores}
-        for start_id in sorted(gone - {self.start_id}):
+        for start_id in sorted(self._runs_of(stores)):
             self._let_run_go(start_id)
+
+    def _runs_of(self, stores: Collection[int]) -> set[int]:
+        """Name the earlier runs of some stores at which somebody waits."""
+        runs = {origin[0] for origin in self.execution.waiters.by_origin}
+        return {run for run in runs if store_of(run) in stores and run != self.start_id}
+
+    def _let_own_runs_go(self) -> None:
+        """
+        See to it that who waited here before the last start has gone, which no other store knows while it reaches this
+        one.
+
+        That they waited may be learned long after the start, from the log's end or from a snapshot; and it may be
+        decided even then, when what was sent before the end of that run is read behind what this one says.
+        """
+        earlier = self._runs_of((store_of(self.start_id),))
+        now = self._clock.seconds()
+        self._let_go = {run: said for run, said in self._let_go.items() if run in earlier}
+        for run in sorted(earlier):
+            if now - self._let_go.get(run, -inf) >= AGAIN_SECONDS:
+                self._let_go[run] = now
+                self._let_run_go(run)
 
     def _let_run_go(self, start_id: int) -> None:
         """Propose that whoever waited at a run of a store or a gateway has gone."""
@@ -831,6 +859,8 @@ class RegionHost:
         if self.proposals.pending:
             # What could not be proposed waits for what nobody tells of, such as the end of a transfer that failed.
             self.proposals.go_on()
+        if self.execution.waiters and self.group.leader_id and not self.closing:
+            self._let_own_runs_go()
         if self.ready and self.execution.waiters and not self.closing:
             lost = self.lost_stores()
             if lost:
