@@ -23,10 +23,8 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +34,7 @@ from random import Random
 from threading import Event, Lock, Thread
 from typing import Any
 
-from tests.proofs.report import Figures, Run, options, prose
+from tests.proofs.report import Figures, Run, folder_of, options, prose
 from tests.redis_server import BlockingClient, ReplyError
 from tests.system.stores import Loopback, Namespaces, Stores, namespaces_work
 from tinykv.resp.replies import encode_command
@@ -548,14 +546,8 @@ def main(arguments: list[str]) -> None:
     proof = Run("chaos", units=units, seconds=seconds)
 
     def unit(number: int) -> Figures:
-        folder = Path(tempfile.mkdtemp(prefix="tinykv-chaos-"))
-        try:
-            figures = Unit(folder, number).run()
-        except BaseException:
-            print(f"what is left is in {folder}", file=sys.stderr)
-            raise
-        shutil.rmtree(folder)
-        return figures
+        with folder_of("chaos") as folder:
+            return Unit(folder, number).run()
 
     complete = proof.work(unit)
     print(f"figures are in {proof.write('Chaos', prose(__doc__))}")

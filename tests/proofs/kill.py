@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +28,7 @@ from random import Random
 from threading import Condition, Thread
 from typing import Any
 
-from tests.proofs.report import Figures, Run, options, prose
+from tests.proofs.report import Figures, Run, folder_of, options, prose
 from tests.redis_server import BlockingClient, ReplyError, encode_command
 from tests.system.processes import TINYKV, TWISTD, Process, children_of, run
 from tinykv.storage.check import check_folder
@@ -362,15 +360,10 @@ def main(arguments: list[str]) -> None:
     units, seconds = options(arguments, units=UNITS, seconds=SECONDS)
     # The rounds build on each other, so an interrupted run has no use for its beginning.
     proof = Run("kill", units=units, seconds=seconds, resume=False)
-    folder = Path(tempfile.mkdtemp(prefix="tinykv-kill-"))
-    killing = Killing(folder, Random())
-    try:
+    with folder_of("kill") as folder:
+        killing = Killing(folder, Random())
         complete = proof.work(lambda number: killing.round(3000))
         killing.end()
-    except BaseException:
-        print(f"what is left is in {folder}", file=sys.stderr)
-        raise
-    shutil.rmtree(folder)
     print(f"figures are in {proof.write('kill -9', prose(__doc__))}")
     sys.exit(0 if complete else 1)
 

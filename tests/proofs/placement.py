@@ -22,10 +22,8 @@ is asked for.
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -37,7 +35,7 @@ from tests.proofs.behind import Missed, teller
 from tests.proofs.beside_redis import single
 from tests.proofs.open_loop import Answers, OpenLoop
 from tests.proofs.placed import Crowd, Placed, Size
-from tests.proofs.report import Figures, Run, prose
+from tests.proofs.report import Figures, Run, folder_of, prose
 from tests.redis_server import ReplyError
 from tests.system.test_clients import BENCHMARK
 
@@ -382,14 +380,8 @@ def main(arguments: Sequence[str]) -> int:
     run = Run("placement" if complete else "placement-part", units=len(names), seconds=found.seconds, resume=complete)
 
     def unit(number: int) -> Figures:
-        folder = Path(tempfile.mkdtemp(prefix="tinykv-placement-"))
-        try:
+        with folder_of("placement") as folder:
             figures = part(names[number], folder, size, Times(rest=found.rest))
-        except BaseException:
-            print(f"what is left is in {folder}", file=sys.stderr)
-            raise
-        # The stores' writers may be about to end: they notice that nobody is there any more.
-        shutil.rmtree(folder, ignore_errors=True)
         return {f"{names[number]}: {name}": figure for name, figure in figures.items()}
 
     try:

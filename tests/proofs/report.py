@@ -14,11 +14,14 @@ import json
 import os
 import platform
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -107,6 +110,19 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
+
+
+@contextmanager
+def folder_of(name: str) -> Iterator[Path]:
+    """Make a folder for a part of a proof, and delete it in the end; if that fails, say where what is left is."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tinykv-{name}-"))
+    try:
+        yield folder
+    except BaseException:
+        print(f"what is left is in {folder}", file=sys.stderr)
+        raise
+    # Stores' helper processes may be about to end: they notice that nobody is there any more.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def prose(docstring: str | None) -> str:

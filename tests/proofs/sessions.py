@@ -12,10 +12,8 @@ session knows. No error may reach a session: what a client library doesn't handl
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -24,7 +22,7 @@ from pathlib import Path
 from random import Random
 
 from tests.proofs.behind import Missed
-from tests.proofs.report import Figures, Run, options, prose
+from tests.proofs.report import Figures, Run, folder_of, options, prose
 from tests.redis_server import free_port
 from tests.system.gateways import GatewayDaemon
 from tests.system.processes import Process, wait_until
@@ -297,14 +295,8 @@ def main(arguments: list[str]) -> int:
     run = Run("sessions", units=units, seconds=seconds)
 
     def one(number: int) -> Figures:
-        folder = Path(tempfile.mkdtemp(prefix="tinykv-sessions-"))
-        try:
-            figures = unit(folder, number, Size())
-        except BaseException:
-            print(f"what is left is in {folder}", file=sys.stderr)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-        return figures
+        with folder_of("sessions") as folder:
+            return unit(folder, number, Size())
 
     try:
         complete = run.work(one)

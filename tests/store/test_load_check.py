@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 from random import Random
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.store.checks import CheckCase, LookedAt
 from tests.store.hosted import Asker, Hosted
 from tinykv.errors import ControlRefused
-from tinykv.interfaces import RegionRange
-from tinykv.keys import SLOTS, slot_of, slots_range
+from tinykv.keys import SLOTS, slot_of
 from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, NOBODY, READ, Operation, lookup
 from tinykv.region.cuts import LIGHTER_PART, load_cut
-from tinykv.region.descriptor import Descriptor
 from tinykv.store.batches import Batch
 from tinykv.store.load_check import LOOKS_LEAST, SAMPLE_SECONDS, SAMPLES_LEAST, WRITE_COSTS, LoadCheck, some_slot
 from tinykv.store.split_check import AGAIN_SECONDS
@@ -72,15 +67,11 @@ class Queue:
         self.batches: list[Batch] = []
 
 
-class Region:
+class Region(LookedAt):
     """A region."""
 
     def __init__(self, number: int, first: int = 0, end: int = SLOTS) -> None:
-        start, stop = slots_range((first, end))
-        self.descriptor = replace(
-            Descriptor.initial(number, [1]), start=start if first else b"", end=stop if end < SLOTS else b""
-        )
-        self.ready = True
+        super().__init__(number, first, end)
         self.queue = Queue()
         self.execution = Execution()
         self.keyspace: Any = Keyspace()
@@ -91,18 +82,13 @@ class Region:
         self.queue.batches = [Batch(1, True, [write(slot) for slot in slots], 0, 0, 1, 0.0)]
 
 
-class Case(SynchronousTestCase):
+class Case(CheckCase):
     """A store of one region, at first."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        super().setUp()
         self.random = Random(1)
         self.regions = [Region(1)]
-        #: What was split, with what is answered.
-        self.split: list[tuple[int, list[int], Deferred[list[RegionRange]]]] = []
-        self.warnings: list[Any] = []
-        globalLogPublisher.addObserver(self._warned)
-        self.addCleanup(globalLogPublisher.removeObserver, self._warned)
         self.check = LoadCheck(
             regions=lambda: self.regions,
             split=self._split,
@@ -112,15 +98,6 @@ class Case(SynchronousTestCase):
             threshold=THRESHOLD,
         )
         self.check.start()
-
-    def _warned(self, event: Any) -> None:
-        if event["log_level"].name == "warn":
-            self.warnings.append(event)
-
-    def _split(self, region: int, slots: Sequence[int]) -> Deferred[list[RegionRange]]:
-        deferred: Deferred[list[RegionRange]] = Deferred()
-        self.split.append((region, list(slots), deferred))
-        return deferred
 
     def load(self, looks: int, reads: float = 0.0, writes: float = 0.0, slots: Sequence[int] = (1, 9000)) -> None:
         """Have each region read and write so much a second, for so many looks, in slots that are as likely."""

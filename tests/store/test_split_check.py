@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
 
+from tests.store.checks import CheckCase, LookedAt
 from tinykv.errors import ControlRefused
-from tinykv.interfaces import RegionRange
-from tinykv.keys import SLOTS, slots_range
-from tinykv.region.descriptor import Descriptor
+from tinykv.keys import SLOTS
 from tinykv.storage.errors import StorageError
 from tinykv.store.split_check import AGAIN_SECONDS, KEYS_LEAST, SplitCheck
 
@@ -41,32 +35,24 @@ class Queue:
     bytes = 0
 
 
-class Region:
+class Region(LookedAt):
     """A region."""
 
     def __init__(self, number: int, first: int = 0, end: int = SLOTS) -> None:
-        start, stop = slots_range((first, end))
-        self.descriptor = replace(
-            Descriptor.initial(number, [1]), start=start if first else b"", end=stop if end < SLOTS else b""
-        )
-        self.ready = True
+        super().__init__(number, first, end)
         self.queue = Queue()
         self.keyspace: Any = Keyspace()
 
 
-class Case(SynchronousTestCase):
+class Case(CheckCase):
     """A store of one region, at first."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        super().setUp()
         self.regions = [Region(1)]
         self.held: int | StorageError = MOST + 1
-        #: What was measured, and what was split, with what is answered.
+        #: What was measured, with what is answered.
         self.measured: list[tuple[tuple[int, int], Deferred[dict[int, int]]]] = []
-        self.split: list[tuple[int, list[int], Deferred[list[RegionRange]]]] = []
-        self.warnings: list[Any] = []
-        globalLogPublisher.addObserver(self._warned)
-        self.addCleanup(globalLogPublisher.removeObserver, self._warned)
         self.check = SplitCheck(
             regions=lambda: self.regions,
             held=self._held,
@@ -79,10 +65,6 @@ class Case(SynchronousTestCase):
         )
         self.check.start()
 
-    def _warned(self, event: Any) -> None:
-        if event["log_level"].name == "warn":
-            self.warnings.append(event)
-
     def _held(self) -> int:
         if isinstance(self.held, StorageError):
             raise self.held
@@ -91,11 +73,6 @@ class Case(SynchronousTestCase):
     def _measure(self, slots: tuple[int, int]) -> Deferred[dict[int, int]]:
         deferred: Deferred[dict[int, int]] = Deferred()
         self.measured.append((slots, deferred))
-        return deferred
-
-    def _split(self, region: int, slots: Sequence[int]) -> Deferred[list[RegionRange]]:
-        deferred: Deferred[list[RegionRange]] = Deferred()
-        self.split.append((region, list(slots), deferred))
         return deferred
 
     def wait(self, seconds: float = INTERVAL) -> None:

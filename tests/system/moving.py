@@ -48,27 +48,49 @@ class Wrong(AssertionError):
     """A client got something else than it should have."""
 
 
-class Script:
+class Session:
     """
-    What a session of redis-py does.
+    What sessions have in common.
 
     @ivar figures: What it has done.
     """
 
-    def __init__(self, name: str, client: Any, other: Any, many: int, *, clustered: bool) -> None:
+    def __init__(self, name: str, client: Any, other: Any, many: int) -> None:
         """
         @param name: Begins the names of its keys.
-        @param many: How many keys a command on many has.
         @param other: Somebody else, who pushes what is waited for and changes what is watched.
+        @param many: How many keys a command on many has.
         """
         self.figures = {"rounds": 0, "answers compared": 0, "transactions begun again": 0}
         self._name = name
         self._client = client
         self._other = other
-        self._clustered = clustered
         self._many = many
         self._times = many // 10
         self._prefix = ""
+
+    def _begin_round(self) -> None:
+        self._prefix = f"{self._name}:{self.figures['rounds']}"
+
+    def _expect(self, got: Any, wanted: Any) -> None:
+        self.figures["answers compared"] += 1
+        if got != wanted:
+            raise Wrong(f"{self._prefix}: {got!r} instead of {wanted!r}")
+
+    def _key(self, name: str, number: int = 0) -> str:
+        """Name a key; those with the same number lie in the same slot."""
+        return f"{{{self._prefix}:{number}}}:{name}"
+
+
+class Script(Session):
+    """What a session of redis-py does."""
+
+    def __init__(self, name: str, client: Any, other: Any, many: int, *, clustered: bool) -> None:
+        """
+        @param clustered: Whether it's on the cluster's port.
+        """
+        super().__init__(name, client, other, many)
+        self._clustered = clustered
 
     def run(self, seconds: float) -> None:
         """Go through the script until the seconds are over, once at least."""
@@ -86,21 +108,12 @@ class Script:
             self._all_keys,
         )
         while True:
-            self._prefix = f"{self._name}:{self.figures['rounds']}"
+            self._begin_round()
             for part in parts:
                 part()
             self.figures["rounds"] += 1
             if time.monotonic() > end:
                 return
-
-    def _expect(self, got: Any, wanted: Any) -> None:
-        self.figures["answers compared"] += 1
-        if got != wanted:
-            raise Wrong(f"{self._prefix}: {got!r} instead of {wanted!r}")
-
-    def _key(self, name: str, number: int = 0) -> str:
-        """Name a key; those with the same number lie in the same slot."""
-        return f"{{{self._prefix}:{number}}}:{name}"
 
     def _strings(self) -> None:
         client, expect = self._client, self._expect
@@ -283,27 +296,15 @@ class Script:
         expect(set(client.scan_iter()), set())
 
 
-class TwistedScript:
-    """
-    What the session of txredisapi does.
-
-    @ivar figures: What it has done.
-    """
+class TwistedScript(Session):
+    """What the session of txredisapi does."""
 
     def __init__(self, name: str, client: Any, other: Any, many: int, after: Callable[[float], Any]) -> None:
         """
-        @param many: How many keys a command on many has.
-        @param other: Somebody else, who pushes what is waited for and changes what is watched.
         @param after: Waits for some seconds.
         """
-        self.figures = {"rounds": 0, "answers compared": 0, "transactions begun again": 0}
-        self._name = name
-        self._client = client
-        self._other = other
+        super().__init__(name, client, other, many)
         self._after = after
-        self._many = many
-        self._times = many // 10
-        self._prefix = ""
 
     async def run(self, seconds: float) -> None:
         """Go through the script until the seconds are over, once at least."""
@@ -318,20 +319,12 @@ class TwistedScript:
             self._all_keys,
         )
         while True:
-            self._prefix = f"{self._name}:{self.figures['rounds']}"
+            self._begin_round()
             for part in parts:
                 await part()
             self.figures["rounds"] += 1
             if time.monotonic() > end:
                 return
-
-    def _expect(self, got: Any, wanted: Any) -> None:
-        self.figures["answers compared"] += 1
-        if got != wanted:
-            raise Wrong(f"{self._prefix}: {got!r} instead of {wanted!r}")
-
-    def _key(self, name: str, number: int = 0) -> str:
-        return f"{{{self._prefix}:{number}}}:{name}"
 
     async def _values(self) -> None:
         client, expect = self._client, self._expect

@@ -4,11 +4,29 @@ A proof's run is bounded, goes on where it was interrupted, and says on what it 
 
 from __future__ import annotations
 
+import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.proofs.report import Figures, Run, prose
+from tests.proofs.report import Figures, Run, folder_of, prose
+
+
+class FolderTests(SynchronousTestCase):
+    """A proof's folder stays when there's something to be looked at."""
+
+    def test_it_goes_unless_something_fails(self) -> None:
+        with folder_of("report") as folder:
+            (folder / "file").touch()
+        self.assertFalse(folder.exists())
+        said = StringIO()
+        with redirect_stderr(said), self.assertRaises(SystemExit), folder_of("report") as folder:
+            raise SystemExit(1)
+        self.addCleanup(shutil.rmtree, folder)
+        self.assertTrue(folder.is_dir())
+        self.assertEqual(said.getvalue(), f"what is left is in {folder}\n")
 
 
 class RunTests(SynchronousTestCase):

@@ -38,16 +38,47 @@ def often(seconds: float, least: float = 0.2, most: float = 4.0) -> Limits:
     )
 
 
+class Sought:
+    """
+    A way to break stores, as far as it's sought among seeds.
+
+    @ivar first: The seed to begin with: the ones before it don't show it.
+    @ivar most: How many seeds are tried from there on.
+    """
+
+    first: int
+    most: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a check says, one of these among other words."""
+        raise NotImplementedError
+
+    def run(self, seed: int, *, broken: bool = True) -> Report:
+        """Run a seed."""
+        raise NotImplementedError
+
+    def caught(self) -> tuple[int, Report] | None:
+        """Run seeds until one shows what is expected; give it with its report, or None."""
+        for seed in range(self.first, self.first + self.most):
+            report = self.run(seed)
+            if self.shows(report):
+                return seed, report
+        return None
+
+    def shows(self, report: Report) -> bool:
+        """Say if a report says what is expected."""
+        return any(word in problem for word in self.words for problem in report.problems)
+
+
 @dataclass(frozen=True)
-class Mutation:
+class Mutation(Sought):
     """
     One way to break them.
 
     @ivar name: What is wrong, in words.
     @ivar says: What a check says, among other words.
     @ivar kinds: The kinds of faults, as often as C{limits} says.
-    @ivar first: The seed to begin with: the ones before it don't show it.
-    @ivar most: How many seeds are tried from there on.
     """
 
     name: str
@@ -74,17 +105,10 @@ class Mutation:
         )
         return run_once(scenario, seed, Settings(self.kinds, self.seconds, self.clients))
 
-    def caught(self) -> tuple[int, Report] | None:
-        """Run seeds until one shows what is expected; give it with its report, or None."""
-        for seed in range(self.first, self.first + self.most):
-            report = self.run(seed)
-            if self.shows(report):
-                return seed, report
-        return None
-
-    def shows(self, report: Report) -> bool:
-        """Say if a report says what is expected."""
-        return any(self.says in problem for problem in report.problems)
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a check says."""
+        return (self.says,)
 
 
 MUTATIONS: Final = (

@@ -13,7 +13,7 @@ from tests.testing import region_moves, schedulers
 from tests.testing import region_mutants as mutants
 from tests.testing.cluster import TRANSFER, Cluster, Variant, World
 from tests.testing.cluster_mutants import SLOW
-from tests.testing.mutations import often
+from tests.testing.mutations import Sought, often
 from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
 from tests.testing.region_mutants import MEMBER, STORE
 from tests.testing.scheduled_cluster import DRAIN, LOSE, ScheduledCluster, ScheduledWorld
@@ -122,9 +122,9 @@ def _with(scenario: Any, world: type[World], parts: Parts) -> Cluster:
 
 
 @dataclass(frozen=True)
-class RegionMutation:
+class RegionMutation(Sought):
     """
-    One way to break them; as L{tests.testing.mutations.Mutation}.
+    One way to break them.
 
     @ivar parts: What takes the place of which part of the world.
     @ivar scenario: Makes the scenario of a seed.
@@ -145,17 +145,10 @@ class RegionMutation:
         """Run a seed."""
         return run_once(self.scenario(seed, self.parts if broken else {}), seed, self.settings)
 
-    def caught(self) -> tuple[int, Report] | None:
-        """Run seeds until one shows what is expected; give it with its report, or None."""
-        for seed in range(self.first, self.first + self.most):
-            report = self.run(seed)
-            if self.shows(report):
-                return seed, report
-        return None
-
-    def shows(self, report: Report) -> bool:
-        """Say if a report says what is expected."""
-        return any(word in problem for word in self.says for problem in report.problems)
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a check says, one of these."""
+        return self.says
 
 
 @dataclass(frozen=True)
