@@ -137,6 +137,26 @@ class ClusterTests(Case):
         self.stores(3)
         self.refused(Conflict, command("bootstrap", stores=3, regions=1))
 
+    def test_as_many_replicas_as_such_a_cluster_has(self) -> None:
+        """Nobody asked for fewer; and where a single store began, more are to come."""
+
+        def adopted(*voters: int, chosen: int | None = None) -> int:
+            self.state = State()
+            self.do("begin", id="own")
+            if chosen is not None:
+                self.do("choose", choices={"replicas": chosen})
+            regions = [
+                RegionInfo.of(Descriptor.initial(place, list(range(1, count + 1))), None).to_json()
+                for place, count in enumerate(voters, 1)
+            ]
+            self.do("adopt", id="c0de", regions=regions)
+            return self.state.choices.replicas
+
+        self.assertEqual([adopted(1), adopted(3), adopted(5), adopted(7)], [3, 3, 5, 7])
+        # A replica is on its way, in some regions or in all.
+        self.assertEqual([adopted(4), adopted(6), adopted(5, 6), adopted(3, 5)], [3, 5, 5, 3])
+        self.assertEqual([adopted(5, chosen=3), adopted(3, chosen=5)], [3, 5])
+
     def test_beginnings_that_cannot_be(self) -> None:
         region = RegionInfo.of(Descriptor.initial(FIRST_ID, [1]), None).to_json()
         self.refused(Invalid, command("adopt", id="c0de", regions=[region]))

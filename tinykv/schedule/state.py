@@ -258,7 +258,20 @@ class State:
         # A scheduler that was lost gave ids too, nobody knows which: fewer than one a ms since 1970.
         ids = max(self.next_id, command["now"])
         self.tables.put("cluster", "windows", {"timestamps": self.timestamp_limit, "ids": ids})
+        self._keep_replicas(regions)
         return {}
+
+    def _keep_replicas(self, regions: list[RegionInfo]) -> None:
+        """
+        Choose as many replicas as the regions of a cluster have that was taken over, where nobody has chosen a number.
+
+        Who began with five voters didn't ask for three. One more than an odd number is on its way from store to store.
+        """
+        said = self.tables.get("choices", "placement") or {}
+        voters = min((len(region.voters) for region in regions), default=0)
+        replicas = voters - 1 + voters % 2
+        if "replicas" not in said and replicas > self.choices.replicas:
+            self.tables.put("choices", "placement", {**said, "replicas": replicas})
 
     def _first_regions(self, stores: list[int], count: int) -> list[RegionInfo]:
         """Cut the space of keys at borders of slots, and give each region its voters; the stores take turns."""
