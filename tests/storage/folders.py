@@ -4,8 +4,12 @@ A data folder whose writers run in the test's own process.
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 
@@ -14,9 +18,11 @@ from tinykv.storage.child import open_session
 from tinykv.storage.connection import connect_writer
 from tinykv.storage.data import DataStore
 from tinykv.storage.folder import DataFolder, open_folder
+from tinykv.storage.log_end import LogEnd
 from tinykv.storage.readahead import ReadAhead, ReadSession
 from tinykv.storage.reader import Reader
 from tinykv.storage.rowstore import FROZEN_TABLES, RowStore
+from tinykv.storage.schema import APPLICATION_ID, raft_migrations
 from tinykv.storage.sessions import DataSession
 from tinykv.storage.slot_sizes import SlotSizes
 from tinykv.storage.snapshot_maker import SnapshotMaker
@@ -31,6 +37,40 @@ reactor: Any = global_reactor
 def open_small(path: str, store_id: int = 1, cluster_id: str = "") -> DataFolder:
     """Open a folder without ballast and without waiting."""
     return open_folder(path, store_id, cluster_id, ballast_bytes=0, patience=0)
+
+
+def make_format_1(path: str, *, killed: bool = False) -> None:
+    """
+    Put what a raft.db holds into one as the first version wrote it, in its place.
+
+    @param killed: leave it as a store does that was killed: with all that in the write-ahead log, and a note of it.
+    """
+    before = sqlite3.connect(path, isolation_level=None)
+    rows = {
+        table: before.execute(f"SELECT {columns} FROM {table}").fetchall()
+        for table, columns in (
+            ("log", "region, idx, term, crc, data"),
+            ("hard_state", "*"),
+            ("log_base", "*"),
+            ("meta", "name, CASE name WHEN 'format' THEN '1' ELSE value END"),
+        )
+    }
+    before.close()
+    os.unlink(path)
+    connection = connect_writer(path)
+    raft_migrations.apply(Database(connection, execute_plugins=False), stop_before="2")
+    for table, found in rows.items():
+        if found:
+            connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})", found)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    files: dict[str, bytes] = {}
+    if killed:
+        LogEnd(path).committed()
+        files = {name: Path(name).read_bytes() for name in (path, f"{path}-wal")}
+    connection.close()
+    for name, content in files.items():
+        Path(name).write_bytes(content)
 
 
 class ServingStore:

@@ -79,6 +79,10 @@ class CheckTests(SynchronousTestCase):
         self.sql("raft.db", "DELETE FROM log WHERE idx > 7")
         self.finds("ends at 7")
 
+    def test_entries_to_which_nothing_leads(self) -> None:
+        self.sql("raft.db", "DELETE FROM log_mark")
+        self.finds("entries are there, but marks lead to 0", "the log ends at 5")
+
     def test_a_page_that_was_changed(self) -> None:
         self.sql("data.db", "UPDATE data SET value = x'00' WHERE key = CAST('7' AS BLOB)")
         self.finds("isn't what was written there")
@@ -89,6 +93,7 @@ class CheckTests(SynchronousTestCase):
             ("data.db", "UPDATE data SET value = x'00' WHERE key = CAST('7' AS BLOB)", "row b'7' of data"),
             ("raft.db", "UPDATE log SET data = x'00' WHERE idx = 12", "entry 12 of region 1"),
             ("raft.db", "UPDATE log_base SET term = 9", "region 1 in log_base"),
+            ("raft.db", "UPDATE log_mark SET place = 2", "region 1 in log_mark"),
             ("raft.db", "INSERT INTO hard_state VALUES (1, 1, 1, 1, 1, 0)", "region 1 in hard_state"),
         ):
             before = Path(self.path, name).read_bytes()

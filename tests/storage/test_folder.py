@@ -10,9 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sqlite_utils import Database
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.storage.folders import LocalStore, open_small
+from tests.storage.folders import LocalStore, make_format_1, open_small
+from tinykv.storage.check import check_folder
 from tinykv.storage.errors import (
     CorruptFile,
     FolderInUse,
@@ -21,9 +23,9 @@ from tinykv.storage.errors import (
     WrongFolder,
     WrongFormat,
 )
-from tinykv.storage.log import read_entries
+from tinykv.storage.log import REACH, LogStore, read_base, read_entries, read_hard_state, read_last
 from tinykv.storage.reader import Reader
-from tinykv.storage.schema import Identity, Kind, open_file
+from tinykv.storage.schema import Identity, Kind, connect_to_look, inspect, open_file, raft_migrations
 from tinykv.storage.writers import LogBatch
 
 
@@ -156,6 +158,93 @@ class OpeningTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(os.path.join(path, "data.db-journal")))
 
 
+class OlderFormatTests(SynchronousTestCase):
+    """
+    A raft.db of before the regions' entries lay together is raised when the store starts.
+    """
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        folder = open_small(self.path, 1, "c")
+        self.identity = folder.identity
+        folder.close()
+        self.raft = os.path.join(self.path, "raft.db")
+        connection = open_file(self.raft, Kind.RAFT)
+        batch = LogBatch()
+        for region, count in ((1, 3 * REACH), (2, 1), (3, REACH + 1), (4, 7)):
+            batch.hard_state(region, 1, 2, 1, count)
+            batch.append(region, 1, [(1 + (index > 2), b"%d-%d" % (region, index)) for index in range(1, count + 1)])
+        batch.cut(4, 7, 2)
+        batch.cut(1, 5, 2)
+        LogStore(connection, self.raft, noting=False).write(batch.operations)
+        self.before = self.held(connection)
+        connection.close()
+        make_format_1(self.raft)
+        self.assertEqual(self.format(), 1)
+
+    def held(self, connection: sqlite3.Connection) -> list[object]:
+        """All that the four regions have there."""
+        return [
+            (
+                list(read_entries(connection, self.raft, region, read_base(connection, region)[0])),
+                read_hard_state(connection, region),
+                read_base(connection, region),
+                read_last(connection, region),
+            )
+            for region in range(1, 5)
+        ]
+
+    def format(self) -> int:
+        connection = sqlite3.connect(self.raft)
+        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        connection.close()
+        return found
+
+    def after(self) -> list[object]:
+        connection = connect_to_look(self.raft)
+        found = self.held(connection)
+        connection.close()
+        return found
+
+    def test_it_holds_what_it_held(self) -> None:
+        for _ in range(2):
+            folder = open_small(self.path, 1, "c")
+            self.assertEqual(folder.identity, self.identity)
+            folder.close()
+            self.assertEqual(self.after(), self.before)
+        self.assertEqual(self.format(), 2)
+        connection = connect_to_look(self.raft)
+        self.addCleanup(connection.close)
+        self.assertEqual(connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone(), ("2",))
+        marks = connection.execute("SELECT region, idx, place FROM log_mark ORDER BY region, idx").fetchall()
+        own = [(1, 6, 1), (1, 6 + REACH, 1 + REACH), (1, 6 + 2 * REACH, 1 + 2 * REACH)]
+        others = 1 + 3 * REACH - 5
+        self.assertEqual(marks, [*own, (2, 1, others), (3, 1, others + 1), (3, 1 + REACH, others + 1 + REACH)])
+
+    def test_it_goes_on_from_there(self) -> None:
+        connection = open_file(self.raft, Kind.RAFT)
+        self.addCleanup(connection.close)
+        batch = LogBatch()
+        batch.append(1, 3 * REACH - 1, [(3, b"new")])
+        batch.append(2, 2, [(3, b"new")])
+        batch.append(4, 8, [(3, b"new")])
+        LogStore(connection, self.raft, noting=False).write(batch.operations)
+        for region, last, count in ((1, 3 * REACH - 1, 3 * REACH - 6), (2, 2, 2), (4, 8, 1)):
+            self.assertEqual(read_last(connection, region), (last, 3))
+            base = read_base(connection, region)[0]
+            self.assertEqual(len(list(read_entries(connection, self.raft, region, base))), count)
+
+    def test_a_crash_on_the_way_leaves_the_older(self) -> None:
+        connection = sqlite3.connect(self.raft, isolation_level=None)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        self.assertRaises(sqlite3.OperationalError, raft_migrations.apply, Database(connection, execute_plugins=False))
+        connection.close()
+        self.assertEqual(self.format(), 1)
+        open_small(self.path, 1, "c").close()
+        self.assertEqual(self.after(), self.before)
+
+
 def flip_first(held: bytearray) -> None:
     """Change the first byte."""
     held[0] ^= 1
@@ -212,6 +301,25 @@ class RefusalTests(SynchronousTestCase):
         for name in ("data.db", "raft.db"):
             self.sql(name, "PRAGMA user_version = 99")
             self.refused(WrongFormat, name)
+
+    def test_an_older_format_isnt_only_looked_at(self) -> None:
+        make_format_1(os.path.join(self.path, "raft.db"))
+        before = contents(self.path)
+        (problem,) = check_folder(self.path)
+        self.assertIn("Start the store once", problem)
+        path = os.path.join(self.path, "raft.db")
+        self.assertRaises(WrongFormat, inspect, path, Kind.RAFT, newest=True)
+        self.assertEqual(contents(self.path), before)
+
+    def test_an_older_format_that_is_damaged(self) -> None:
+        make_format_1(os.path.join(self.path, "raft.db"))
+        self.sql("raft.db", "UPDATE log SET data = x'00' WHERE idx = 7")
+        self.refused(CorruptFile, "raft.db")
+
+    def test_an_older_format_that_lacks_a_table(self) -> None:
+        make_format_1(os.path.join(self.path, "raft.db"))
+        self.sql("raft.db", "DROP TABLE log_base")
+        self.refused(CorruptFile, "raft.db")
 
     def test_another_programs_database(self) -> None:
         for name in ("data.db", "raft.db"):

@@ -13,8 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.folders import LocalStore
 from tinykv.storage import log as log_module
-from tinykv.storage.errors import DiskFull, LogGap, StorageError
+from tinykv.storage.errors import CorruptFile, DiskFull, LogGap, StorageError
 from tinykv.storage.log import (
+    REACH,
     HardState,
     LogStore,
     read_base,
@@ -22,13 +23,14 @@ from tinykv.storage.log import (
     read_hard_state,
     read_last,
     read_term,
+    read_terms,
 )
 from tinykv.storage.schema import Identity, Kind, open_file, write_identity
 from tinykv.storage.writers import LogBatch
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.integers(1, 2), st.integers(0, 4), st.integers(1, 4)),
+        st.tuples(st.just("append"), st.integers(1, 2), st.integers(0, 4), st.sampled_from((1, 2, 4, 40, 70))),
         st.tuples(st.just("cut"), st.integers(1, 2), st.integers(0, 6)),
         st.tuples(st.just("reset"), st.integers(1, 2), st.integers(1, 20)),
         st.tuples(st.just("forget"), st.integers(1, 2)),
@@ -58,7 +60,7 @@ class LogStoreTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = self.mktemp()
         self.connection = open_file(self.path, Kind.RAFT)
-        write_identity(self.connection, self.path, Identity(1, "", "f"))
+        write_identity(self.connection, self.path, Kind.RAFT, Identity(1, "", "f"))
         self.store = LogStore(self.connection, self.path)
 
     def tearDown(self) -> None:
@@ -68,6 +70,10 @@ class LogStoreTests(SynchronousTestCase):
         after = read_base(self.connection, region)[0]
         found = read_entries(self.connection, self.path, region, after)
         return [(entry.index, entry.term, entry.data) for entry in found]
+
+    def marks(self) -> list[tuple[int, int, int]]:
+        found = self.connection.execute("SELECT region, idx, place FROM log_mark ORDER BY region, idx").fetchall()
+        return [(region, index, place) for region, index, place in found]
 
     def write(self, batch: LogBatch) -> None:
         self.store.write(batch.operations)
@@ -112,9 +118,10 @@ class LogStoreTests(SynchronousTestCase):
                     self.assertEqual(read_base(self.connection, region), log.base)
                     self.assertEqual(read_last(self.connection, region)[0], log.last)
                 # A store that opens the file anew knows the same.
-                known = LogStore(self.connection, self.path)._lasts
+                known = LogStore(self.connection, self.path)
+                self.assertEqual(known._marks, self.store._marks)
                 for region, log in logs.items():
-                    self.assertEqual(known.get(region, 0), log.last)
+                    self.assertEqual(known.last(region), log.last)
 
     def test_hard_states(self) -> None:
         self.assertEqual(read_hard_state(self.connection, 1), None)
@@ -150,6 +157,91 @@ class LogStoreTests(SynchronousTestCase):
         batch.append(1, 1, [(1, b"%d" % number) for number in range(1000)])
         self.write(batch)
         self.assertEqual(len(self.entries()), 1000)
+
+    def test_entries_of_many_regions(self) -> None:
+        """Marks lead to the entries of each, wherever the others' lie, also when some were cut off or replaced."""
+        regions = range(1, 8)
+        for index in range(1, 101):
+            batch = LogBatch()
+            for region in regions:
+                if index % region == 0:
+                    batch.append(region, index // region, [(1, b"%d-%d" % (region, index // region))])
+            self.write(batch)
+        batch = LogBatch()
+        for region in regions:
+            last = 100 // region
+            batch.cut(region, last // 3, 1)
+            batch.append(region, last - 2, [(2, b"again")])
+        self.write(batch)
+        self.store = LogStore(self.connection, self.path)
+        for region in regions:
+            base, last = 100 // region // 3, 100 // region - 2
+            expected = [(index, 1, b"%d-%d" % (region, index)) for index in range(base + 1, last)]
+            self.assertEqual(self.entries(region), [*expected, (last, 2, b"again")])
+            self.assertEqual(read_last(self.connection, region), (last, 2))
+            self.assertEqual(list(read_terms(self.connection, region))[-1], (last, 2))
+            terms = [read_term(self.connection, region, index) for index in range(base - 1, last + 2)]
+            self.assertEqual(terms, [None, 1, *[1] * (last - base - 1), 2, None])
+
+    def test_marks_lie_as_far_apart_as_they_reach(self) -> None:
+        batch = LogBatch()
+        batch.append(1, 1, [(1, b"")] * REACH)
+        self.write(batch)
+        self.assertEqual(self.marks(), [(1, 1, 1)])
+        batch = LogBatch()
+        batch.append(1, REACH + 1, [(1, b"")])
+        batch.append(2, 1, [(1, b"")])
+        self.write(batch)
+        self.assertEqual(self.marks(), [(1, 1, 1), (1, REACH + 1, REACH + 1), (2, 1, REACH + 2)])
+        self.assertEqual(len(self.entries()), REACH + 1)
+
+    def test_who_writes_seldom_has_a_mark_for_each_entry(self) -> None:
+        batch = LogBatch()
+        for index in range(1, 6):
+            batch.append(1, index, [(1, b"%d" % index)])
+            batch.append(2, 1 + REACH * (index - 1), [(1, b"")] * REACH)
+        self.write(batch)
+        own = [(index, place) for region, index, place in self.marks() if region == 1]
+        self.assertEqual(own, [(index, 1 + (1 + REACH) * (index - 1)) for index in range(1, 6)])
+        self.assertEqual([entry[0] for entry in self.entries()], [1, 2, 3, 4, 5])
+        self.assertEqual([read_term(self.connection, 1, index) for index in range(7)], [0, 1, 1, 1, 1, 1, None])
+        batch = LogBatch()
+        batch.cut(1, 2, 1)
+        batch.append(1, 4, [(2, b"new"), (2, b"newer")])
+        self.write(batch)
+        self.assertEqual(self.entries(), [(3, 1, b"3"), (4, 2, b"new"), (5, 2, b"newer")])
+        self.assertEqual([index for _, index, _ in self.marks()[:2]], [3, 4])
+        self.assertEqual(len(self.entries(2)), 5 * REACH)
+
+    def test_what_comes_behind_a_log_that_was_cut_to_its_end(self) -> None:
+        """It mustn't be put before the mark that's left, though no entry is left there."""
+        batch = LogBatch()
+        batch.append(2, 1, [(1, b"")] * 10)
+        batch.append(1, 1, [(1, b"")])
+        batch.cut(1, 1, 1)
+        batch.forget(2)
+        self.write(batch)
+        self.assertEqual(self.marks(), [(1, 1, 11)])
+        self.store = LogStore(self.connection, self.path)
+        batch = LogBatch()
+        batch.append(1, 2, [(1, b"new")])
+        self.write(batch)
+        self.assertEqual(self.entries(), [(2, 1, b"new")])
+        self.assertEqual(read_last(self.connection, 1), (2, 1))
+
+    def test_a_damaged_mark_loses_no_entries(self) -> None:
+        batch = LogBatch()
+        batch.append(1, 1, [(1, b"")] * 3)
+        self.write(batch)
+        for damage in ("UPDATE log_mark SET place = 2", "UPDATE log_mark SET place = 99", "DELETE FROM log_mark"):
+            self.connection.execute("BEGIN")
+            self.connection.execute(damage)
+            self.assertRaises(CorruptFile, LogStore, self.connection, self.path)
+            if damage.startswith("UPDATE"):
+                self.assertRaises(CorruptFile, self.entries)
+                self.assertRaises(CorruptFile, read_term, self.connection, 1, 3)
+                self.assertRaises(CorruptFile, list, read_terms(self.connection, 1))
+            self.connection.execute("ROLLBACK")
 
     def test_durability_os_skips_the_disk_for_entries_only(self) -> None:
         store = LogStore(self.connection, self.path, fsync=False)

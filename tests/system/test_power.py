@@ -15,6 +15,7 @@ from tests.proofs.power import fast_folder, lives
 from tests.proofs.recording import (
     CREATE,
     NAMES,
+    REPLACE,
     SYNC,
     WRITE,
     Disk,
@@ -27,6 +28,10 @@ from tests.proofs.recording import (
     some,
     torn,
 )
+from tests.storage.folders import make_format_1, open_small
+from tinykv.storage.log import LogStore, read_entries
+from tinykv.storage.schema import Kind, connect_to_look, open_file
+from tinykv.storage.writers import LogBatch
 
 
 class PowerTests(SynchronousTestCase):
@@ -91,6 +96,47 @@ class PowerTests(SynchronousTestCase):
 
     def test_a_commit_without_its_sync_is_lost(self) -> None:
         self.assertEqual(self.recorded("NORMAL")[-1], 10)
+
+    def test_a_log_is_raised_to_a_newer_format_or_stays(self) -> None:
+        path = self.folder / "live"
+        open_small(str(path)).close()
+        raft = str(path / "raft.db")
+        connection = open_file(raft, Kind.RAFT)
+        batch = LogBatch()
+        for region in (1, 2):
+            batch.append(region, 1, [(1, b"%d" % index * 300) for index in range(1, 100)])
+        LogStore(connection, raft, noting=False).write(batch.operations)
+        expected = [list(read_entries(connection, raft, region, 0)) for region in (1, 2)]
+        connection.close()
+        make_format_1(raft, killed=True)
+        disk = Disk({file.name: file.read_bytes() for file in path.iterdir() if file.name != "LOCK"})
+        with Recorder(str(path), replaced=["data.sum"], noted=["raft.end", "data.end"]) as recorder:
+            open_small(str(path)).close()
+            events = list(recorder.events)
+        random = Random(1)
+        formats: list[int] = []
+        for event in [*events, Event(SYNC, "data.db")]:
+            if event.kind in (SYNC, REPLACE):
+                for choose in (nothing, everything, some, torn):
+                    image = self.folder / "image"
+                    lay_out(disk.image(choose, random), image)
+                    formats.append(self.format_of(image / "raft.db"))
+                    open_small(str(image)).close()
+                    self.assertEqual(self.format_of(image / "raft.db"), 2)
+                    connection = open_file(str(image / "raft.db"), Kind.RAFT)
+                    found = [list(read_entries(connection, raft, region, 0)) for region in (1, 2)]
+                    connection.close()
+                    self.assertEqual(found, expected)
+            disk.play(event)
+        self.assertEqual(set(formats), {1, 2})
+
+    def format_of(self, path: Path) -> int:
+        """Say which format a file has."""
+        connection = connect_to_look(str(path))
+        try:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        finally:
+            connection.close()
 
 
 class DiskTests(SynchronousTestCase):

@@ -195,7 +195,7 @@ class StoppedStore:
 
 
 def _identity(path: str, kind: Kind) -> Identity:
-    found = inspect(path, kind)
+    found = inspect(path, kind, newest=True)
     if found is None:
         raise WrongFolder(f"{path}: the file is missing, or its creation was never finished")
     return found

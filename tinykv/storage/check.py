@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from tinykv.storage.checksum import entry_checksum, numbers_checksum, row_checksum
 from tinykv.storage.errors import StorageError
-from tinykv.storage.log import read_base, read_last
+from tinykv.storage.log import read_base, read_last, read_terms
 from tinykv.storage.log_end import verify_end
 from tinykv.storage.schema import Kind, connect_to_look, errors_of, inspect
 from tinykv.storage.snapshot_install import half_installed
@@ -40,7 +40,7 @@ def check_folder(path: str, *, quick: bool = False, progress: Progress | None = 
         for kind in Kind:
             name = os.path.join(path, kind.value)
             try:
-                if inspect(name, kind) is None:
+                if inspect(name, kind, newest=True) is None:
                     problems.append(f"{name}: missing, or its creation was never finished")
                     continue
                 with errors_of(name):
@@ -115,7 +115,15 @@ def log_checksums(connection: sqlite3.Connection, name: str) -> Iterator[str]:
     for region, index, term, crc, data in connection.execute("SELECT region, idx, term, crc, data FROM log"):
         if crc != entry_checksum(region, index, term, data):
             yield f"{name}: entry {index} of region {region} isn't what was written there"
-    for table, columns in (("hard_state", "region, peer, term, vote, commit_hint"), ("log_base", "region, idx, term")):
+    tables = {
+        "hard_state": "region, peer, term, vote, commit_hint",
+        "log_base": "region, idx, term",
+        "log_mark": "region, idx, place",
+    }
+    if connection.execute("PRAGMA user_version").fetchone()[0] < 2:
+        # It's compared before it's raised to the newest format.
+        del tables["log_mark"]
+    for table, columns in tables.items():
         for row in connection.execute(f"SELECT {columns}, crc FROM {table}"):
             if row[-1] != numbers_checksum(*row[:-1]):
                 yield f"{name}: the row of region {row[0]} in {table} isn't what was written there"
@@ -132,19 +140,23 @@ def check_logs(raft: sqlite3.Connection, data: sqlite3.Connection, name: str) ->
         for table in ("log", "log_base", "hard_state")
         for (region,) in raft.execute(f"SELECT DISTINCT region FROM {table}")
     }
+    counts = dict(raft.execute("SELECT region, COUNT(*) FROM log GROUP BY region"))
     for region in sorted(regions):
         base, base_term = read_base(raft, region)
         last, _ = read_last(raft, region)
         expected, term = base + 1, base_term
-        for index, entry_term in raft.execute(
-            "SELECT idx, term FROM log WHERE region = ? ORDER BY idx", (region,)
-        ):
+        found = 0
+        for index, entry_term in read_terms(raft, region):
+            found += 1
             if index != expected:
                 yield f"{name}: region {region}: entry {index} stands where entry {expected} should be"
                 break
             if entry_term < term:
                 yield f"{name}: region {region}: entry {index} has term {entry_term}, and {term} stood before"
             expected, term = index + 1, entry_term
+        else:
+            if found != counts.get(region, 0):
+                yield f"{name}: region {region}: {counts[region]} entries are there, but marks lead to {found} of them"
         row = data.execute(
             "SELECT value FROM region WHERE key = ?", (b"apply" + region.to_bytes(8, "big"),)
         ).fetchone()

@@ -52,7 +52,7 @@ class ForeignFile(StorageError):
 
 class WrongFormat(StorageError):
     """
-    The file was written by a newer version of this program.
+    The file was written by a newer version of this program, or by an older one, and whoever looks at it can't raise it.
     """
 
 

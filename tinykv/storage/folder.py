@@ -238,8 +238,8 @@ class DataFolder:
         """
         raft, data = self._connections()
         identity = Identity(self.identity.store_id, cluster_id, self.identity.folder_id)
-        write_identity(raft, self.raft_path, identity)
-        write_identity(data, self.data_path, identity)
+        write_identity(raft, self.raft_path, Kind.RAFT, identity)
+        write_identity(data, self.data_path, Kind.DATA, identity)
         _tidy(raft, self.raft_path)
         _tidy(data, self.data_path)
         self.identity = identity
@@ -411,7 +411,7 @@ def _open_files(path: str, identity: Identity) -> tuple[sqlite3.Connection, sqli
                 connection = _finish_installs(connection, name)
             opened.append(connection)
             if read_identity(connection, name) is None:
-                write_identity(connection, name, identity)
+                write_identity(connection, name, kind, identity)
                 _tidy(connection, name)
         with errors_of(path):
             fsync_folder(path)

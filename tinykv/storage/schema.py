@@ -3,7 +3,8 @@ The tables of raft.db and data.db: made once, raised by migrations, refused when
 
 A file is ours by its C{application_id}, written in the same transaction as its identity; a file without it
 that holds nothing but our half-made tables is an unfinished creation and is finished. C{user_version} is the
-format's number: a file of a newer one is refused, and an older one is migrated.
+format's number: a file of a newer one is refused, and an older one is migrated, in one transaction, when a store opens
+it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 
+from tinykv.storage.checksum import numbers_checksum
 from tinykv.storage.connection import connect_writer
 from tinykv.storage.errors import (
     CorruptFile,
@@ -29,13 +31,12 @@ from tinykv.storage.errors import (
     from_os,
     from_sqlite,
 )
+from tinykv.storage.log import REACH
 from tinykv.storage.log_end import forget_end
 from tinykv.storage.tables import FAMILIES
 
 #: "TkV1": the mark of our files.
 APPLICATION_ID: Final = 0x546B5631
-#: The number of the newest format that this program knows; one per migration.
-FORMAT: Final = 1
 
 _HEAD: Final = b"SQLite format 3\0"
 #: How a rollback journal that is to be played back begins.
@@ -61,6 +62,38 @@ def _raft_1(db: Database) -> None:
         "INTEGER NOT NULL)"
     )
     _meta(db)
+
+
+@raft_migrations(name="2")
+def _raft_2(db: Database) -> None:
+    # Entries lie in the order in which they are written, on pages that all regions share (ADR 0029). Those that are
+    # there already are put one region behind the other, so that each region's marks lie as far apart as they reach.
+    execute = db.conn.execute
+    execute("ALTER TABLE log RENAME TO log_before")
+    execute(
+        "CREATE TABLE log (place INTEGER PRIMARY KEY, region INTEGER NOT NULL, idx INTEGER NOT NULL, term INTEGER NOT "
+        "NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)"
+    )
+    execute(
+        "CREATE TABLE log_mark (region INTEGER NOT NULL, idx INTEGER NOT NULL, place INTEGER NOT NULL, crc INTEGER NOT "
+        "NULL, PRIMARY KEY (region, idx)) WITHOUT ROWID"
+    )
+    execute(
+        "INSERT INTO log (region, idx, term, crc, data) "
+        "SELECT region, idx, term, crc, data FROM log_before ORDER BY region, idx"
+    )
+    execute("DROP TABLE log_before")
+    marks = execute(
+        "SELECT log.region, log.idx, log.place FROM log "
+        "JOIN (SELECT region, MIN(place) AS first FROM log GROUP BY region) AS begins ON begins.region = log.region "
+        f"WHERE (log.place - begins.first) % {REACH} = 0"
+    ).fetchall()
+    db.conn.executemany(
+        "INSERT INTO log_mark (region, idx, place, crc) VALUES (?, ?, ?, ?)",
+        [(*mark, numbers_checksum(*mark)) for mark in marks],
+    )
+    execute("UPDATE meta SET value = '2' WHERE name = 'format'")
+    execute("PRAGMA user_version = 2")
 
 
 @data_migrations(name="1")
@@ -95,6 +128,13 @@ class Kind(Enum):
         What makes and raises the file's tables.
         """
         return raft_migrations if self is Kind.RAFT else data_migrations
+
+    @property
+    def format(self) -> int:
+        """
+        The number of the newest format that this program knows; one per migration.
+        """
+        return 2 if self is Kind.RAFT else 1
 
 
 @dataclass(frozen=True)
@@ -169,9 +209,9 @@ def _was_empty(path: str) -> bool:
 
 def open_file(path: str, kind: Kind) -> sqlite3.Connection:
     """
-    Open one of the two files with its writing connection; make its tables if it is new. Its write-ahead log
-    is brought into the file and emptied, so what is read afterwards is on disk (R7). To be called after
-    L{inspect}.
+    Open one of the two files with its writing connection; make its tables if it is new, and raise it to the newest
+    format if it's older. Its write-ahead log is brought into the file and emptied, so what is read afterwards is on
+    disk (R7). To be called after L{inspect}.
     """
     with errors_of(path):
         connection = connect_writer(path)
@@ -197,10 +237,11 @@ def connect_to_look(path: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(path)}?{mode}", uri=True, isolation_level=None)
 
 
-def inspect(path: str, kind: Kind) -> Identity | None:
+def inspect(path: str, kind: Kind, *, newest: bool = False) -> Identity | None:
     """
     Look whether a file is ours, of a known format and whole in its tables, without changing anything.
 
+    @param newest: refuse an older format as well; for who reads the tables and can't raise them.
     @return: whose it is; C{None} if it doesn't exist or its creation was never finished.
     @raise StorageError: it isn't fit to be used.
     """
@@ -213,25 +254,32 @@ def inspect(path: str, kind: Kind) -> Identity | None:
             version: int = connection.execute("PRAGMA user_version").fetchone()[0]
             names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             tables = {name for (name,) in names}
-            _refuse_strangers(path, application, version, tables, _tables(kind))
-            return read_identity(connection, path)
+            _refuse_strangers(path, kind, application, version, tables)
+            identity = read_identity(connection, path)
         finally:
             connection.close()
+    if newest and identity is not None and version < kind.format:
+        raise WrongFormat(
+            f"{path}: the file has format {version}, and this program reads format {kind.format}. Start the store once "
+            "with this version of TinyKV, which raises it to that; or go on with the version that wrote it"
+        )
+    return identity
 
 
-def _refuse_strangers(
-    path: str, application: int, version: int, tables: set[str], expected: set[str]
-) -> None:
+def _refuse_strangers(path: str, kind: Kind, application: int, version: int, tables: set[str]) -> None:
+    expected = _tables(kind)
     if application != APPLICATION_ID and (application or not tables <= expected):
         raise ForeignFile(
             f"{path}: this database was made by another program. It was left as it is; give the store "
             "another folder"
         )
-    if version > FORMAT:
+    if version > kind.format:
         raise WrongFormat(
-            f"{path}: the file has format {version}, and this program knows formats up to {FORMAT}. Start "
+            f"{path}: the file has format {version}, and this program knows formats up to {kind.format}. Start "
             "the newer version of TinyKV that wrote it"
         )
+    if kind is Kind.RAFT and version < 2:
+        expected -= {"log_mark"}
     if application == APPLICATION_ID and not expected <= tables:
         missing = ", ".join(sorted(expected - tables))
         raise CorruptFile(
@@ -241,7 +289,7 @@ def _refuse_strangers(
 
 
 def _tables(kind: Kind) -> set[str]:
-    own = {"log", "hard_state", "log_base"} if kind is Kind.RAFT else {*FAMILIES, "expiries"}
+    own = {"log", "log_mark", "hard_state", "log_base"} if kind is Kind.RAFT else {*FAMILIES, "expiries"}
     return own | {"meta", Migrations.migrations_table}
 
 
@@ -277,7 +325,7 @@ def read_identity(connection: sqlite3.Connection, path: str) -> Identity | None:
         ) from error
 
 
-def write_identity(connection: sqlite3.Connection, path: str, identity: Identity) -> None:
+def write_identity(connection: sqlite3.Connection, path: str, kind: Kind, identity: Identity) -> None:
     """
     Say whose file it is, and with the same commit that it is ours and complete.
     """
@@ -285,14 +333,14 @@ def write_identity(connection: sqlite3.Connection, path: str, identity: Identity
         ("store_id", str(identity.store_id)),
         ("cluster_id", identity.cluster_id),
         ("folder_id", identity.folder_id),
-        ("format", str(FORMAT)),
+        ("format", str(kind.format)),
         ("syncs", "0"),
     ]
     with errors_of(path):
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", rows)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute(f"PRAGMA user_version = {kind.format}")
         connection.execute("COMMIT")
 
 
