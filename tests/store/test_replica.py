@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.raft.disk import Disk
 from tests.store.test_turn_writer import FakeWriter
+from tinykv.peering.turn import Turn
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.membership import Membership
@@ -62,7 +63,7 @@ class InstallationTests(SynchronousTestCase):
             send=self.sent.append,
             clock=self.clock,
             uptime=self.clock.seconds,
-            ticks=Ticks(self.clock, 0.1),
+            ticks=Ticks(self.clock, 0.1, Turn(self.clock)),
             durations=Metrics(),
         )
         self.replica.start(cast(Any, self.applies))

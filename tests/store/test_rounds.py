@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.members import Cluster
 from tests.store.test_read_modes import Reader, bulk
+from tinykv.peering.turn import Turn
 from tinykv.redis.operations import COMMANDS, NOBODY, Operation, lookup
 from tinykv.store.rounds import GATHER_SECONDS, ROUND_MOST, ROUND_SECONDS, Rounds
 from tinykv.testing.embedded import TABLE
@@ -55,7 +56,7 @@ class RoundsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.rounds = Rounds(self.clock)
+        self.rounds = Rounds(self.clock, Turn(self.clock))
         self.one, self.two, self.three = (Region(self.rounds, self.clock) for _ in range(3))
         # Whatever is done at the beginning of time is done before it.
         self.ms = 0
@@ -174,7 +175,7 @@ class RoundsTests(SynchronousTestCase):
 
     def test_a_round_begins_while_a_turn_ends(self) -> None:
         """What a region lets go may be the last that was waited for."""
-        self.rounds = Rounds(self.clock, gather_seconds=0)
+        self.rounds = Rounds(self.clock, Turn(self.clock), gather_seconds=0)
         self.one, self.two, self.three = (Region(self.rounds, self.clock) for _ in range(3))
         self.come(1)
         self.come(0, 1)

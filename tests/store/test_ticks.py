@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tinykv.peering.turn import Turn
 from tinykv.store.ticks import Ticks
 
 
@@ -13,7 +14,7 @@ class TicksTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.ticks = Ticks(self.clock, 0.1)
+        self.ticks = Ticks(self.clock, 0.1, Turn(self.clock))
         self.told: list[str] = []
 
     def one(self) -> None:
@@ -63,28 +64,3 @@ class TicksTests(SynchronousTestCase):
             self.clock.advance(0.03)
         # Each counted from the one before would be 25.
         self.assertGreaterEqual(len(self.told), 29)
-
-    def test_the_end_of_a_turn_comes_once_for_all(self) -> None:
-        self.ticks.at_turn_end(self.one)
-        self.ticks.at_turn_end(self.other)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
-        self.assertEqual(self.told, [])
-        self.clock.advance(0)
-        self.assertEqual(self.told, ["one", "other"])
-        # What is asked for then comes behind that.
-        self.ticks.at_turn_end(lambda: self.ticks.at_turn_end(self.one))
-        self.clock.advance(0)
-        self.assertEqual(self.told, ["one", "other", "one"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_an_error_at_the_end_of_a_turn_is_no_one_else_s(self) -> None:
-        def fails() -> None:
-            raise RuntimeError("a defect")
-
-        self.ticks.at_turn_end(self.one)
-        self.ticks.at_turn_end(fails)
-        self.ticks.at_turn_end(self.other)
-        self.assertRaises(RuntimeError, self.clock.advance, 0)
-        self.assertEqual(self.told, ["one"])
-        self.clock.advance(0)
-        self.assertEqual(self.told, ["one", "other"])

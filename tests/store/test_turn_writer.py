@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tinykv.interfaces import ILogWriter
+from tinykv.peering.turn import Turn
 from tinykv.storage.log import APPEND, STATE
 from tinykv.storage.writers import LogBatch
 from tinykv.store.turn_writer import GATHER_SECONDS, TurnWriter
@@ -40,7 +41,7 @@ class TurnWriterTests(SynchronousTestCase):
         self.clock = Clock()
         self.below = FakeWriter()
         self.several = True
-        self.writer = TurnWriter(cast(Any, self.below), self.clock, lambda: self.several)
+        self.writer = TurnWriter(cast(Any, self.below), self.clock, Turn(self.clock), lambda: self.several)
         self.told: list[int] = []
 
     def write(self, region: int) -> None:

@@ -540,6 +540,7 @@ class Store:
             memtable_bytes=self._memtable_bytes,
             durability_os=False,
             request_timeout=REQUEST_TIMEOUT,
+            turn=self.peering.turn,
         )
 
     def _send(self, message: Message) -> None:

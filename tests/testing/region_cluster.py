@@ -237,14 +237,15 @@ class RegionStore(Store):
                 if entry.index <= recovered.applied.index:
                     part.applies(entry_of(entry.index, entry.term, entry.data))
         log_writer, data_writer = disk.start_writers(process)
-        watched = TurnWriter(WatchedWriter(log_writer, self), process, lambda: len(self.regions.ordered) > 1)
         durations = Durations()
         book = AddressBook(dialling(world.streams, process), world.known)
         self.peering = peering = self._link(process, start_id, book, random)
+        turn = peering.turn
+        watched = TurnWriter(WatchedWriter(log_writer, self), process, turn, lambda: len(self.regions.ordered) > 1)
         self.peers = peers = Peers(peering, process)
         peering.handle(peers)
         self.regions = regions = self._share(process, rows, watched, data_writer, durations, random)
-        ticks = Ticks(process, world.raft.tick)
+        ticks = Ticks(process, world.raft.tick, turn)
         maker = disk.snapshot_maker(process, lambda rows: rows)
 
         def begin(execution: Execution, found: Start, log: Storage, quiet_until: float | None) -> RegionHost:

@@ -61,7 +61,7 @@ class Peering:
         """
         self.figures = PeerFigures()
         self._entry_bytes = EntryBytes()
-        self._turn = Turn(clock, self._entry_bytes.forget)
+        self.turn = Turn(clock, self._entry_bytes.forget)
         self._random = random
         self.clocks = PeerClocks(clock)
         self._common = Common(
@@ -75,7 +75,7 @@ class Peering:
             clocks=self.clocks,
             figures=self.figures,
             notices=Notices(clock, self.figures),
-            turn=self._turn,
+            turn=self.turn,
             serves=serves,
         )
         self.acceptor = Acceptor(self._common, Arrivals(files), self._seen)
@@ -116,7 +116,7 @@ class Peering:
 
     def flush(self) -> None:
         """Let everything leave now."""
-        self._turn.flush()
+        self.turn.flush()
 
     def forward(self, store_id: int, payload: bytes, answered: Callable[[Outcome, bytes], None]) -> None:
         """Queue a batch of commands."""

@@ -18,6 +18,7 @@ from tinykv.interfaces import ILogWriter, IPeering, ISnapshotMaker
 from tinykv.keys import ALL_SLOTS
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.notices import Notices
+from tinykv.peering.turn import Turn
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.log import Storage
@@ -136,7 +137,7 @@ def replica_of(
         send=send,
         clock=clock,
         uptime=uptime,
-        ticks=ticks if ticks is not None else Ticks(clock, raft.tick),
+        ticks=ticks if ticks is not None else Ticks(clock, raft.tick, Turn(clock)),
         durations=durations,
     )
 

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from tinykv.errors import Fault
 from tinykv.interfaces import IDataWriter, ILogWriter, IReadAhead, ISnapshotInstaller
 from tinykv.keys import SLOTS
+from tinykv.peering.turn import Turn
 from tinykv.redis.operations import Operation
 from tinykv.redis.ownership import NOT_HERE
 from tinykv.storage.rowstore import RowStore
@@ -86,6 +87,7 @@ class Regions:
         durability_os: bool,
         hz: int = 10,
         request_timeout: float = 5.0,
+        turn: Turn | None = None,
         round_seconds: float = ROUND_SECONDS,
         gather_seconds: float = GATHER_SECONDS,
     ) -> None:
@@ -97,6 +99,7 @@ class Regions:
         @param stopped: Called once with the failure that stops the store.
         @param hz: How often a second it's looked after what takes too long, and what has expired.
         @param request_timeout: How long clients wait, in seconds.
+        @param turn: At whose end clients' commands leave; its own if it has nothing to do with others.
         @param round_seconds: For how long at most what comes waits for a round of all regions that is under way; and
             C{gather_seconds} for clients who were answered just now.
         """
@@ -116,7 +119,7 @@ class Regions:
         self.local_reads = False
         self.failed = False
         self._changing = False
-        self.rounds = Rounds(clock, round_seconds, gather_seconds)
+        self.rounds = Rounds(clock, turn if turn is not None else Turn(clock), round_seconds, gather_seconds)
         self.stacks = Stacks()
         self.flushes = Flushes(
             rows=rows,

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from tinykv.peering.turn import Turn
 from tinykv.redis.operations import Operation
 
 #: For so long, in seconds, what comes waits for a round that is under way. Where that takes longer, since a region has
@@ -49,9 +50,14 @@ class Rounds:
     """
 
     def __init__(
-        self, clock: IReactorTime, round_seconds: float = ROUND_SECONDS, gather_seconds: float = GATHER_SECONDS
+        self,
+        clock: IReactorTime,
+        turn: Turn,
+        round_seconds: float = ROUND_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self.count = 0
+        self._end_later = turn.call_later
         self._clock = clock
         self._round_seconds = round_seconds
         self._gather_seconds = gather_seconds
@@ -75,7 +81,7 @@ class Rounds:
     def come(self, member: Member) -> None:
         """Learn that something has come for a region; to be called once a turn, of which it sees the end."""
         if not self._due:
-            self._clock.callLater(0, self._end_turn)
+            self._end_later(self._end_turn)
         self._due.append(member)
 
     def _end_turn(self) -> None:

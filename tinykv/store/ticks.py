@@ -1,14 +1,15 @@
 """
 What Raft groups need of the reactor, in one call for all groups of a store: ticks, by which they count time, and the
-end of a turn, at which they do what follows from the messages that came.
+end of a turn (L{tinykv.peering.turn}), at which they do what follows from the messages that came.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from tinykv.peering.turn import Turn
 
 
 class Ticks:
@@ -18,12 +19,15 @@ class Ticks:
     One that comes late counts once (R18), and only when the sockets were read, since the word of a leader may have come
     meanwhile. But what makes each a little late doesn't add up, or elections would take as much longer as there's more
     to do.
+
+    @ivar at_turn_end: Calls something when the sockets were read, behind all that was asked for before; once each time.
     """
 
-    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float, turn: Turn) -> None:
         """
         @param seconds: How long a tick is.
         """
+        self.at_turn_end = turn.follow
         self._clock = clock
         self._seconds = seconds
         #: Who is told, in the order in which they came.
@@ -31,9 +35,6 @@ class Ticks:
         #: When the next one is due, by the clock.
         self._at = 0.0
         self._ticking: IDelayedCall | None = None
-        #: What is to be called at the end of this turn, and whether the reactor was asked for it.
-        self._ending: deque[Callable[[], None]] = deque()
-        self._end_due = False
 
     def begin(self, tick: Callable[[], None]) -> None:
         """Tell somebody of each tick from now on."""
@@ -64,21 +65,3 @@ class Ticks:
         self._ticking = self._clock.callLater(max(0.0, self._at - self._clock.seconds()), self._tick)
         for tick in list(self._told):
             tick()
-
-    def at_turn_end(self, call: Callable[[], None]) -> None:
-        """Call something when the sockets were read, behind all that was asked for before; once each time."""
-        self._ending.append(call)
-        if not self._end_due:
-            self._end_due = True
-            self._clock.callLater(0, self._end_turn)
-
-    def _end_turn(self) -> None:
-        ending, self._ending = self._ending, deque()
-        self._end_due = False
-        try:
-            while ending:
-                ending.popleft()()
-        finally:
-            # An error is no other group's.
-            for call in ending:
-                self.at_turn_end(call)

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from tinykv.interfaces import ILogWriter
+from tinykv.peering.turn import Turn
 from tinykv.storage.errors import StorageError
 from tinykv.storage.writers import LogBatch
 
@@ -36,6 +37,7 @@ class TurnWriter:
         self,
         writer: ILogWriter,
         clock: IReactorTime,
+        turn: Turn,
         several: Callable[[], bool],
         gather_seconds: float = GATHER_SECONDS,
     ) -> None:
@@ -45,6 +47,7 @@ class TurnWriter:
         self._writer = writer
         self._several = several
         self._clock = clock
+        self._end_later = turn.write_later
         self._gather_seconds = gather_seconds
         self._batch = LogBatch()
         self._told: list[Callable[[], None]] = []
@@ -73,7 +76,7 @@ class TurnWriter:
             self._count += 1
         if not self._turn_due:
             self._turn_due = True
-            self._clock.callLater(0, self._end_turn)
+            self._end_later(self._end_turn)
 
     def _end_turn(self) -> None:
         """Hand on what is there, or wait for the rest."""

@@ -24,6 +24,7 @@ import tinykv
 from tinykv.client.scheduler import Scheduler
 from tinykv.config import TABLE, StoreConfig, is_clustered
 from tinykv.interfaces import ISnapshotMaker, SplitChoices
+from tinykv.peering.turn import Turn
 from tinykv.raft.log import Storage
 from tinykv.raft.messages import Message
 from tinykv.redis.commands import MODULES, VALUE_TYPES
@@ -198,7 +199,8 @@ class StoreService(DaemonService):
         fsync = config.durability == "fsync"
         self.log_writer, self.data_writer = folder.start_writers(self._reactor, fsync=fsync)
         self.read_ahead = folder.start_reader(self._reactor, self.rows)
-        log_writer = TurnWriter(self.log_writer, self._reactor, lambda: len(self.regions.ordered) > 1)
+        turn = Turn(self._reactor) if cluster is None else cluster.peering.turn
+        log_writer = TurnWriter(self.log_writer, self._reactor, turn, lambda: len(self.regions.ordered) > 1)
         self.regions = Regions(
             rows=self.rows,
             log_writer=log_writer,
@@ -216,8 +218,9 @@ class StoreService(DaemonService):
             durability_os=config.durability == "os",
             hz=config.hz,
             request_timeout=config.request_timeout,
+            turn=turn,
         )
-        ticks = Ticks(self._reactor, raft_config(config).tick)
+        ticks = Ticks(self._reactor, raft_config(config).tick, turn)
         maker: ISnapshotMaker | None = None
         if cluster is not None:
             pool = self._reactor.getThreadPool()

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tinykv.interfaces import ILogWriter
 from tinykv.keys import FIRST_REGION
+from tinykv.peering.turn import Turn
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.membership import Membership
@@ -42,7 +43,7 @@ def alone(
         send=_nobody_else,
         clock=clock,
         uptime=uptime if uptime is not None else clock.seconds,
-        ticks=Ticks(clock, config.tick),
+        ticks=Ticks(clock, config.tick, Turn(clock)),
         durations=durations,
     )
 

@@ -64,7 +64,7 @@ class SimulatedPeering:
         """
         self.store_id = store_id
         self.process = process
-        self.turn = Turn(process, lambda: None)
+        self.turn = Turn(process)
         self.incoming: dict[int, _Incoming] = {}
         self._snapshots = snapshots
         self._network = network
