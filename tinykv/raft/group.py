@@ -396,6 +396,8 @@ class Group:
         core = self._core
         log = self._log
         core.speak(self._now, log.committed if tell is None else tell)
+        if not (core.messages or core.promises) and self._rests():
+            return None
         snapshot, entries = log.take_unwritten()
         committed = log.take_appliable(self._config.max_apply_bytes, self._known)
         hard_state = self._changed_hard_state(bool(entries) or snapshot is not None or log.held_up > self._told.commit)
@@ -419,7 +421,7 @@ class Group:
             messages.copy(),
             promises.copy(),
             committed,
-            [Read(context, index) for context, index in core.answers],
+            [Read(context, index) for context, index in core.answers] if core.answers else [],
             core.lost_reads.copy(),
         )
         messages.clear()
@@ -427,6 +429,19 @@ class Group:
         core.answers.clear()
         core.lost_reads.clear()
         return ready
+
+    def _rests(self) -> bool:
+        """Say if certainly nothing is to be written, applied or answered, as is so for half of those who ask."""
+        core, log, told = self._core, self._log, self._told
+        return (
+            log.written == log.last
+            and (log.handed >= log.committed or log.handed >= log.stable)
+            and core.term == told.term
+            and core.vote == told.vote
+            and log.snapshot is None
+            and log.held_up <= told.commit
+            and not (core.answers or core.lost_reads)
+        )
 
     def _changed_hard_state(self, writing: bool) -> HardState | None:
         """Return the hard state if it's to be written."""
