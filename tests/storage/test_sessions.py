@@ -68,6 +68,12 @@ class CutTests(SynchronousTestCase):
         self.assertEqual(self.indexes(), list(range(86, 101)))
         self.assertEqual(self.indexes(2), list(range(1, 101)))
 
+    def test_a_piece_is_of_all_regions_together(self) -> None:
+        self.session.take([self.cut(85).operations, self.cut(40, 2).operations])
+        self.assertEqual((self.indexes()[0], self.indexes(2)[0]), (6, 6))
+        self.finish()
+        self.assertEqual((self.indexes()[0], self.indexes(2)[0]), (86, 41))
+
     def test_a_short_one_at_once(self) -> None:
         self.session.take([self.cut(5).operations])
         self.assertFalse(self.session.busy)

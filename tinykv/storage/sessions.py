@@ -15,7 +15,7 @@ from tinykv.storage.frames import DONE, INSTALLED, REFUSED
 from tinykv.storage.log import CUT, FORGET, RESET, LogStore
 from tinykv.storage.snapshot_install import Installation
 
-#: Bytes of entries that are cut off in one transaction: some 20 ms at worst.
+#: Bytes of entries that are cut off in one transaction, of all regions together: some 20 ms at worst.
 CUT_BYTES: Final = 2 * 1024 * 1024
 
 
@@ -64,7 +64,7 @@ class LogSession:
 
     def __init__(self, store: LogStore, *, cut_bytes: int = CUT_BYTES) -> None:
         """
-        @param cut_bytes: bytes of entries that are deleted in one transaction.
+        @param cut_bytes: bytes of entries that are deleted in one transaction, of all regions together.
         """
         self._store = store
         self._cut_bytes = cut_bytes
@@ -94,14 +94,16 @@ class LogSession:
                 renewed.add(operation[1])
                 self._cuts.pop(operation[1], None)
             operations.append(operation)
-        operations += [self._piece(cut) for cut in list(self._cuts.values())]
+        if self._cuts:
+            share = self._cut_bytes // len(self._cuts)
+            operations += [self._piece(cut, share) for cut in list(self._cuts.values())]
         self._store.write(operations)
         return [(DONE, len(messages))] if messages else []
 
-    def _piece(self, cut: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Give what is to be cut now, and keep what is left."""
+    def _piece(self, cut: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+        """Give what is to be cut now, of about so many bytes, and keep what is left."""
         _, region, index, _ = cut
-        place = self._store.cut_place(region, index, self._cut_bytes)
+        place = self._store.cut_place(region, index, size)
         if place is not None:
             return (CUT, region, *place)
         del self._cuts[region]
