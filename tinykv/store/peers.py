@@ -121,6 +121,9 @@ class RegionPeers:
     def received(self, store_id: int, message: Message) -> None:
         """Take a Raft message."""
         host = self.host
+        if not host.group.last and self._peers.disowned:
+            self._peers.strays += 1
+            return
         if message.to != host.group.peer and not self._is_for_here(store_id, message):
             self._peers.strays += 1
             if message.kind in _OF_CANDIDATES and not host.group.peer and message.to > host.buried:
@@ -244,6 +247,7 @@ class Peers:
     The other stores, and to which region what they say goes.
 
     @ivar strays: Messages of regions or peers that aren't known here.
+    @ivar known_otherwise: Says whether some store knows this one's number with another folder.
     """
 
     _control: Control
@@ -252,6 +256,7 @@ class Peers:
 
     def __init__(self, peering: IPeering, clock: IReactorTime) -> None:
         self.strays = 0
+        self.known_otherwise: Callable[[], bool] = lambda: False
         self._peering = peering
         self._clock = clock
         #: Since when each store that isn't reached isn't.
@@ -343,6 +348,17 @@ class Peers:
             answer.refuse(self.routes() if of_gateway else b"")
         else:
             known.forwarded(store_id, payload, answer)
+
+    @property
+    def disowned(self) -> bool:
+        """
+        Whether this store has nothing, and another one knows its number with another folder (R16).
+
+        Then the store that had the number has lost its folder, with all that it had promised. Only that one refuses it,
+        but others that have lost theirs too don't: together they'd be a majority that begins the cluster anew. So it
+        takes part in nothing. Who has a log is believed more than somebody who may have met an impostor.
+        """
+        return self.known_otherwise() and not any(known.host.group.last for known in self._regions.values())
 
     # Gateways
 

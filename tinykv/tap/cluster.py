@@ -89,6 +89,7 @@ class Cluster:
         )
         self.peers = Peers(self.peering, reactor)
         self.peers.addresses = lambda: {**self.addresses.known, config.store_id: peer_address(config)}
+        self.peers.known_otherwise = lambda: self.peering.figures.refused_out["folder"] > 0
         self.forwarders: list[Forwarder] = []
         self.snapshots: list[Snapshots] = []
         self.peering.handle(self.peers)

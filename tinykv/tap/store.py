@@ -617,6 +617,8 @@ class StoreService(DaemonService):
         """Say what is wrong, or None."""
         if self._failed is not None:
             return "stopping after a failure"
+        if self.cluster is not None and self.cluster.peers.disowned:
+            return "its number is known with another folder: a store that lost its disk comes back under a new store_id"
         scheduled = bool(self.config.schedulers)
         hosts = self.regions.ordered
         # A store may have no peers of some regions, if it has any of others.
