@@ -316,6 +316,18 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(self.appends(peer.step(Message(HEARTBEAT_REPLY, 1, 2, 1, commit=1))), [1])
         peer.group.unreachable(9)
 
+    def test_unreachable_with_nothing_to_send(self) -> None:
+        """The probing ends though nothing is proposed: else a learner that has everything would count as behind."""
+        peer = self.leader()
+        peer.step(Message(APPEND_REPLY, 1, 2, 1, index=1))
+        self.assertEqual(peer.group.progress()[2].state, REPLICATE)
+        peer.group.unreachable(2)
+        self.assertEqual(self.appends(peer.pump()), [])
+        self.assertEqual(self.appends(peer.step(Message(HEARTBEAT_REPLY, 1, 2, 1, commit=1))), [0])
+        peer.step(Message(APPEND_REPLY, 1, 2, 1, index=1))
+        self.assertEqual(peer.group.progress()[2].state, REPLICATE)
+        self.assertEqual(self.appends(peer.step(Message(HEARTBEAT_REPLY, 1, 2, 1, commit=1))), [])
+
     def test_a_turn_is_one_append(self) -> None:
         peer = self.leader()
         self.assertEqual(list(peer.group.propose([b"a", b"b"])), [2, 3])

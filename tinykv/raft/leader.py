@@ -25,7 +25,7 @@ from tinykv.raft.messages import (
     Entry,
     Message,
 )
-from tinykv.raft.progress import REPLICATE, Progress
+from tinykv.raft.progress import PROBE, REPLICATE, Progress
 from tinykv.raft.quorum import agreed, present
 from tinykv.raft.reads import LeaderReads, Question
 from tinykv.raft.refusals import ChangeRefused, Overloaded, TransferRefused, Transferring
@@ -317,7 +317,8 @@ class Leader:
         lacks_commit = message.commit < min(progress.match, self._log.committed)
         if lacks_commit:
             progress.commit = min(progress.commit, message.commit)
-        progress.heard(lacks_commit or progress.match < self._log.last)
+        # A probe that was lost is sent again though nothing is lacking: it's what ends the probing.
+        progress.heard(lacks_commit or progress.match < self._log.last or progress.state == PROBE)
         if message.round > progress.round:
             progress.round = message.round
             progress.heard_from = max(progress.heard_from, self.lease.sent_at(message.round))

@@ -172,7 +172,8 @@ class Progress:
         """
         Note the answer to a heartbeat: the way is open.
 
-        @param behind: It lacks entries, or doesn't know what is committed; it may be that an append was lost.
+        @param behind: It lacks entries, doesn't know what is committed, or isn't known to have them all; it may be that
+            an append was lost.
         """
         self.active = True
         self.waiting = False
