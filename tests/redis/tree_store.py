@@ -56,6 +56,7 @@ class MemoryNodes:
     """
 
     base = 7 << 32
+    generation = 7
 
     def pause(self) -> None:
         """Everything happens at once here."""

@@ -19,6 +19,7 @@ from tinykv.resp.replies import encode_command
 from tinykv.server.metrics import Metrics
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
+from tinykv.storage.log_reader import LogReader
 from tinykv.store.host import RegionHost
 from tinykv.store.recovery import recover
 from tinykv.store.regions import Regions
@@ -116,8 +117,14 @@ class Hosted:
     @ivar failures: What stopped it.
     """
 
-    def __init__(self, path: str, *, budget: int = 1 << 20, frozen_tables: int = 2, **options: Any) -> None:
+    def __init__(
+        self, path: str, *, budget: int = 1 << 20, frozen_tables: int = 2, reads_log: bool = False, **options: Any
+    ) -> None:
+        """
+        @param reads_log: Whether the log on disk can be read while the store serves.
+        """
         self.budget = budget
+        self.reads_log = reads_log
         self.options: dict[str, Any] = {
             "memtable_bytes": 1 << 30,
             "durability_os": False,
@@ -170,7 +177,9 @@ class Hosted:
         )
         self.host = RegionHost(
             self.regions,
-            replica=alone(self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts)),
+            replica=alone(
+                self.store.log, self.clock, metrics, applied, hard_state, Random(self._starts), log=self.log_of(1)
+            ),
             descriptor=descriptor,
             execution=self.execution,
             now_ms=lambda: self.now,
@@ -180,6 +189,10 @@ class Hosted:
             **options,
         )
         self.host.start()
+
+    def log_of(self, region: int) -> LogReader | None:
+        """Give a region's log on disk, if it's to be read."""
+        return LogReader(self.store.folder.raft_path, region) if self.reads_log else None
 
     def _defect(self, name: str, problem: BaseException) -> None:
         raise AssertionError(name) from problem

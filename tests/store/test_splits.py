@@ -28,7 +28,7 @@ from tinykv.storage.log import HardState as StoredState
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
 from tinykv.store.rounds import ROUND_SECONDS
-from tinykv.store.splitting import Part, adopt, begin_peer, splits
+from tinykv.store.splitting import BegunLog, Part, adopt, begin_peer, splits
 from tinykv.testing.alone import alone
 from tinykv.testing.embedded import TABLE
 
@@ -51,11 +51,13 @@ class _Chosen(Router):
 class SplitsCase(SynchronousTestCase):
     """A store whose region can be split."""
 
+    reads_log = False
+
     def setUp(self) -> None:
         """Start it."""
         self.assertLess(slot_of(LOW.encode()), MIDDLE)
         self.assertGreaterEqual(slot_of(HIGH.encode()), MIDDLE)
-        self.hosted = Hosted(self.mktemp())
+        self.hosted = Hosted(self.mktemp(), reads_log=self.reads_log)
         self.addCleanup(self.hosted.close)
         self.whole = self.hosted.host
         self.regions = self.hosted.regions
@@ -67,9 +69,11 @@ class SplitsCase(SynchronousTestCase):
     def bear(self, part: Part) -> RegionHost:
         """Make a region of a part."""
         region = part.descriptor.region
+        on_disk = self.hosted.log_of(region)
+        log = None if on_disk is None else BegunLog(on_disk)
         batch = LogBatch()
         batch.reset(region, FIRST_INDEX, FIRST_TERM)
-        self.hosted.store.log.write(batch, lambda: None)
+        self.hosted.store.log.write(batch, log.written if log is not None else lambda: None)
         state = HardState(FIRST_TERM, 0, FIRST_INDEX)
         options = dict(self.hosted.options)
         for shared in ("memtable_bytes", "durability_os"):
@@ -77,7 +81,9 @@ class SplitsCase(SynchronousTestCase):
         clock = self.hosted.clock
         return RegionHost(
             self.regions,
-            replica=alone(self.hosted.store.log, clock, Metrics(), part.applied, state, Random(1), region=region),
+            replica=alone(
+                self.hosted.store.log, clock, Metrics(), part.applied, state, Random(1), region=region, log=log
+            ),
             descriptor=part.descriptor,
             execution=part.execution,
             now_ms=lambda: self.hosted.now,

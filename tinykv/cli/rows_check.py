@@ -116,7 +116,7 @@ class RowsCheck:
 
     def _region_rows(self) -> Iterator[str]:
         """Check the rows that describe regions."""
-        known = {b"databases", b"settings"}
+        known = {b"databases", b"settings", b"merging"}
         regions: set[int] = set()
         for key, value in self._connection.execute("SELECT key, value FROM region ORDER BY key"):
             self._count_row()
@@ -136,7 +136,9 @@ class RowsCheck:
                     decode_tombstone(value)
                 except Damaged as problem:
                     yield f"region {int.from_bytes(key[9:], 'big')}: {problem}"
-            elif key.startswith(b"region") and (key[14:] in known or key[14:21] == b"waiter/" and len(key) == 29):
+            elif key.startswith(b"region") and (
+                key[14:] in known or key[14:21] in (b"waiter/", b"merged/") and len(key) == 29
+            ):
                 regions.add(int.from_bytes(key[6:14], "big"))
             else:
                 yield f"an unknown row {key!r} among those of regions"

@@ -218,6 +218,19 @@ class Group:
         """
         return self._log.term(index)
 
+    @property
+    def handed(self) -> int:
+        """Index up to which entries were handed out to be applied."""
+        return self._log.handed
+
+    def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
+        """
+        Return entries of the log from low to before high: at least one, then as many as have so many bytes together.
+
+        @raise tinykv.raft.log.Compacted: The first was cut off.
+        """
+        return self._log.entries(low, high, max_bytes)[0]
+
     def become(self, peer: int) -> None:
         """
         Learn which peer this is, before it has said anything: one that was made as 0, where the group is yet to get a
@@ -258,6 +271,10 @@ class Group:
         @raise tinykv.raft.refusals.Refused: L{NotLeader}, or leadership is being handed over, or too much waits.
         """
         return self._leader().propose(datas)
+
+    def no_change_before(self, index: int) -> None:
+        """Refuse changes of the membership until an entry of this leader's has been applied, as one that is such."""
+        self._leader().no_change_before(index)
 
     def propose_change(self, change: Change) -> int:
         """

@@ -156,6 +156,10 @@ class Leader:
         self._changed_at = index
         return index
 
+    def no_change_before(self, index: int) -> None:
+        """Refuse changes until an entry has been applied: who is added then begins behind what it did."""
+        self._changed_at = max(self._changed_at, index)
+
     def leave_joint(self) -> None:
         """Propose to leave a joint configuration that is to be left by itself, as soon as that's allowed."""
         if (

@@ -61,6 +61,7 @@ class Execution:
     @ivar waiting_client: Gives the client of this store, by its id, that waits with the request of a number.
     @ivar summing: Told the name of each checksum that an entry asks for, when all that is before it has been done.
     @ivar splitting: Splits the region, as an entry says, when all that is before it has been done.
+    @ivar merging: Does what an entry says that is about the merge of two regions, likewise.
     @ivar elsewhere: Takes operations of which nothing was done, since their keys don't lie in this region.
     @ivar refused: Told of a command that was answered with an error: its client, its name, and the error's text.
     @ivar waiters: The clients that wait.
@@ -92,6 +93,7 @@ class Execution:
         self.refused: Callable[[Client, str, bytes], None] = lambda client, name, text: None
         self.summing: Callable[[bytes], None] = lambda name: None
         self.splitting: Callable[[list[bytes]], None] = lambda arguments: None
+        self.merging: Callable[[list[bytes]], None] = lambda arguments: None
         self.elsewhere: Callable[[Operation], None] = _tell_elsewhere
         self.waiting_client: Callable[[int, int], Client] = lambda client_id, number: NOBODY
         self._distant_client: Callable[[Origin], Client | None] = lambda origin: None
@@ -356,6 +358,8 @@ class Execution:
                 self.elsewhere((INTERNAL, NOBODY, 0, 0, None, arguments, None))
         elif name == b"split":
             self.splitting(arguments)
+        elif name.endswith(b"-merge"):
+            self.merging(arguments)
         elif name == b"checksum":
             self.summing(arguments[1])
         else:
@@ -403,6 +407,23 @@ class Execution:
                 waiter.client.answer(waiter.origin[2], CROSS_SLOT)
         self._look_at_range()
         return part
+
+    def take_in(self, other: Execution) -> None:
+        """
+        Take over all of a neighbouring region: its slots, what lies in them, and who waits for that.
+
+        Who waits there comes behind all who wait here; nobody waits for keys of both.
+        """
+        self.keyspace.take_in(other.keyspace)
+        for waiter in other.waiters:
+            other.waiters.remove(waiter)
+            self.keyspace.sequence += 1
+            waiter.order = self.keyspace.sequence
+            self.waiters.take(waiter)
+        self._ceded |= other._ceded
+        self.time = max(self.time, other.time)
+        self.keyspace.region_time = self.time
+        self._look_at_range()
 
     # Reads
 

@@ -69,6 +69,8 @@ _DROP_SLICE = 4000
 _BLOCK = 128
 #: Up to so many keys of a slot are counted through to find one by its rank.
 _RANKED = 1000
+#: How many bits a slot's number has.
+_SLOT_BITS = 14
 #: How many keys behind a place by chance are chosen from, so that one behind a wide gap isn't chosen much more often.
 _PICKED_FROM = 16
 
@@ -485,6 +487,11 @@ class Database:
             self.expiring -= counter.expires
             to.load_counter(slot, counter)
 
+    def take_in(self, other: Database) -> None:
+        """Take over the same database of another region, of other slots; what the cache has of them means nothing."""
+        for slot, counter in other.counters.items():
+            self.load_counter(slot, counter)
+
     def _replace(self, key: bytes, old: Live | None, new: Live | None) -> None:
         """Put one value, or nothing, in the place of another; L{set_string} does it itself in its commonest cases."""
         keyspace = self.keyspace
@@ -588,7 +595,7 @@ class NodeCache:
     __slots__ = ("old", "young")
 
     def __init__(self) -> None:
-        #: By (generation << 32 | node id).
+        #: By generation, slot and node id, in 64, L{_SLOT_BITS} and 32 bits.
         self.young: dict[int, Node] = {}
         self.old: dict[int, Node] = {}
 
@@ -615,7 +622,8 @@ class TreeNodes:
         self.cache = keyspace.nodes
         self._slot = slot_of(value.key)
         self._db = value.db.number
-        self.base = generation << 32
+        # Regions that were merged may have given the same generation, each to a slot of its own.
+        self.base = (generation << _SLOT_BITS | self._slot) << 32
 
     def load(self, node_id: int) -> Node:
         """
@@ -740,6 +748,8 @@ class Keyspace:
         self.used = 0
         self.changed_bytes = 0
         self._used_old = 0
+        #: Whether the cache may have values of slots that another region has by now.
+        self._has_ceded = False
         self.changes = 0
         self.expired_keys = 0
         self.misses = 0
@@ -846,6 +856,7 @@ class Keyspace:
         assert slots[1] == self.slots[1] and self.slots[0] < slots[0] < slots[1], "they're the last"
         self.rows.settle(*slots_range(slots))
         # Its cache is empty yet. Whoever has several regions shares out what they may take together.
+        self._has_ceded = True
         to = Keyspace(self.rows, list(self.types.values()), budget=self.budget, region=region, slots=slots)
         self.slots = (self.slots[0], slots[0])
         for mine, theirs in zip(self.physical, to.physical, strict=True):
@@ -862,6 +873,32 @@ class Keyspace:
                 self.rows.put("region", region_row(region, name), row)
         to.settings.load(self.rows)
         return to
+
+    def take_in(self, other: Keyspace) -> None:
+        """
+        Take over the slots of a neighbour, with all that lies in them; it's never looked at again.
+
+        Its live values belong to its databases, so they're made of the rows anew. Rows aren't touched.
+        """
+        assert [db.number for db in self.databases] == [db.number for db in other.databases], "none was exchanged alone"
+        own, theirs = self.slots, other.slots
+        assert own[1] == theirs[0] or own[0] == theirs[1], "they're neighbours"
+        self.rows.settle(*slots_range(theirs))
+        self.slots = (min(own[0], theirs[0]), max(own[1], theirs[1]))
+        self.complete = self.complete and not any(db.keys for db in other.physical)
+        if self._has_ceded:
+            # What it has of slots that were cut off once, and may come back now, is old.
+            self._drop_all()
+        for mine, its in zip(self.physical, other.physical, strict=True):
+            mine.take_in(its)
+            self.drop(its.live)
+            self.drop(its.old)
+        self.drop(other.nodes.young)
+        self.drop(other.nodes.old)
+        self.sequence = max(self.sequence, other.sequence)
+        self.changes += other.changes
+        self.expired_keys += other.expired_keys
+        self.misses += other.misses
 
     def cleared(self) -> None:
         """Learn that a database was cleared: if it was the last, all there is to know of keys is known again."""
@@ -890,6 +927,19 @@ class Keyspace:
                 dropped.popitem()
             if not dropped:
                 self._dropping.pop()
+
+    def _drop_all(self) -> None:
+        """Drop the whole cache; what has changed is still in the memory table."""
+        for db in self.physical:
+            self.complete = self.complete and not db.keys
+            self.drop(db.live)
+            self.drop(db.old)
+            db.live, db.old = {}, {}
+        self.drop(self.nodes.young)
+        self.drop(self.nodes.old)
+        self.nodes.young, self.nodes.old = {}, {}
+        self.used = self._used_old = 0
+        self._has_ceded = False
 
     def rotate(self) -> None:
         """Let the young generation of the cache become the old one, and drop what wasn't used since the last time."""

@@ -252,6 +252,10 @@ class NodeStore(Protocol):
         """The nodes in memory. The tree looks there before it calls C{load}, and never writes."""
 
     @property
+    def generation(self) -> int:
+        """What tells the tree from all others that ever were in its slot, in the keys of its rows."""
+
+    @property
     def base(self) -> int:
         """What a node id is or-ed with to give its name in the cache."""
 

@@ -492,7 +492,7 @@ class SortedSet(Value):
 
     def generations(self) -> list[int]:
         """Name the generations under which this value has node rows."""
-        return [tree.nodes.base >> 32 for tree in self._trees()]
+        return [tree.nodes.generation for tree in self._trees()]
 
     def size(self) -> int:
         """Estimate the bytes of memory of the inline form, or of the roots."""

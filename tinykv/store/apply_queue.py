@@ -27,6 +27,7 @@ from tinykv.region.entry import HEADER_BYTES, decode_header
 from tinykv.region.state import ApplyState
 from tinykv.store.batches import Batch, cold_keys
 from tinykv.store.lease import Lease
+from tinykv.store.merge_entries import merges, takes_in
 from tinykv.store.pacing import Pacer, Stacks
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.replica import Replica
@@ -54,10 +55,13 @@ class ApplyQueue:
     @ivar readable: Reads that may be answered from what is applied up to an index.
     @ivar between: To be set: called after each entry, when all its changes are there and none of the next; says whether
         the next one has to wait.
+    @ivar may_take_in: To be set: says whether an entry that takes in another region may be applied; if not, the queue
+        is called when it may.
     @ivar give_back: To be set: takes operations of which nothing was done.
     """
 
     between: Callable[[], bool]
+    may_take_in: Callable[[Entry], bool]
     give_back: Callable[[list[Operation]], None]
 
     def __init__(
@@ -209,7 +213,7 @@ class ApplyQueue:
         for entry in reversed(entries):
             if entry.index <= self._gathered:
                 break
-            if entry.kind == CHANGE or splits(entry.data):
+            if entry.kind == CHANGE or splits(entry.data) or merges(entry.data):
                 return False
             self._gathered_bytes += len(entry.data)
         self._gathered = entries[-1].index
@@ -236,6 +240,8 @@ class ApplyQueue:
                     self._run_all(self.readable.popleft()[1])
                 elif batches and not batches[0].logged and batches[0].index <= self.applied:
                     self._run_reads(batches[0])
+                elif takes_in(self._entries[0].data) and not self.may_take_in(self._entries[0]):
+                    break
                 else:
                     self._apply_entry(self._entries.popleft())
                 # Here, not only at the end: under load there may always be one more that is decided.

@@ -28,6 +28,7 @@ from tinykv.interfaces import (
     merged_member,
 )
 from tinykv.region.descriptor import Descriptor
+from tinykv.region.tombstone import decode_merged, tombstone_key
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
@@ -136,6 +137,11 @@ class Control:
             removing_elsewhere=lambda leader, store, region: self.removing_elsewhere(leader, store, region),
         )
         return control
+
+    def ended(self, region: int) -> None:
+        """Let go of a region that was merged into another here."""
+        control = self.regions.pop(region)
+        control.departure.stop()
 
     def start(self) -> None:
         """Begin to look after learners, and after where regions are."""
@@ -342,6 +348,9 @@ class Control:
         now = self._clock.seconds()
         if self.adopt is None or now - self._met.get(region, -MET_SECONDS) < MET_SECONDS:
             return
+        if region in self._first.host.regions.merged:
+            # It's part of another one here, and will be there.
+            return
         self._met.pop(region, None)
         self._met[region] = now
         if len(self._met) > MET_REGIONS:
@@ -383,6 +392,16 @@ class Control:
             other.hand_on(whole, new)
             new = []
 
+    def _last_of(self, number: bytes) -> Descriptor | None:
+        """Give what a region was at last that was merged here; None if it wasn't."""
+        rows, region = self._first.host.rows, int(number) if number.isdigit() and len(number) < 20 else 0
+        if region not in self._first.host.regions.merged:
+            return None
+        row = rows.get("region", tombstone_key(region))
+        assert row is None or isinstance(row, bytes), "only values are live objects"
+        found = decode_merged(region, row)
+        return None if found is None else found[1]
+
     # What other stores ask
 
     def forwarded(self, store_id: int, payload: bytes, answer: IForwardAnswer) -> None:
@@ -401,6 +420,9 @@ class Control:
         region = self.regions.get(int(number)) if number.isdigit() and len(number) < 20 else None
         if kind not in (GREETING, REMOVED, MEMBERS, LEADER, PREPARE):
             answer.refuse(b"this version doesn't know that question")
+        elif region is None and kind == MEMBERS and (last := self._last_of(number)) is not None:
+            # Who was removed before it was merged may go when a majority knows that.
+            answer.answer(last.encode())
         elif region is None or (kind == MEMBERS and not region.host.group.peer):
             answer.refuse(b"there's no such region here")
         elif kind == PREPARE:

@@ -54,10 +54,17 @@ class Expiry:
         self._stopped = False
         #: The last entry of the index of expiries that was dealt with, as were all before it.
         self._expired: tuple[int, bytes] | None = None
+        #: Whether the region has got keys since what is under way was proposed.
+        self._widened = False
 
     def stop(self) -> None:
         """Look for nothing any more."""
         self._stopped = True
+
+    def widened(self) -> None:
+        """Learn that the region has got keys of another one, which may have expired long ago."""
+        self._expired = None
+        self._widened = self._under_way
 
     def noticed(self, found: list[tuple[Database, bytes]]) -> None:
         """Propose the deletion of keys that a read has found; it's conditional when it's applied."""
@@ -101,9 +108,10 @@ class Expiry:
             over = [entry for entry in due if entry[0] <= self._execution.time]
             for at, row_key in over:
                 self._rows.forget_expiry(at, row_key)
-            if over:
+            if over and not self._widened:
                 # No expiry is set that isn't later than region time, so none can come before this one.
                 self._expired = over[-1]
+            self._widened = False
             if len(over) == self._batch:
                 self._clock.callLater(0, self._look_for_due)
             else:

@@ -248,6 +248,9 @@ class Forwarder:
         #: The step of the front's that waits for this store to know all that was decided: as it was taken from the
         #: queue, and as it was handed on.
         self._looking: tuple[_Waiting, Operation] | None = None
+        #: Who takes what waits, since the region has ended; and whom to tell when nothing is left for the first time.
+        self._heir: Callable[[Operation, tuple[int, int] | None], None] | None = None
+        self._drained: Callable[[], None] | None = None
         self._local_reads = local_reads
         #: Whether something was done elsewhere since it was last asked up to where that goes.
         self._unseen = False
@@ -358,8 +361,43 @@ class Forwarder:
             self._blocked = True
         self._soon()
 
-    def _pass_on(self) -> None:
-        """Hand on, in order, what isn't for the region any more, now that nothing is under way."""
+    def end(
+        self,
+        operations: list[Operation],
+        heir: Callable[[Operation, tuple[int, int] | None], None],
+        drained: Callable[[], None],
+    ) -> None:
+        """
+        Learn that the region has ended, and another one has its keys.
+
+        @param operations: Some more that were meant for it, behind all that were taken.
+        @param heir: Takes each operation of which nothing was done, in order: what waits, when nothing is under way any
+            more, and whatever comes later. Also the slots for which it was meant; None for those that the region had
+            at last.
+        @param drained: Called when that is so for the first time.
+        """
+        self._keep(operations)
+        self._heir, self._drained = heir, drained
+        if self._flights:
+            self._blocked = True
+        self._try()
+
+    def _drain(self, heir: Callable[[Operation, tuple[int, int] | None], None]) -> None:
+        """Hand on what waits for a region that has ended, once nothing is under way."""
+        if self._flights:
+            return
+        meant, later = self._take_waiting()
+        for whole, operations in (*meant, (None, later)):
+            for operation in operations:
+                self.retried += 1
+                heir(operation, whole)
+        if self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained()
+        self.landed()
+
+    def _take_waiting(self) -> tuple[list[Meant], list[Operation]]:
+        """Take all that waits, in order: what was meant for the slots that the region had, and what is for it as it is."""
         meant: list[Meant] = []
         waiting, self._queue = self._queue, deque()
         narrowed, self._narrowed = self._narrowed, []
@@ -367,7 +405,11 @@ class Forwarder:
         for whole, since in narrowed:
             meant.append((whole, [operation for _, operation in waiting]))
             waiting = since
-        self._here.pass_on(meant, [operation for _, operation in waiting])
+        return meant, [operation for _, operation in waiting]
+
+    def _pass_on(self) -> None:
+        """Hand on, in order, what isn't for the region any more, now that nothing is under way."""
+        self._here.pass_on(*self._take_waiting())
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""
@@ -391,7 +433,7 @@ class Forwarder:
 
     def _soon(self) -> None:
         """Try again a little later, if there's something to be tried."""
-        waits = self._queue or self._flights or self._narrowed or self._unseen
+        waits = self._queue or self._flights or self._narrowed or self._unseen or self._drained is not None
         if waits and not self._closed and (self._due is None or not self._due.active()):
             self._due = self._clock.callLater(RETRY_SECONDS, self._try)
 
@@ -400,13 +442,14 @@ class Forwarder:
         if self._closed:
             return
         self._overtake()
-        if self._queue or self._narrowed:
+        if self._queue or self._narrowed or self._drained is not None:
             self._tell_late()
             self._send()
-        if self._unseen:
+        if self._unseen and self._heir is None:
             self._catch_up()
         leaderless = bool(self._flights) and self._leader_store() is None
-        if self._queue or self._narrowed or self._overtaken is not None or self._unseen or leaderless:
+        unseen = self._unseen and self._heir is None
+        if self._queue or self._narrowed or self._overtaken is not None or unseen or leaderless:
             self._soon()
 
     def _catch_up(self) -> None:
@@ -458,7 +501,8 @@ class Forwarder:
 
         Where none leads it may yet answer, or lead again, but its clients don't wait for that longer than they do.
         """
-        to = self._leader_store()
+        # Of a region that has ended nobody learns any more who leads it.
+        to = self._leader_store() if self._heir is None else 0
         now = self._clock.seconds()
         if not self._flights or to == self._to:
             self._overtaken = None
@@ -483,6 +527,9 @@ class Forwarder:
         """Send what waits, as far as that can be now."""
         here = self._here
         if self._blocked or self._looking is not None or here.unresolved:
+            return
+        if self._heir is not None:
+            self._drain(self._heir)
             return
         if self._narrowed:
             self._pass_on()

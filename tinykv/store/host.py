@@ -53,6 +53,7 @@ from tinykv.store.gap import Gap
 from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
 from tinykv.store.log_cut import LogCut
+from tinykv.store.merging import LetGo, RegionMerging
 from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import GATHER_SECONDS, HOLD_SECONDS, Elsewhere, Proposals
 from tinykv.store.reads import Reads
@@ -72,12 +73,6 @@ def _nothing() -> None:
     """Nothing is to be done, or there's nothing."""
 
 
-def _let_go(hosts: list[RegionHost | Gap]) -> None:
-    """Let regions go on with what waited."""
-    for host in hosts:
-        host.let_go()
-
-
 def _no_snapshots(snapshot: SnapshotMeta) -> str:
     raise AssertionError("no snapshot can have arrived")
 
@@ -90,6 +85,7 @@ class RegionHost:
     @ivar regions: What it shares with the other regions of the store.
     @ivar pacer: Its work, in slices.
     @ivar flushing: Its part in the flushes of its store.
+    @ivar merging: Its part in merges with its neighbours.
     @ivar queue: What is applied, and what comes next.
     @ivar proposals: What clients want, on its way into the log.
     @ivar submit: Takes an operation in for this turn's proposal; see L{Proposals.submit}.
@@ -198,7 +194,7 @@ class RegionHost:
         #: Names the store that leads, as far as is known.
         self.leader_store: Callable[[], int | None] = _nothing
         self._region = region = descriptor.region
-        self._clock = clock
+        self.clock = self._clock = clock
         self._answered = answered
         self._request_timeout = request_timeout
         #: Whether the end has begun, so that nothing is to be taken that others could do.
@@ -243,6 +239,10 @@ class RegionHost:
             gather_seconds=gather_seconds,
         )
         queue.give_back = proposals.give_back
+        self.merging = RegionMerging(self)
+        self.merging.load()
+        queue.may_take_in = self.merging.may_take_in
+        execution.merging = self.merging.apply
         execution.splitting = self._split
         execution.elsewhere = self._not_here
         self._expiry = Expiry(
@@ -283,7 +283,7 @@ class RegionHost:
                 log_writer=regions.log_writer,
                 entries_max=log_entries_max,
                 bytes_max=log_bytes_max,
-                needed=lambda: self.log_needed(),
+                needed=lambda: self.merging.log_needed(self.log_needed()),
             ),
             descriptor=lambda: self.descriptor,
         )
@@ -447,6 +447,16 @@ class RegionHost:
         self.pacer.stop()
         self.replica.stop()
 
+    def end(self) -> None:
+        """End: another region has taken this one in, and all that waited here."""
+        self.halt()
+        self.skipped()
+        if self._giving_up is not None and self._giving_up.active():
+            self._giving_up.cancel()
+        if self._closing is not None:
+            closing, self._closing = self._closing, None
+            closing.callback(None)
+
     def give_up_closing(self, problem: BaseException) -> None:
         """Tell whoever waits for the end that there'll be none but this."""
         if self._closing is not None:
@@ -462,8 +472,11 @@ class RegionHost:
 
     @property
     def ready(self) -> bool:
-        """Whether this peer leads and knows all that was decided before, so that it may propose and answer."""
-        return self.queue.ready
+        """
+        Whether this peer leads and knows all that was decided before, so that it may propose and answer; not while it's
+        about to be merged.
+        """
+        return self.queue.ready and self.merging.state is None
 
     @property
     def vacant(self) -> bool:
@@ -543,7 +556,7 @@ class RegionHost:
     @property
     def quiet(self) -> bool:
         """Whether the group has fallen silent, and nobody waits for anything."""
-        return self.group.quiesced and not (
+        return self.group.quiesced and self.merging.state is None and not (
             self.queue.batches or self.queue.readable or self.proposals.pending or self.execution.waiters
         )
 
@@ -581,6 +594,10 @@ class RegionHost:
 
     def _change(self, entry: Entry) -> None:
         """Apply a change of the region's peers."""
+        if self.merging.state is not None:
+            # As on all replicas: the target counts on the members that it was told of.
+            self.log.info("region {region} is about to be merged, so its members stay", region=self._region)
+            return
         change = decode_change(entry.data)
         before, self.descriptor = self.descriptor, self.descriptor.after(change)
         membership = self.group.apply_change(change)
@@ -652,7 +669,7 @@ class RegionHost:
         self._move_pending(whole)
         if under_way:
             # When this is run, the outcome of all that was sent before is known.
-            proposals.submit((LOCAL, NOBODY, 0, 0, None, lambda: _let_go(held), None))
+            proposals.submit((LOCAL, NOBODY, 0, 0, None, LetGo(held), None))
 
     def hold(self) -> None:
         """Propose nothing until L{let_go}; see L{Proposals.hold}."""
@@ -726,6 +743,20 @@ class RegionHost:
         """Hand on what was found not to lie here when it was its turn."""
         self.move(operation, self._whole)
 
+    # Merges
+
+    def propose_merge(self, target: int) -> int:
+        """
+        Have the region merged into a neighbour; give the index of the entry with which that begins.
+
+        @raise Refused: It can't be now; nothing was done.
+        """
+        return self.merging.propose(target)
+
+    def widened(self) -> None:
+        """Learn that the region has got the keys of another one."""
+        self._expiry.widened()
+
     def progress(self, peer: int) -> tuple[int, int] | None:
         """Give up to where a peer is known to have the log, and up to where it's applied here; None if nobody knows."""
         known = self.group.progress().get(peer)
@@ -745,6 +776,9 @@ class RegionHost:
             return
         if self._parts:
             self._bring_up()
+        self.merging.after_entries()
+        if self.merging.gone:
+            return
         self._answered()
         self.proposals.applied()
         queue.keep_cache()
@@ -765,6 +799,7 @@ class RegionHost:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
         before, self.descriptor = self.descriptor, descriptor
         self.clipped = False
+        self.merging.load()
         narrowed = (before.start, before.end) != (descriptor.start, descriptor.end)
         if narrowed:
             self.regions.ranges_changed()
@@ -846,6 +881,7 @@ class RegionHost:
         execution.load(0)
         queue.begin_anew()
         self.flushing.forget()
+        self.merging.load()
         self.replica.begin_anew()
         self.regions.ranges_changed()
         self.replaced(self.owns)
@@ -869,3 +905,4 @@ class RegionHost:
                 self._let_run_go(run)
         self.queue.keep_cache()
         self._expiry.look()
+        self.merging.look()

@@ -83,6 +83,11 @@ class RegionPeers:
         host.lost_runs = self._peers.lost_runs
         host.execution.tell_distant(self._peers.waiting_at_gateway)
 
+    def end(self) -> None:
+        """Learn that the region has ended here."""
+        if self._snapshots is not None:
+            self._snapshots.stop()
+
     def store_of(self, peer: int) -> int | None:
         """Name the store of a peer, as far as it's known."""
         store = self.host.descriptor.stores.get(peer)
@@ -282,6 +287,12 @@ class Peers:
         self._parked[region] = parked
         if len(self._parked) > PARKED_REGIONS:
             del self._parked[next(iter(self._parked))]
+
+    def ended(self, region: int) -> None:
+        """Learn that a region was merged into another here: nothing that comes for it is for anybody."""
+        known = self._regions.pop(region, None)
+        if known is not None:
+            known.end()
 
     def of(self, region: int) -> RegionPeers:
         """Give the peers of a region, which is on this store."""

@@ -89,6 +89,19 @@ class Elsewhere(Protocol):
         @param operations: Some more that were meant for these, behind all that were taken.
         """
 
+    def end(
+        self,
+        operations: list[Operation],
+        heir: Callable[[Operation, tuple[int, int] | None], None],
+        drained: Callable[[], None],
+    ) -> None:
+        """
+        Learn that the region has ended: hand on what certainly did nothing, and say when nothing is left.
+
+        @param operations: Some more that were meant for it, behind all that were taken.
+        @param heir: Takes each, with the slots for which it was meant; None for those that the region had at last.
+        """
+
 
 class Proposals:
     """
@@ -103,6 +116,7 @@ class Proposals:
     @ivar closed: Whether nothing more is taken.
     @ivar deciding: The entry that changes which keys the region has, and isn't applied: until then nothing else is
         proposed, so that all that stands in the log was meant for the region as it's then. 0 if there's none.
+    @ivar stopped: Whether the region serves nothing, since it's about to be merged into another.
     """
 
     def __init__(
@@ -128,11 +142,12 @@ class Proposals:
         self.entries = 0
         self.closed = False
         self.deciding = 0
+        self.stopped = False
         #: What came before all that waits, while all of it waits for what was sent to another region; None if it
-        #: doesn't.
+        #: doesn't. And how many it waits for, and who has taken that over.
         self._moved: list[Operation] | None = None
-        #: For how many that is.
         self._held = 0
+        self._heir: Proposals | None = None
         #: What came here meanwhile before the region had the slots that it has.
         self._before: list[Meant] = []
         self._queue = queue
@@ -180,9 +195,13 @@ class Proposals:
 
     def hold(self) -> None:
         """
-        Propose nothing until L{let_go}: clients of this store may have sent something before, to the region of which
-        this one was cut off, of which it isn't known whether it was done there. Each call has one of that.
+        Propose nothing until L{let_go}, as often as this was called: clients of this store may have sent something
+        before, to the region of which this one was cut off, or to one that was merged into it, of which it isn't known
+        whether it was done there.
         """
+        if self._heir is not None:
+            self._heir.hold()
+            return
         self._held += 1
         if self._moved is None:
             self._moved = []
@@ -221,6 +240,8 @@ class Proposals:
         @param slots: Those that the region has.
         @return: All that waited, in its order, if the region was narrowed meanwhile: some of it doesn't belong here.
         """
+        if self._heir is not None:
+            return self._heir.let_go(slots)
         self._held -= 1
         if self._held:
             return []
@@ -235,6 +256,20 @@ class Proposals:
         if self.pending:
             self.go_on()
         return []
+
+    def hand_over(self, heir: Proposals) -> list[Operation]:
+        """
+        End: another region takes over. Give what waits; whatever all of it waits for, the heir waits for as well.
+        """
+        before, self._before = self._before, []
+        waiting = [*(self._moved or ()), *(one for _, some in before for one in some), *self.pending]
+        self.pending = []
+        for _ in range(self._held):
+            heir.hold()
+        self._heir = heir
+        self._moved = None
+        self.close()
+        return waiting
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in that came before all those which wait to be proposed."""
@@ -385,7 +420,7 @@ class Proposals:
             return
         if not self.pending:
             return
-        if self.deciding:
+        if self.deciding or self.stopped:
             if self.refused_since is None:
                 self.refused_since = self._clock.seconds()
             return
@@ -413,10 +448,11 @@ class Proposals:
         self._replica.go_on()
         queue.go_on()
 
-    def decide(self, arguments: list[bytes]) -> int:
+    def decide(self, arguments: list[bytes], *, ends_stop: bool = False) -> int:
         """
         Have something decided that changes which keys the region has, in an entry of its own; give its index.
 
+        @param ends_stop: Whether it's for a region that is about to be merged, and for no other one.
         @raise Refused: This peer doesn't lead, or too much is on its way, or another such entry is.
         """
         queue = self._queue
@@ -424,10 +460,13 @@ class Proposals:
             raise NotLeader(self._group.leader_id)
         if self.deciding:
             raise ChangeRefused("the change of the region before isn't applied")
+        if self.stopped != ends_stop:
+            raise ChangeRefused(f"the region is {'' if self.stopped else 'not '}about to be merged")
         last = max(self._execution.time, self._proposed_time)
         time = max(self._now_ms(), last)
         record = encode_records([(INTERNAL, NOBODY, 0, 0, None, arguments, None)], self._execution.start_id)
         (index,) = self._group.propose([b"".join([encode_header(time, self._random.getrandbits(64)), *record])])
+        self._group.no_change_before(index)
         self._proposed_time = time
         self.deciding = index
         self._replica.awaited = index

@@ -14,23 +14,26 @@ the part's peer has promised would be nobody's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 from tinykv.errors import Damaged
 from tinykv.keys import region_row
 from tinykv.raft.messages import CHANGE, HardState
-from tinykv.raft.stored import entry_of
+from tinykv.raft.stored import entry_of, stored_data
 from tinykv.raft.wire import decode_change
 from tinykv.redis.execution import Execution
 from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import decode_records
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES, decode_header
+from tinykv.region.merging import COMMIT, PREPARE, CommitMerge
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState, apply_key
-from tinykv.region.tombstone import decode_tombstone, tombstone_key
+from tinykv.region.tombstone import NO_PEER, decode_tombstone, tombstone_key
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
+from tinykv.store.merge_entries import prepare, roll_back, state_in, take_in
 from tinykv.store.splitting import Part, divide, regions_cut_off, splits
 
 #: Ranges of the rows that commands kept of a region when a store had one, and their names didn't say which.
@@ -39,6 +42,10 @@ _ROWS_WITHOUT_REGION: Final = (
     (b"settings", b"settings\0"),
     (b"waiter/", b"waiter0"),
 )
+
+
+#: Gives a region that an entry takes in, which is where its service ended: its commands, and what it is.
+TakenIn = Callable[[CommitMerge], tuple[Execution, Descriptor]]
 
 
 class Recoverable(Protocol):
@@ -89,6 +96,7 @@ def recover(
     progress: Callable[[int], None] | None = None,
     split: Callable[[Part], None] | None = None,
     begun: Collection[int] = (),
+    source: TakenIn | None = None,
 ) -> Recovered:
     """
     Bring the commands' view of a region up to what is known to be decided.
@@ -98,6 +106,7 @@ def recover(
     @param progress: Told of each entry that was applied.
     @param split: Told of each part that an entry has cut off; it's to be recovered by L{recover_part}.
     @param begun: The regions whose logs have begun here and that data.db doesn't know.
+    @param source: Gives a region that an entry takes in, which is where its service ended.
     @raise tinykv.storage.errors.StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
@@ -113,7 +122,7 @@ def recover(
     execution.keyspace.slots = descriptor.slots
     execution.keyspace.sequence = state.sequence
     execution.load(state.time)
-    return _replay(folder, execution, found, state, descriptor, store, progress, split, begun)
+    return _replay(folder, execution, found, state, descriptor, store, progress, split, begun, source)
 
 
 def recover_part(
@@ -123,6 +132,7 @@ def recover_part(
     progress: Callable[[int], None] | None = None,
     split: Callable[[Part], None] | None = None,
     begun: Collection[int] = (),
+    source: TakenIn | None = None,
 ) -> Recovered:
     """
     Bring a part that was cut off while the log of the whole was replayed up to what is known to be decided.
@@ -133,7 +143,7 @@ def recover_part(
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
     found = folder.recover(part.descriptor.region, part.applied.encode())
-    return _replay(folder, part.execution, found, part.applied, part.descriptor, store, progress, split, begun)
+    return _replay(folder, part.execution, found, part.applied, part.descriptor, store, progress, split, begun, source)
 
 
 def _replay(
@@ -146,6 +156,7 @@ def _replay(
     progress: Callable[[int], None] | None,
     split: Callable[[Part], None] | None,
     begun: Collection[int],
+    source: TakenIn | None,
 ) -> Recovered:
     """Replay a region's log over its rows, as far as it's known to be decided."""
     region = descriptor.region
@@ -170,7 +181,20 @@ def _replay(
                 for part in divided.parts:
                     split(part)
 
+    def merging(arguments: list[bytes]) -> None:
+        nonlocal descriptor
+        if arguments[0] == PREPARE:
+            descriptor = prepare(rows, descriptor, arguments, index + 1)
+        elif arguments[0] != COMMIT:
+            descriptor = roll_back(rows, descriptor, arguments)
+        elif hard is None or hard.peer in descriptor.stores:
+            commit = CommitMerge.decode(arguments)
+            if commit.is_for(descriptor):
+                assert source is not None, "a region that has a neighbour isn't the only one"
+                descriptor = take_in(execution, descriptor, *source(commit), commit)
+
     execution.splitting = splitting
+    execution.merging = merging
     index, term = state.index, state.term
     commit = found.commit
     for stored in folder.entries(region, state.index):
@@ -180,7 +204,9 @@ def _replay(
             if stored.index > commit:
                 break
         entry = entry_of(stored.index, stored.term, stored.data)
-        if entry.kind == CHANGE:
+        if entry.kind == CHANGE and state_in(rows, region) is not None:
+            pass  # it's about to be merged, and its members stay
+        elif entry.kind == CHANGE:
             before, descriptor = descriptor, descriptor.after(decode_change(entry.data))
             if descriptor != before:
                 rows.put("region", descriptor_key(region), descriptor.encode())
@@ -240,24 +266,125 @@ def recover_regions(
     @raise tinykv.storage.errors.StorageError: The files can't be read.
     @raise tinykv.errors.Damaged: They don't hold what they must.
     """
-    found: list[tuple[Execution, Recovered]] = []
-    ids = {first.region for first in known}
-    promised = folder.promised()
-    begun = {region for region, base in promised.items() if base >= FIRST_INDEX and region not in ids}
+    return _Start(folder, known, execution_of, store, progress).recover()
 
-    def split(part: Part) -> None:
-        found.append((part.execution, recover_part(folder, part, store, progress, split, begun)))
 
-    for first in known:
-        execution = execution_of(first)
-        found.append((execution, recover(folder, execution, first, store, progress, split, begun)))
-    rows = found[0][0].keyspace.rows
-    ids.update(recovered.descriptor.region for _, recovered in found)
-    for region in sorted(promised.keys() - ids):
-        if buried_in(rows, region):
-            # Nothing is left of the region but what was promised by a peer that was destroyed.
-            folder.recover(region)
-    return sorted(found, key=lambda one: one[1].descriptor.start)
+class _Start:
+    """The regions of a store as a start brings them up, one after another."""
+
+    def __init__(
+        self,
+        folder: RecoverableStore,
+        known: Sequence[Descriptor],
+        execution_of: Callable[[Descriptor], Execution],
+        store: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._folder = folder
+        self._execution_of = execution_of
+        self._store = store
+        self._progress = progress
+        #: Those that data.db knows of, and haven't been brought up yet.
+        self._left = {first.region: first for first in known}
+        self._promised = folder.promised()
+        self._begun = {
+            region for region, base in self._promised.items() if base >= FIRST_INDEX and region not in self._left
+        }
+        #: Those that were cut off others, likewise.
+        self._parts: dict[int, Part] = {}
+        self._found: dict[int, tuple[Execution, Recovered]] = {}
+        #: All that were brought up, those among them that were merged then.
+        self._ids: set[int] = set()
+
+    def recover(self) -> list[tuple[Execution, Recovered]]:
+        """Bring them up, and give them in the order of their ranges."""
+        while self._left or self._parts:
+            self._bring_up(next(iter(self._left or self._parts)))
+        rows = next(iter(self._found.values()))[0].keyspace.rows
+        for region in sorted(self._promised.keys() - self._ids):
+            if buried_in(rows, region):
+                # Nothing is left of the region but what was promised by a peer that was destroyed.
+                self._folder.recover(region)
+        return sorted(self._found.values(), key=lambda one: one[1].descriptor.start)
+
+    def _bring_up(self, region: int) -> None:
+        """Bring up a region that is known by now, unless that was done."""
+        if region in self._left:
+            self._begin(self._left.pop(region))
+        elif region in self._parts:
+            part = self._parts.pop(region)
+            found = recover_part(
+                self._folder, part, self._store, self._progress, self._split, self._begun, self._source
+            )
+            self._found[region] = (part.execution, found)
+
+    def _begin(self, first: Descriptor) -> None:
+        execution = self._execution_of(first)
+        if buried_in(execution.keyspace.rows, first.region) == NO_PEER:
+            # The cluster began with it, and it was merged.
+            return
+        self._ids.add(first.region)
+        found = recover(
+            self._folder, execution, first, self._store, self._progress, self._split, self._begun, self._source
+        )
+        self._found[first.region] = (execution, found)
+
+    def _split(self, part: Part) -> None:
+        # Not in the midst of the whole's replay: it may have taken the whole in later.
+        region = part.descriptor.region
+        self._ids.add(region)
+        self._parts[region] = part
+
+    def _source(self, commit: CommitMerge) -> tuple[Execution, Descriptor]:
+        """
+        Bring a region that is taken in to where its service ended, and give it.
+
+        @raise Damaged: It isn't there.
+        """
+        self._bring_up(commit.region)
+        if commit.region not in self._found:
+            raise Damaged(f"the log of its neighbour takes in region {commit.region}, which isn't here")
+        execution, reached = self._found.pop(commit.region)
+        applied = reached.applied
+        if applied.index < commit.at:
+            rest = _Rest(self._folder, commit)
+            found = replace(self._folder.recover(commit.region, applied.encode()), commit=commit.at)
+            reached = _replay(
+                rest, execution, found, applied, reached.descriptor, self._store, self._progress, self._split,
+                self._begun, self._source,
+            )  # fmt: skip
+        return execution, reached.descriptor
+
+
+class _Rest:
+    """The log of a region that is taken in, as far as its service went; its end stands in its neighbour's log."""
+
+    def __init__(self, folder: Recoverable, commit: CommitMerge) -> None:
+        self._folder = folder
+        self._commit = commit
+
+    def recover(self, region: int, row: bytes | None = None) -> Recovery:
+        """Find where a region stands."""
+        return self._folder.recover(region, row)
+
+    def entries(self, region: int, after: int) -> Iterator[Entry]:
+        """
+        Yield the entries of its log above C{after}.
+
+        @raise Damaged: It ends before it may.
+        """
+        first = self._commit.entries[0].index
+        last = after
+        for stored in self._folder.entries(region, after):
+            if stored.index >= first:
+                break
+            last = stored.index
+            yield stored
+        if last < first - 1:
+            raise Damaged(f"the log of region {region} ends at entry {last}, though entry {first - 1} was on disk here")
+        for entry in self._commit.entries:
+            if entry.index > after:
+                yield Entry(entry.index, entry.term, stored_data(entry))
 
 
 def begun_by_word(about: Descriptor, stored: StoredState | None, last: int, buried: int) -> Recovered | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,13 @@ from tinykv.keys import SLOTS
 from tinykv.peering.turn import Turn
 from tinykv.redis.operations import Operation
 from tinykv.redis.ownership import NOT_HERE
+from tinykv.region.tombstone import tombstone_key
 from tinykv.storage.rowstore import RowStore
+from tinykv.storage.writers import LogBatch
 from tinykv.store.durations import Durations
 from tinykv.store.flushes import Flushes
 from tinykv.store.gap import Gap
+from tinykv.store.merge_entries import merged_regions
 from tinykv.store.pacing import Stacks
 from tinykv.store.rounds import GATHER_SECONDS, ROUND_SECONDS, Rounds
 
@@ -60,6 +64,8 @@ class Regions:
     @ivar moved: To be set likewise: takes an operation to where it belongs by now, which certainly did nothing; with
         the slots that it was meant for, and the region where it was, if it was in one.
     @ivar local_reads: Whether some client reads what is applied here, and is to see what it has had done elsewhere.
+    @ivar gone: To be set where regions may be merged: told of one that was taken in by another, and has ended here.
+    @ivar merged: The regions that were merged, and into which.
     @ivar rounds: In which what clients want of them leaves, where there are several.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
@@ -117,6 +123,8 @@ class Regions:
         self.watchers: list[Callable[[], None]] = []
         self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap | None], None] = _not_here
         self.local_reads = False
+        self.gone: Callable[[RegionHost], None] = lambda host: None
+        self.merged: dict[int, int] = {}
         self.failed = False
         self._changing = False
         self.rounds = Rounds(clock, turn if turn is not None else Turn(clock), round_seconds, gather_seconds)
@@ -265,6 +273,18 @@ class Regions:
         """Begin to look after them some times a second, if that hasn't begun."""
         if self._ticking is None:
             self._ticking = self.clock.callLater(1 / self._hz, self._tick)
+            self.merged.update(merged_regions(self.rows))
+            # What a replay has merged isn't in data.db yet.
+            fresh = [region for region in self.merged if tombstone_key(region) in self.rows.active.rows["region"]]
+            for region in fresh:
+                self.ordered[0].flush_all(partial(self.forget_log, region))
+
+    def forget_log(self, region: int) -> None:
+        """Delete what raft.db has of a region that was merged, now that data.db says so (R5 a)."""
+        if not self.failed:
+            batch = LogBatch()
+            batch.forget(region)
+            self.log_writer.write(batch, lambda: None)
 
     def end(self) -> None:
         """Learn that a region has come to its end; when all have, they're looked after no more."""
@@ -278,7 +298,8 @@ class Regions:
         self._ticking = self.clock.callLater(1 / self._hz, self._tick)
         for gap in self.gaps:
             gap.look(self.clock.seconds() - self._request_timeout)
-        hosts = self.hosts.values()
+        # Some may end meanwhile, as when they're merged.
+        hosts = list(self.hosts.values())
         if len(hosts) == 1:
             for host in hosts:
                 host.tick()
@@ -305,7 +326,7 @@ class Regions:
         now = self.clock.seconds()
         for region, host in self.hosts.items():
             group = host.group
-            if not group.leads or group.quiesced or host.queue.batches or host.proposals.pending:
+            if not group.leads or group.quiesced or host.queue.batches or host.proposals.pending or not host.ready:
                 self._still.pop(region, None)
                 continue
             last, since = self._still.get(region, (-1, now))

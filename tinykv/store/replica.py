@@ -61,6 +61,7 @@ class Replica:
     @ivar lease_end: Until when, by C{uptime}, this peer may answer reads from what is applied; minus infinity if not.
     @ivar awaited: The last entry of which somebody at another store may wait to hear that it's committed: one that may
         serve a blocked client there, or that splits the region. To be set when it's proposed.
+    @ivar serves: Whether the region serves: no lease counts for one that is about to be merged.
     """
 
     log = Logger()
@@ -85,6 +86,7 @@ class Replica:
         self.entries: deque[Entry] = deque()
         self.lease_end = -inf
         self.awaited = 0
+        self.serves = True
         self._region = region
         self._log_writer = log_writer
         self._send = send
@@ -233,7 +235,7 @@ class Replica:
     def _look_at_role(self) -> None:
         group = self.group
         self.lease_end = group.lease_end
-        if self._unleased:
+        if self._unleased or not self.serves:
             self._look_at_lease()
         before = self._standing
         standing = group.standing
@@ -269,16 +271,19 @@ class Replica:
 
     def applied_to(self, index: int) -> None:
         """Learn up to where entries have been applied."""
+        if self._stopped:
+            # What is applied then was decided in another region's log.
+            return
         self.group.applied_to(index)
         self.lease_end = self.group.lease_end
-        if self._unleased:
+        if self._unleased or not self.serves:
             self._look_at_lease()
 
     def _look_at_lease(self) -> None:
         """See whether a lease counts again."""
         if not self.group.leads or self.group.applied >= self._unleased:
             self._unleased = 0
-        else:
+        if self._unleased or not self.serves:
             self.lease_end = -inf
 
     def _write(self, ready: Ready) -> None:

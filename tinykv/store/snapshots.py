@@ -136,6 +136,8 @@ class Snapshots:
 
     def _made(self, made: Any, key: bytes) -> None:
         self._making = False
+        if self._closed:
+            return
         row = made.labels[key]
         assert row is not None, "every region has a descriptor"
         descriptor = Descriptor.decode(self._region, row)
@@ -210,11 +212,15 @@ class Snapshots:
 
         sending.addBoth(ended)
 
-    def close(self) -> Deferred[None]:
-        """Give up all that is under way; fires when that is so."""
+    def stop(self) -> None:
+        """Make and send none any more."""
         self._closed = True
         if self._keeping is not None and self._keeping.active():
             self._keeping.cancel()
         for sending in list(self._under_way):
             sending.cancel()
+
+    def close(self) -> Deferred[None]:
+        """Give up all that is under way; fires when that is so."""
+        self.stop()
         return self._maker.close()

@@ -297,6 +297,7 @@ class StoreService(DaemonService):
         if not one:
             self.front.node_host = self._node_router(random.randrange)
         self.regions.moved = self._moved
+        self.regions.gone = self._gone
         self.regions.watchers.append(lambda: self._ranges_changed(random.randrange))
         if Intake.supported and IReactorFDSet.providedBy(self._reactor):
             self.front.intake = Intake(self._reactor, self.front.flush)
@@ -330,6 +331,13 @@ class StoreService(DaemonService):
         else:
             assert host is None, "there's one region, which has all keys"
             front.submit_moved(operation)
+
+    def _gone(self, host: RegionHost) -> None:
+        """Let go of a region that was taken in by another one."""
+        region = host.descriptor.region
+        self.control.ended(region)
+        if self.cluster is not None:
+            self.cluster.peers.ended(region)
 
     def _ranges_changed(self, chance: Callable[[int], int]) -> None:
         """Learn that there are other regions, or that their ranges are others: clients' commands go there."""

@@ -14,6 +14,7 @@ from tinykv.keys import FIRST_REGION
 from tinykv.peering.turn import Turn
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
+from tinykv.raft.log import Storage
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import HardState, Message
 from tinykv.region.state import ApplyState
@@ -32,10 +33,15 @@ def alone(
     random: Random,
     uptime: Callable[[], float] | None = None,
     region: int = FIRST_REGION,
+    log: Storage | None = None,
 ) -> Replica:
-    """Make the replica of a region on a store that has applied all of its log."""
+    """
+    Make the replica of a region on a store that has applied all of its log.
+
+    @param log: The log on disk, where it's asked for later; only its end is known if it's not given.
+    """
     config = RaftConfig()
-    storage = EndedLog(applied.index, applied.term)
+    storage = log if log is not None else EndedLog(applied.index, applied.term)
     return Replica(
         region=region,
         group=Group(1, config, random, storage, hard_state, Membership((1,)), applied.index),
