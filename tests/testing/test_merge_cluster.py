@@ -1,0 +1,291 @@
+"""Simulated stores keep their promises while regions are merged, and those that are broken on purpose don't."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.testing.cluster import TRANSFER, Variant
+from tests.testing.merge_cluster import MERGE, MergeCluster, MergeStore, MergeWorld
+from tests.testing.seeds import SeedsCase
+from tests.testing.split_cluster import SPLIT
+from tinykv.raft.refusals import Refused
+from tinykv.redis.operations import COMMANDS
+from tinykv.region.merging import Merging
+from tinykv.resp.replies import encode_command
+from tinykv.store.host import RegionHost
+from tinykv.store.merging import RegionMerging
+from tinykv.testing.embedded import TABLE
+from tinykv.testing.simulation import faults
+from tinykv.testing.simulation.events import SECOND
+from tinykv.testing.simulation.runner import run_once
+from tinykv.testing.simulation.scenario import Settings
+
+#: A key of the first of two regions.
+KEY: Final = b"b"
+
+
+class MergeClusterTests(SeedsCase):
+    """Some seeds; `make sim` runs many."""
+
+    def test_they_keep_their_promises_whatever_happens(self) -> None:
+        figures = self.run_seeds(MergeCluster(regions=2), range(1, 4), Settings(MergeCluster.faults))
+        self.assertGreater(figures["replies"], 3 * 60)
+        self.assertGreater(figures["regions taken in"], 2)
+        self.assertGreater(figures["merges rolled back"], 1)
+
+    def test_nobody_is_left_in_doubt_when_nothing_else_happens(self) -> None:
+        figures = self.run_seeds(MergeCluster(size=3, regions=3), range(1, 2), Settings((SPLIT, MERGE), seconds=6))
+        self.assertEqual(figures["requests of unknown outcome"], 0)
+        self.assertGreater(figures["regions taken in"], 1)
+
+    def test_a_seed_is_a_run(self) -> None:
+        settings = Settings(MergeCluster.faults)
+        first, again = (MergeCluster(regions=2).run(5, settings) for _ in range(2))
+        self.assertEqual((first.digest, first.figures), (again.digest, again.figures))
+
+
+class DirectedCase(SynchronousTestCase):
+    """Three stores with two regions, both of which one store leads."""
+
+    def begin(self, world_type: type[MergeWorld] = MergeWorld) -> MergeWorld:
+        """Begin them."""
+        world = self.world = world_type(3, Variant(), size=3, regions=2, calm=True)
+        self.addCleanup(world.close)
+        world.mend()
+        self.until(lambda: all(self.leading(region) for region in (1, 2)))
+        leader = self.leading(1)
+        self.lead(2, leader)
+        return world
+
+    def lead(self, region: int, store: MergeStore) -> None:
+        """Let a store lead a region."""
+        leader = self.leading(region)
+        if leader is not store:
+            part = leader.parts[region]
+            part.group.transfer_leader(part.host.descriptor.peer_on(store.id) or 0)
+            part.replica.go_on()
+            self.until(lambda: store.parts[region].host.ready)
+
+    def merge(self, store: MergeStore) -> None:
+        """Have the first region merged into the second one, as soon as that can be."""
+        proposed: list[int] = []
+
+        def propose() -> None:
+            with contextlib.suppress(Refused):
+                proposed.append(store.parts[1].host.propose_merge(2))
+
+        while not proposed:
+            store.process.soon("merges", propose)
+            self.world.run_until(self.world.events.now + SECOND // 20)
+
+    def leading(self, region: int) -> Any:
+        """Give the store that leads a region, if one does."""
+        return next((store for store, part in self.world.parts_of(region) if part.host.ready), None)
+
+    def until(self, condition: Callable[[], object], seconds: int = 30) -> None:
+        """Let happen what does until something is so."""
+        self.assertTrue(self.world.run_while(lambda: not condition(), seconds), self.world.checker.problems)
+        self.assertEqual(self.world.checker.problems, [])
+
+
+class CrashTests(DirectedCase):
+    """A store ends at any step of a merge."""
+
+    def crash_at(self, step: int, events: int, leads: bool, power: bool) -> int:
+        """
+        Let a store end so many events after a step of a merge, and come back; all come to the same.
+
+        @param step: 0 when it's proposed, 1 when a region's service has ended there, 2 when it was taken in there.
+        @return: How many regions were taken in.
+        """
+        world = self.begin()
+        leader = self.leading(1)
+        store = leader if leads else next(one for one in world.stores.values() if one is not leader)
+        self.merge(leader)
+        if step == 1:
+            self.until(lambda: 1 not in store.parts or store.parts[1].host.merging.state is not None)
+        elif step == 2:
+            self.until(lambda: 1 not in store.parts)
+        for _ in range(events):
+            world.events.step(world.events.now + SECOND)
+        (world.crash if power else world.kill)(store.name)
+        world.run_until(world.events.now + SECOND // 10)
+        world.restart(store.name)
+        self.until(world.converged)
+        world.compare_at_end()
+        self.assertEqual(world.checker.problems, [])
+        for one in world.stores.values():
+            self.assertEqual(sorted(one.parts), [2] if world.taken_in else [1, 2])
+        world.close()
+        return len(world.taken_in)
+
+    def test_each_of_them(self) -> None:
+        merged = 0
+        for step in range(3):
+            for place, events in enumerate((0, 3, 11, 40)):
+                for leads in (False, True):
+                    merged += self.crash_at(step, events, leads, bool(place % 2))
+        self.assertGreater(merged, 15)
+
+
+class _Client:
+    """A client that notes what it's told."""
+
+    proto = 2
+    client_id = 77
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    def answer(self, number: int, reply: bytes) -> None:
+        """Note a reply."""
+        self.told.append(reply)
+
+    def waits(self, number: int, timeout_ms: int) -> None:
+        """Nothing waits."""
+        raise AssertionError("nothing blocks")
+
+
+class LeaseTests(DirectedCase):
+    """The leader of a source knows that its service has ended, and can't apply it since its disk doesn't answer."""
+
+    def read_late(self, world_type: type[MergeWorld]) -> bytes | None:
+        """
+        Have the target take the source in elsewhere, and a key of it written there; then read it where it was led.
+
+        @return: What is answered at once.
+        """
+        world = self.begin(world_type)
+        old = self.leading(1)
+        new = next(store for store in world.stores.values() if store is not old)
+        self.write(old.parts[1].host, b"1")
+        world.run_until(world.events.now + SECOND)
+        old.disk.stuck = True
+        self.merge(old)
+        self.until(lambda: new.parts[1].host.merging.state is not None)
+        self.assertIsNone(old.parts[1].host.merging.state)
+        self.lead(2, new)
+        self.until(lambda: 1 not in new.parts)
+        self.write(new.parts[2].host, b"2")
+        host = old.parts[1].host
+        found: bytes | None = host.read(_Client(), 0, 0, TABLE["get"], [b"GET", KEY])
+        old.disk.stuck = False
+        self.until(world.converged)
+        return found
+
+    def write(self, host: RegionHost, value: bytes) -> None:
+        """Write the key."""
+        client, request = _Client(), [b"SET", KEY, value]
+        host.submit((COMMANDS, client, 0, 0, TABLE["set"], request, encode_command(request)))
+        self.until(lambda: client.told)
+        self.assertEqual(client.told, [b"+OK\r\n"])
+
+    def test_it_does_not_count(self) -> None:
+        self.assertIsNone(self.read_late(MergeWorld))
+
+    def test_one_that_is_kept(self) -> None:
+        """It's noticed: so the test above says something."""
+
+        class Host(RegionHost):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                self.read = self._read_by_lease
+
+            def _read_by_lease(self, client: Any, number: int, db: int, spec: Any, request: Any) -> bytes | None:
+                if not self.queue.ready or self.replica._uptime() >= self.group.lease_end:
+                    return None
+                found = self.execution.read(client, db, spec, request, self.keyspace.region_time)
+                assert isinstance(found, bytes), "nothing has expired"
+                return found
+
+        class Broken(MergeStore):
+            host_type = Host
+
+        class World(MergeWorld):
+            store_type = Broken
+
+        self.assertEqual(self.read_late(World), b"$1\r\n1\r\n")
+
+
+class _Broken(RegionHost):
+    """A region that merges in another way."""
+
+    merging_type: type[RegionMerging]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.merging.__class__ = self.merging_type
+
+
+class _Hearsay(RegionMerging):
+    """Serves again as soon as it doesn't hear that it's taken in."""
+
+    def look(self) -> None:
+        """Take what isn't known here for what isn't so."""
+        state, host = self.state, self._host
+        target = None if state is None else host.regions.hosts.get(state.target)
+        if state is not None and not self.gone and self._commit is None and (target is None or not target.ready):
+            self._roll_back(state)
+        super().look()
+
+
+class _Serving(RegionMerging):
+    """Goes on serving when its service has ended."""
+
+    def _be(self, state: Merging | None) -> None:
+        super()._be(state)
+        self._host.proposals.stopped = False
+        self._host.replica.serves = True
+
+
+class _Impatient(RegionMerging):
+    """Doesn't wait for what was sent to the source."""
+
+    def end(self, heir: RegionHost) -> None:
+        """Let the target propose."""
+        super().end(heir)
+        for _ in range(heir.proposals._holds):
+            heir.proposals.let_go()
+
+
+class MutationTests(SynchronousTestCase):
+    """Broken on purpose they're caught."""
+
+    def caught(
+        self, merging: type[RegionMerging], kinds: tuple[str, ...], seeds: range, pipeliners: int | None = None
+    ) -> None:
+        """See that some seed shows what is wrong with such stores."""
+
+        class Host(_Broken):
+            merging_type = merging
+
+        class Broken(MergeStore):
+            host_type = Host
+
+        class World(MergeWorld):
+            store_type = Broken
+
+        class Scenario(MergeCluster):
+            world_type = World
+
+        settings = Settings((*kinds, MERGE))
+        for seed in seeds:
+            scenario = Scenario(size=3, regions=2 + seed % 2, pipeliners=pipeliners)
+            if run_once(scenario, seed, settings).problems:
+                break
+        else:
+            self.fail("no seed showed it")
+        self.flushLoggedErrors()
+
+    def test_a_merge_rolled_back_on_hearsay(self) -> None:
+        self.caught(_Hearsay, (TRANSFER, faults.PARTITION, SPLIT), range(2, 12))
+
+    def test_a_source_that_serves(self) -> None:
+        self.caught(_Serving, (TRANSFER, faults.PAUSE, SPLIT), range(6, 16), 3)
+
+    def test_a_target_that_does_not_wait_for_the_source(self) -> None:
+        self.caught(_Impatient, (TRANSFER, faults.PAUSE), range(1, 11), 3)
