@@ -332,6 +332,11 @@ class IPeering(Interface):
         Tell whether the link to a store is up.
         """
 
+    def can(store_id: int, feature: str) -> bool:
+        """
+        Tell whether the link to a store is up, and that store can do something beyond the protocol's version.
+        """
+
     def forget(store_id: int) -> None:
         """
         Close the link to a store that is no longer in the cluster, and dial it no more.
@@ -696,6 +701,14 @@ class IClusterControl(Interface):
         @return: fires with what the region has by then, and its parts, in order. Fails with
             L{tinykv.errors.ControlRefused}, such as for a slot that isn't in it; with
             L{tinykv.errors.ControlUnknown}.
+        """
+
+    def merge(region: int, target: int) -> Deferred[RegionRange]:
+        """
+        Merge a region into its neighbour.
+
+        @return: fires with what the neighbour has then. Fails with L{tinykv.errors.ControlRefused}, such as where
+            their replicas aren't on the same stores; with L{tinykv.errors.ControlUnknown}.
         """
 
 

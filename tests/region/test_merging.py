@@ -19,16 +19,17 @@ from tinykv.region.merging import (
     CommitMerge,
     Merging,
     PrepareMerge,
+    Record,
+    RefuseMerge,
     adjacent,
-    decode_record,
     decode_rollback,
-    encode_record,
     encode_rollback,
     merged,
     prepared,
     record_key,
     recorded,
     records,
+    refused,
     rolled_back,
     why_not,
     why_not_with,
@@ -136,7 +137,7 @@ class EpochTests(SynchronousTestCase):
             (6, 7, False, True),
         ):  # fmt: skip
             target = replace(MIDDLE, version=version, conf_ver=conf_ver)
-            self.assertEqual((state.is_at(target), state.is_past(target)), (at, past))
+            self.assertEqual((state.is_at(target), state.is_past(target.version, target.conf_ver)), (at, past))
             self.assertEqual(CommitMerge(5, 6, 1, (Entry(20, 1, NORMAL, b""),)).is_for(target), at)
 
 
@@ -175,11 +176,18 @@ class FormTests(SynchronousTestCase):
         self.assertTrue(first <= key < end)
         self.assertEqual(recorded(key), source)
 
+    def test_a_refusal(self) -> None:
+        refuse = RefuseMerge(LEFT.version, LEFT.conf_ver)
+        self.assertEqual(RefuseMerge.decode(refuse.encode()), refuse)
+        now = refused(LEFT, refuse)
+        self.assertEqual((now.version, now.conf_ver, now.slots), (LEFT.version + 1, LEFT.conf_ver, LEFT.slots))
+        self.assertIs(refused(now, refuse), now)
+
     def test_a_record(self) -> None:
-        row = encode_record(77, LEFT)
-        self.assertEqual(decode_record(LEFT.region, row), (77, LEFT))
+        row = Record(77, 2, LEFT).encode()
+        self.assertEqual(Record.decode(LEFT.region, row), (77, 2, LEFT))
         for broken in (row[:7], row[:8], row[:20]):
-            self.assertRaises(Damaged, decode_record, LEFT.region, broken)
+            self.assertRaises(Damaged, Record.decode, LEFT.region, broken)
 
 
 class TombstoneTests(SynchronousTestCase):

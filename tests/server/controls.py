@@ -137,6 +137,11 @@ class FakeControl:
 
         return self._change("split", region, tuple(slots), parts).addCallback(split)
 
+    def merge(self, region: int, target: int) -> Deferred[RegionRange]:
+        """Say that it was done."""
+        made: RegionRange = {"region": target, "first": 0, "last": SLOTS - 1}
+        return self._change("merge", region, target).addCallback(lambda _: made)
+
     def checksum(self, seconds: float, region: int | None = None) -> Deferred[list[RegionChecksums]]:
         """Give what was set."""
 

@@ -17,13 +17,16 @@ from tests.storage.snapshots import Image, arrived, crashed, files_of, fill, flu
 from tinykv.cli.stopped import StoppedStore, hold
 from tinykv.keys import region_row
 from tinykv.region.descriptor import Descriptor, descriptor_key
+from tinykv.region.merging import Record, record_key
 from tinykv.region.snapshot import InstallMark, install_key
 from tinykv.region.state import ApplyState, apply_key
+from tinykv.region.tombstone import decode_merged, tombstone_key
 from tinykv.storage.check import check_folder
 from tinykv.storage.checksum import row_checksum
 from tinykv.storage.connection import PAGE_BYTES, connect_writer
-from tinykv.storage.data import DataStore
+from tinykv.storage.data import ROWS, DataStore
 from tinykv.storage.errors import BadSnapshot, CorruptFile, DiskFull, StorageError
+from tinykv.storage.snapshot_format import read_head
 from tinykv.storage.snapshot_install import Installation, marks, room_of
 from tinykv.storage.writers import LogBatch
 
@@ -208,9 +211,9 @@ class InstallTests(InstallCase):
             self.store.lose_memory()
 
 
-class NarrowingTests(SynchronousTestCase):
+class RangedCase(SynchronousTestCase):
     """
-    What lies where the region was here, and isn't any more, goes with the rows that are replaced.
+    A snapshot with a part of the keys that a store has.
     """
 
     def setUp(self) -> None:
@@ -264,6 +267,12 @@ class NarrowingTests(SynchronousTestCase):
         for _ in self.steps():
             pass
         return before
+
+
+class NarrowingTests(RangedCase):
+    """
+    What lies where the region was here, and isn't any more, goes with the rows that are replaced.
+    """
 
     def test_nobody_else_is_there(self) -> None:
         self.put(1, b"", b"")
@@ -345,6 +354,52 @@ class NarrowingTests(SynchronousTestCase):
         self.flush()
         error = self.assertRaises(CorruptFile, list, self.steps())
         self.assertIn("data.db: the descriptor of region 2", str(error))
+
+
+class MergedTests(RangedCase):
+    """
+    A snapshot takes the place of the regions as well that were merged into its own.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        source = LocalStore(self.mktemp())
+        source.hurry()
+        self.addCleanup(source.close)
+        fill(source, 7, 1)
+        source.rows.put("region", descriptor_key(1), self.descriptor(1, b"r00300", b"r00600").encode())
+        self.last = self.descriptor(2, b"r00500", b"r00700")
+        source.rows.put("region", record_key(1, 2), Record(9, 1, self.last).encode())
+        flush(source, 8)
+        self.snapshot = make(source, start=b"r00300", end=b"r00600")
+        self.inside = image(source.folder.data_path)
+        self.assertEqual(read_head(self.snapshot.path).sources, (2,))
+
+    def test_what_it_had_goes(self) -> None:
+        """In the snapshot's range and beyond, but not where another region is at work."""
+        self.put(1, b"r00300", b"r00500")
+        self.put(2, b"r00500", b"r00800")
+        self.put(3, b"r00750", b"r00780")
+        self.store.rows.put("region", region_row(2, b"settings"), b"x")
+        before = self.install()
+        self.check(before, (b"r", b"r00300"), (b"r00750", b"r00780"), (b"r00800", b"s"))
+        reader = self.store.reader
+        for key in (descriptor_key(2), apply_key(2), region_row(2, b"settings")):
+            self.assertIsNone(reader.get("region", key))
+        self.assertEqual(decode_merged(2, reader.get("region", tombstone_key(2))), (1, self.last))
+        self.assertIsNotNone(reader.get("region", apply_key(3)))
+
+    def test_a_flush_of_one_is_a_fault(self) -> None:
+        self.put(1, b"r00300", b"r00500")
+        self.put(2, b"r00500", b"r00700")
+        self.flush()
+        path = arrived(self.snapshot, self.store)
+        installation = Installation(self.store.data_session._store, 1, path, delete_rows=10, step_bytes=1)
+        for _ in installation.steps():
+            if installation.begun:
+                break
+        self.assertTrue(installation.touched_by((ROWS, "region", [apply_key(2)], [b"x"])))
+        self.assertFalse(installation.touched_by((ROWS, "region", [apply_key(3)], [b"x"])))
 
 
 class RoomTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ from tinykv.raft.membership import Membership
 from tinykv.raft.messages import SNAPSHOT, HardState, Message, SnapshotMeta
 from tinykv.raft.wire import encode_message
 from tinykv.region.descriptor import Descriptor
+from tinykv.storage.snapshot_format import SnapshotHead
 from tinykv.store.peers import Peers
 
 REGION = 1
@@ -46,6 +47,8 @@ class FakeHost:
         self.replica = FakeReplica(self.group)
         self.arrived: Any = None
         self.execution = SimpleNamespace(tell_distant=lambda client: None)
+        # There's no other one.
+        self.regions = SimpleNamespace(claims=lambda *range_: False, overlapping=lambda start, end: [], claimed={})
 
 
 class ArrivalTests(SynchronousTestCase):
@@ -65,7 +68,8 @@ class ArrivalTests(SynchronousTestCase):
     def arrives(self, index: int, sender: int = 2, term: int = 1) -> str:
         """Let a snapshot arrive."""
         path = self.folder / f"{index}-{sender}-{term}"
-        path.write_bytes(b"rows")
+        state = index.to_bytes(8, "big") + (1).to_bytes(8, "big")
+        path.write_bytes(SnapshotHead(REGION, b"a", b"b", state).encode())
         self.peers.snapshot_received(sender, REGION, str(path), self.meta(index, sender, term))
         return str(path)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.store.test_splits import HIGH, LOW, MIDDLE, OK, SplitsCase
-from tinykv.keys import SLOTS
+from tinykv.keys import SLOTS, slots_range
+from tinykv.raft.log import Compacted
+from tinykv.raft.messages import Entry
 from tinykv.raft.refusals import Refused
 from tinykv.redis.operations import INTERNAL
 from tinykv.region.descriptor import descriptor_key
@@ -15,7 +17,7 @@ from tinykv.region.tombstone import NO_PEER, decode_merged, decode_tombstone, to
 from tinykv.storage.log_reader import LogReader
 from tinykv.store.host import RegionHost
 from tinykv.store.merge_entries import merges, takes_in
-from tinykv.store.merging import RegionMerging
+from tinykv.store.merging import REFUSE_SECONDS, RegionMerging
 
 
 class MergesCase(SplitsCase):
@@ -242,23 +244,59 @@ class RollbackTests(MergesCase):
         self.assertEqual((self.part.merging.state, self.part.descriptor.version), (None, 4))
         self.assertEqual(self.client.read(f"GET {HIGH}"), b"$2\r\n12\r\n")
 
-    def test_by_what_is_recorded(self) -> None:
-        """A target that came here as a snapshot, or was merged itself, has a record of what it took in, or hasn't."""
-        about = self.part.descriptor
-        for target in (1, 99):
-            self.regions.merged = {99: 98, 98: 1}
-            for recorded in (True, False):
-                self.part.merging._be(Merging(target, 1, 1, 2, 3))
-                if recorded:
-                    self.part.rows.put("region", record_key(1, about.region), b"")
-                self.part.merging.look()
-                self.assertEqual(self.part.proposals.deciding > 0, not recorded)
-                self.part.proposals.deciding = 0
-                self.part.rows.remove("region", record_key(1, about.region))
-        # Where the other one went isn't here.
-        self.regions.merged = {99: 97}
+    def test_the_target_was_merged_itself(self) -> None:
+        """Had it taken this one in, this one wouldn't be here."""
+        self.regions.merged = {99: 98}
+        self.part.merging._be(Merging(99, 1, 1, 2, 3))
+        self.part.merging.look()
+        self.assertGreater(self.part.proposals.deciding, 0)
+
+    def test_by_what_another_store_has_applied(self) -> None:
+        """Where no peer of the target is here any more; that it's past some epoch is for the store to say."""
+        self.part.merging._be(Merging(99, 4, 4, 2, 3))
         self.part.merging.look()
         self.assertEqual(self.part.proposals.deciding, 0)
+        self.assertTrue(self.part.merging.wants_word())
+        self.assertFalse(self.part.merging.wants_word(), "not all the time")
+        for version, conf_ver in ((4, 4), (3, 4), (4, 3)):
+            self.part.merging.told_past(version, conf_ver)
+            self.assertEqual(self.part.proposals.deciding, 0)
+        self.part.merging.told_past(5, 4)
+        self.assertGreater(self.part.proposals.deciding, 0)
+
+    def test_what_is_left_of_one_that_was_taken_in_elsewhere(self) -> None:
+        """It goes, once no peer of the one that took it in is here, which may need it."""
+        self.ask(f"SET {HIGH} 1")
+        region, last = self.part.descriptor.region, self.part.descriptor
+        self.part.merging.told_taken_in(1, last)
+        self.settle()
+        self.assertEqual(len(self.regions.ordered), 2)
+        self.part.merging.told_taken_in(99, last)
+        for _ in range(3):
+            self.settle()
+            self.hosted.flush()
+        self.assertEqual((self.merged, self.regions.ordered), ([region], [self.whole]))
+        rows = self.hosted.store.rows
+        row = self.hosted.store.reader.get("region", tombstone_key(region))
+        self.assertEqual(decode_merged(region, row), (99, last))
+        self.assertEqual(list(rows.scan("data", *slots_range(last.slots))), [])
+
+    def test_a_target_that_refuses(self) -> None:
+        """What nobody who leads it can propose is refused after a while, in its log; then the source serves again."""
+        self.prepare(self.part, self.whole)
+        self.part.merging._entries = self.cut_off  # type: ignore[method-assign]  # as where the log was cut
+        self.settle()
+        self.assertIsNotNone(self.part.merging.state)
+        for _ in range(int(REFUSE_SECONDS * 10) + 5):
+            self.hosted.clock.advance(0.1)
+            self.hosted.settle()
+        self.assertIsNone(self.part.merging.state)
+        self.assertEqual((self.whole.descriptor.version, len(self.regions.ordered)), (3, 2))
+        self.assertEqual(self.ask(f"SET {HIGH} 1"), [OK])
+
+    def cut_off(self, low: int, last: int) -> list[Entry]:
+        """Say that entries aren't there any more."""
+        raise Compacted
 
     def test_one_that_is_meant_for_another_merge(self) -> None:
         index = self.prepare(self.part, self.whole)
@@ -306,11 +344,30 @@ class OrderTests(MergesCase):
         self.settle()
         self.client.told.sort()
         size, flushed, config, key, scanned = self.client.heard()
-        self.assertTrue(size.startswith(b"-TRYAGAIN"), size)
-        self.assertTrue(flushed.startswith(b"-TIMEOUT"), flushed)
-        self.assertEqual((config, key), (OK, b"$-1\r\n"))
+        self.assertEqual((size, flushed, config, key), (b":0\r\n", OK, OK, b"$-1\r\n"))
         self.assertTrue(scanned.startswith(b"*2"), scanned)
         self.assertEqual(self.whole.keyspace.settings.values["hash-max-listpack-entries"], 9)
+
+    def flush_a_part(self, command: str) -> None:
+        """Let a command that deletes all reach the source when its service has ended, and the target before."""
+        self.ask(f"SET {HIGH} 1", f"SET {LOW} 1", f"SADD {{{HIGH}}}s a")
+        self.part.propose_merge(1)
+        self.client.send(command)
+        self.hosted.turn()
+        self.client.send(f"SET {LOW} 2")
+        self.settle()
+        self.client.told.sort()
+        self.assertEqual(self.client.heard(), [OK, OK])
+        self.assertEqual(self.regions.ordered, [self.whole])
+        found = self.ask("DBSIZE", f"GET {LOW}", f"GET {HIGH}", f"SCARD {{{HIGH}}}s")
+        self.assertEqual(found, [b":1\r\n", b"$1\r\n2\r\n", b"$-1\r\n", b":0\r\n"])
+
+    def test_a_part_of_a_flush(self) -> None:
+        """What the source was to delete goes, and nothing that was written to the target since it did its part."""
+        self.flush_a_part("FLUSHALL")
+
+    def test_a_part_of_a_flush_of_a_database(self) -> None:
+        self.flush_a_part("FLUSHDB")
 
     def test_a_transaction(self) -> None:
         self.part.propose_merge(1)

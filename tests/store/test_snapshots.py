@@ -64,12 +64,14 @@ class SnapshotsCase(SynchronousTestCase):
         self.begins = 0
         self.told: list[tuple[int, bool]] = []
         self.progress: dict[int, tuple[int, int]] = {OTHER: (5, 5000)}
+        self.version = 1
         self.snapshots = Snapshots(
             region=REGION,
             maker=self.maker,
             sends=self.sends,
             flush=lambda flushed: flushed(),
             key_range=lambda: (b"", b""),
+            version=lambda: self.version,
             log_begins=lambda: self.begins,
             sent=lambda peer, arrived: self.told.append((peer, arrived)),
             progress=self.progress.get,
@@ -97,6 +99,13 @@ class KeptLogTests(SnapshotsCase):
     """
     Behind a snapshot the log stays until who gets it has what follows.
     """
+
+    def test_the_same_range_in_a_later_version(self) -> None:
+        """A part was cut off meanwhile and merged again: who gets it would have to do both, and may not be able to."""
+        self.make(1000)
+        self.version = 3
+        self.assertIsNone(self.snapshots.newest())
+        self.assertEqual(len(self.maker.making), 1)
 
     def test_nobody_needs_one(self) -> None:
         self.assertIsNone(self.snapshots.needed)
@@ -209,3 +218,12 @@ class KeptFileTests(SnapshotsCase):
         self.send(self.make(1000))
         self.snapshots.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_end_of_the_region(self) -> None:
+        """It was merged into another one, so the file is nobody's."""
+        self.send(self.make(1000))
+        self.snapshots.end()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.maker.dropping), 1)
+        self.assertIsNone(self.snapshots.newest())
+        self.assertEqual(self.maker.making, [])

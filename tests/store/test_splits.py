@@ -61,6 +61,8 @@ class SplitsCase(SynchronousTestCase):
         self.addCleanup(self.hosted.close)
         self.whole = self.hosted.host
         self.regions = self.hosted.regions
+        self.router = router = _Chosen(self.regions.routes(), lambda count: router.chance(count))
+        self.regions.moved = router.moved
         self.regions.bear = self.bear
         self.regions.watchers.append(self.route)
         self.hosted.settle()
@@ -95,9 +97,8 @@ class SplitsCase(SynchronousTestCase):
 
     def route(self) -> None:
         """Send commands where they belong."""
-        self.router = router = _Chosen(self.regions.routes(), lambda count: router.chance(count))
-        self.regions.moved = router.moved
-        host: IRegionHost = router
+        self.router.route(self.regions.routes())
+        host: IRegionHost = self.router
         self.hosted.host = host  # type: ignore[assignment]  # a client doesn't see the difference
 
     def propose(self, *slots: int) -> int:

@@ -1,13 +1,15 @@
 """
 Simulated stores whose regions are split and merged, at any time and whatever else happens:
-L{tests.testing.split_cluster}, with merges among the faults. They keep their logs, so that none needs a snapshot.
+L{tests.testing.split_cluster}, with merges among the faults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, Final
 
+from tests.testing import region_moves
 from tests.testing.cluster import Variant, World
 from tests.testing.region_cluster import Part, RegionStore
 from tests.testing.split_cluster import SplitCluster, SplitWorld
@@ -18,13 +20,16 @@ from tinykv.region.descriptor import Descriptor
 from tinykv.region.entry import HEADER_BYTES
 from tinykv.region.merging import (
     PREPARE,
+    REFUSE,
     ROLLBACK,
     CommitMerge,
     Merging,
     PrepareMerge,
+    RefuseMerge,
     decode_rollback,
     merged,
     prepared,
+    refused,
     rolled_back,
 )
 from tinykv.store.host import RegionHost
@@ -46,7 +51,9 @@ class MergeStore(RegionStore):
 
     def __init__(self, world: Any, store_id: int) -> None:
         super().__init__(world, store_id)
-        self._log_entries = 1_000_000
+        if self.world.strands:
+            # What was away needs a snapshot, however little was written.
+            self._log_entries = 2
 
     @property
     def _focus(self) -> Part:
@@ -74,12 +81,23 @@ class MergeWorld(SplitWorld):
     @ivar refusals: Why others weren't.
     @ivar taken_in: The version of each region that was taken in by another one, as it was then; by what was decided.
     @ivar rolled_back: How many regions served again that were about to be merged.
+    @ivar replaced: How many regions' replicas were replaced by a snapshot of the one that has taken them in.
+    @ivar buried: How many were destroyed on the word of another store.
     """
 
     store_type: type[MergeStore] = MergeStore
+    #: Whether stores are away while regions are merged.
+    strands = False
 
     def __init__(
-        self, seed: int, variant: Variant, *, size: int | None = None, regions: int = 1, calm: bool = False
+        self,
+        seed: int,
+        variant: Variant,
+        *,
+        size: int | None = None,
+        regions: int = 1,
+        moves: bool = False,
+        calm: bool = False,
     ) -> None:
         """
         @param calm: Whether nothing is split or merged unless it's asked for.
@@ -88,9 +106,10 @@ class MergeWorld(SplitWorld):
         self.merges = 0
         self.refusals: list[str] = []
         self.taken_in: dict[int, int] = {}
-        self.rolled_back = 0
+        self.rolled_back = self.replaced = self.buried = 0
         self._merging: dict[int, Merging] = {}
-        super().__init__(seed, variant, size=size, regions=regions)
+        self._away = Random(seed)
+        super().__init__(seed, variant, size=size, regions=regions, moves=moves)
         for _ in range(BURSTS):
             at = self.random.randint(3 * SECOND, 10 * SECOND)
             self.events.after(at, "merges some regions", self.merge, "")
@@ -99,6 +118,12 @@ class MergeWorld(SplitWorld):
     def actions(self) -> dict[str, Callable[[str], bool]]:
         """Give faults that only this world has, by name."""
         return {**super().actions, MERGE: self.merge}
+
+    def leader(self) -> Any:
+        """Give the store that leads a region, which is picked by chance, if some region is known to all stores."""
+        if any(len(self.parts_of(region)) == len(self.stores) for region in self.regions):
+            return super().leader()
+        return None
 
     def merge(self, node: str) -> bool:
         """Merge regions, which are picked by chance, one after another."""
@@ -133,7 +158,7 @@ class MergeWorld(SplitWorld):
         try:
             leader = target.group.leader_id
             if leader and leader != target.group.peer:
-                host.group.transfer_leader(host.descriptor.peer_on(target.descriptor.stores[leader]) or 0)
+                host.group.transfer_leader(host.descriptor.peer_on(target.descriptor.stores.get(leader, 0)) or 0)
                 host.replica.go_on()
             host.propose_merge(target.descriptor.region)
         except Refused as problem:
@@ -146,6 +171,27 @@ class MergeWorld(SplitWorld):
         then = self.random.choice((None, self._split_target, self._hand_over, self._hand_over))
         if then is not None:
             store.process.soon("something else befalls the target", then, store, target.descriptor.region)
+        if self.strands:
+            self._leave_behind(store)
+
+    def _leave_behind(self, leader: MergeStore) -> None:
+        """Have a store miss a merge, mostly; with its log cut it gets a snapshot of the target."""
+        others = [store for store in self.stores.values() if store is not leader and store.runs]
+        if others and self._away.random() < 0.6:
+            store = self._away.choice(others)
+            self.kill(store.name)
+            self.events.after(self._away.randint(SECOND, 5 * SECOND), "the logs are cut", self._cut_logs, store)
+
+    def _cut_logs(self, away: MergeStore) -> None:
+        """Have the logs cut, and a store come back that was away."""
+        for store in self.stores.values():
+            if store.runs:
+                store.process.soon("flushes", store.regions.flushes.flush_all, lambda: None)
+        self.events.after(SECOND, "a store comes back", self._come_back, away)
+
+    def _come_back(self, store: MergeStore) -> None:
+        if store.process.is_dead:
+            self.restart(store.name)
 
     def _hand_over(self, store: MergeStore, region: int) -> None:
         """Let another store lead a region."""
@@ -161,10 +207,29 @@ class MergeWorld(SplitWorld):
             super()._split(store, region)
 
     def gone(self, name: str, host: RegionHost) -> None:
-        """Note that a region was taken in by another one: on all stores in the same version."""
+        """
+        Note that a region has ended on a store: where it was taken in there, on all in the same version; where its
+        place was taken, as that was decided.
+        """
         about = host.descriptor
-        if self.taken_in.get(about.region) != about.version:
-            self.checker.problem(f"{name} took in region {about.region} in version {about.version}, which isn't so")
+        decided = self.taken_in.get(about.region)
+        if not host.group.peer:
+            return
+        if host.merging.makes_way:
+            self.replaced += 1
+        if decided is None or about.version > decided or (about.version < decided and not host.merging.makes_way):
+            self.checker.problem(f"{name} has ended region {about.region} in version {about.version}, not {decided}")
+
+    def destroyed(self, part: Part, peer: int) -> None:
+        """Note that nothing is left of a peer, be it one of a region that was taken in elsewhere."""
+        if part.region not in self.taken_in:
+            super().destroyed(part, peer)
+            return
+        self.buried += 1
+        self._destroyed[part.store.name, part.region] = peer
+        left = part.left_rows()
+        if left:
+            self.checker.problem(f"{part.store.name} has destroyed region {part.region}, and has its rows {left[:3]}")
 
     def decided_in(self, region: int, name: str, entry: Entry) -> None:
         """Of an entry that is applied for the first time: what it makes of regions, if it's about their merge."""
@@ -198,6 +263,9 @@ class MergeWorld(SplitWorld):
             if region in self.taken_in:
                 self.checker.problem(f"region {region} was taken in, and serves again")
             return rolled_back(about)
+        if arguments[0] == REFUSE:
+            now = refused(about, RefuseMerge.decode(arguments))
+            return None if now is about else now
         commit = CommitMerge.decode(arguments)
         if not commit.is_for(about):
             return None
@@ -238,4 +306,31 @@ class MergeCluster(SplitCluster):
             "merges proposed": world.merges,
             "regions taken in": len(world.taken_in),
             "merges rolled back": world.rolled_back,
+            "replicas replaced by a target's": world.replaced,
+            "replicas destroyed by word": world.buried,
         }
+
+
+class MergeMovingWorld(MergeWorld):
+    """The stores."""
+
+    strands = True
+
+
+class MergeMovingCluster(MergeCluster):
+    """The same, with replicas that come and go, and stores that are away while regions are merged."""
+
+    name = "merges-moves"
+    faults: Sequence[str] = (*MergeCluster.faults, *region_moves.KINDS)
+    world_type: type[MergeWorld] = MergeMovingWorld
+
+    def _world(self, seed: int) -> World:
+        return self.world_type(seed, self._variant(), size=self._size or 3, regions=self._regions, moves=True)
+
+    def _changes(self, world: World, end: int) -> dict[str, Callable[[str], bool]]:
+        assert isinstance(world, MergeWorld)
+        return region_moves.Moves(world, end).actions
+
+    def _figures(self, world: World) -> dict[str, int]:
+        assert isinstance(world, MergeWorld)
+        return {**super()._figures(world), "replicas destroyed": world.burials}

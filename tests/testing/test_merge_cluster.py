@@ -12,9 +12,11 @@ from tests.testing.cluster import TRANSFER, Variant
 from tests.testing.merge_cluster import MERGE, MergeCluster, MergeStore, MergeWorld
 from tests.testing.seeds import SeedsCase
 from tests.testing.split_cluster import SPLIT
+from tinykv.keys import slot_of, slots_range
 from tinykv.raft.refusals import Refused
 from tinykv.redis.operations import COMMANDS
 from tinykv.region.merging import Merging
+from tinykv.region.splitting import Split, own_cuts
 from tinykv.resp.replies import encode_command
 from tinykv.store.host import RegionHost
 from tinykv.store.merging import RegionMerging
@@ -51,9 +53,14 @@ class MergeClusterTests(SeedsCase):
 class DirectedCase(SynchronousTestCase):
     """Three stores with two regions, both of which one store leads."""
 
+    log_entries = 1_000_000
+    moves = False
+
     def begin(self, world_type: type[MergeWorld] = MergeWorld) -> MergeWorld:
         """Begin them."""
-        world = self.world = world_type(3, Variant(), size=3, regions=2, calm=True)
+        variant = Variant()
+        variant.log_entries = self.log_entries
+        world = self.world = world_type(3, variant, size=3, regions=2, moves=self.moves, calm=True)
         self.addCleanup(world.close)
         world.mend()
         self.until(lambda: all(self.leading(region) for region in (1, 2)))
@@ -70,8 +77,12 @@ class DirectedCase(SynchronousTestCase):
             part.replica.go_on()
             self.until(lambda: store.parts[region].host.ready)
 
-    def merge(self, store: MergeStore) -> None:
-        """Have the first region merged into the second one, as soon as that can be."""
+    def merge(self, store: MergeStore, step: int = SECOND // 20) -> None:
+        """
+        Have the first region merged into the second one, as soon as that can be.
+
+        @param step: How long it may be until it's noticed that this has begun, in microseconds.
+        """
         proposed: list[int] = []
 
         def propose() -> None:
@@ -80,7 +91,7 @@ class DirectedCase(SynchronousTestCase):
 
         while not proposed:
             store.process.soon("merges", propose)
-            self.world.run_until(self.world.events.now + SECOND // 20)
+            self.world.run_until(self.world.events.now + step)
 
     def leading(self, region: int) -> Any:
         """Give the store that leads a region, if one does."""
@@ -130,6 +141,120 @@ class CrashTests(DirectedCase):
                 for leads in (False, True):
                     merged += self.crash_at(step, events, leads, bool(place % 2))
         self.assertGreater(merged, 15)
+
+
+class SnapshotTests(DirectedCase):
+    """A store is away while regions are merged, and the logs are cut: it gets a snapshot of the target."""
+
+    log_entries = 2
+
+    def away(self, world_type: type[MergeWorld] = MergeWorld, *, prepared: bool = False) -> tuple[MergeWorld, Any]:
+        """
+        Let a store go, and have the regions merged meanwhile.
+
+        @param prepared: Whether it knows that the service of the first one has ended.
+        @return: The world, and the store.
+        """
+        world = self.begin(world_type)
+        leader = self.leading(1)
+        store = next(one for one in world.stores.values() if one is not leader)
+        self.write(leader.parts[1].host, KEY, b"1")
+        self.until(lambda: store.parts[1].host.applied == leader.parts[1].host.applied)
+        self.merge(leader, step=1)
+        if prepared:
+            self.until(lambda: store.parts[1].host.merging.state is not None)
+        world.kill(store.name)
+        self.until(lambda: 1 not in leader.parts)
+        return world, store
+
+    def go_on(self, key: bytes = KEY) -> None:
+        """Have so much written that the logs are cut."""
+        leader = next(store for store, part in self.world.parts_of(2) if not store.process.is_dead and part.host.ready)
+        host = leader.parts[2].host
+        for number in range(20):
+            self.write(host, key, b"%d" % number)
+        flushed: list[bool] = []
+        leader.process.soon("flushes", host.flush_all, lambda: flushed.append(True))
+        self.until(lambda: flushed)
+        self.until(lambda: leader.parts[2].log.base() >= host.applied - self.log_entries)
+
+    def write(self, host: RegionHost, key: bytes, value: bytes) -> None:
+        """Write a key."""
+        client, request = _Client(), [b"SET", key, value]
+        host.submit((COMMANDS, client, 0, 0, TABLE["set"], request, encode_command(request)))
+        self.until(lambda: client.told)
+        self.assertEqual(client.told, [b"+OK\r\n"])
+
+    def come_back(self, store: Any) -> None:
+        """Let the store come back, and all come to the same."""
+        world = self.world
+        world.restart(store.name)
+        self.until(world.converged)
+        world.compare_at_end()
+        self.assertEqual(world.checker.problems, [])
+
+    def test_it_takes_the_sources_place(self) -> None:
+        for prepared in (False, True):
+            world, store = self.away(prepared=prepared)
+            self.go_on()
+            self.come_back(store)
+            self.assertEqual((list(store.parts), world.replaced), ([2], 1))
+            self.assertEqual(store.parts[2].host.keyspace.databases[0].string(KEY), b"19")
+            self.until(lambda store=store: store.disk.log.visible.hard_state(1) is None)  # type: ignore[misc]  # as below
+            # What the tombstone says outlives the next start.
+            world.kill(store.name)
+            self.come_back(store)
+            self.assertEqual(list(store.parts), [2])
+            world.close()
+
+    def test_the_target_was_split_since(self) -> None:
+        """The snapshot has but a part of the source's keys; what is left of it goes all the same, and then comes."""
+        world, store = self.away()
+        leader = self.leading(2)
+        host = leader.parts[2].host
+        slot = slot_of(KEY)
+        cuts = own_cuts(host.descriptor, (slot - 1,))
+        about = host.descriptor
+        leader.process.soon("splits", host.propose_split, Split(about.version, about.conf_ver, cuts))
+        self.until(lambda: cuts[0].region in leader.parts)
+        self.go_on(next(key for key in map(b"%d".__mod__, range(1000)) if slot_of(key) < slot - 1))
+        self.come_back(store)
+        self.assertEqual((sorted(store.parts), world.replaced), ([2, cuts[0].region], 1))
+        self.assertEqual(store.parts[cuts[0].region].host.keyspace.databases[0].string(KEY), b"1")
+
+    def test_it_ends_in_the_midst(self) -> None:
+        """Whatever step of the installation it ends at, the next start goes on."""
+        for events in (1, 9, 25):
+            world, store = self.away()
+            self.go_on()
+            world.restart(store.name)
+            self.until(lambda store=store: 1 not in store.parts or store.parts[1].host.merging.makes_way)  # type: ignore[misc]  # looked at before the next round
+            for _ in range(events):
+                world.events.step(world.events.now + SECOND)
+            world.crash(store.name)
+            world.run_until(world.events.now + SECOND // 10)
+            self.come_back(store)
+            self.assertEqual(list(store.parts), [2])
+            world.close()
+
+    def test_one_that_keeps_the_source(self) -> None:
+        """It's noticed: so the tests above say something."""
+
+        class Host(_Broken):
+            merging_type = _Keeping
+
+        class Broken(MergeStore):
+            host_type = Host
+
+        class World(MergeWorld):
+            store_type = Broken
+
+        world, store = self.away(World)
+        self.go_on()
+        world.restart(store.name)
+        world.run_while(lambda: not world.checker.problems, 20)
+        self.assertTrue(world.checker.problems or not world.converged())
+        self.flushLoggedErrors()
 
 
 class _Client:
@@ -221,6 +346,18 @@ class _Broken(RegionHost):
         self.merging.__class__ = self.merging_type
 
 
+class _Keeping(RegionMerging):
+    """Doesn't let regions go whose place a snapshot takes."""
+
+    def make_way(self, sources: tuple[int, ...], stopped: Callable[[], None]) -> None:
+        """Stop none."""
+        stopped()
+
+    def take_places(self) -> list[RegionHost]:
+        """Let none go."""
+        return []
+
+
 class _Hearsay(RegionMerging):
     """Serves again as soon as it doesn't hear that it's taken in."""
 
@@ -250,6 +387,49 @@ class _Impatient(RegionMerging):
         super().end(heir)
         for _ in range(heir.proposals._holds):
             heir.proposals.let_go()
+
+
+class _Deleting(RegionMerging):
+    """Deletes, where a source was taken in, the range that it had: as if its replica had been destroyed."""
+
+    def _take_over(self, source: RegionHost) -> None:
+        super()._take_over(source)
+        if not self._host.group.leads:
+            self._host.rows.delete_ranges("data", [slots_range(source.descriptor.slots)])
+
+
+class RangeTests(DirectedCase):
+    """A range that is deleted when it's another region's."""
+
+    def merged(self, world_type: type[MergeWorld]) -> list[str]:
+        """Merge regions that have a key, and give what the checkers find."""
+        world = self.begin(world_type)
+        leader = self.leading(1)
+        client, request = _Client(), [b"SET", KEY, b"1"]
+        host = leader.parts[1].host
+        host.submit((COMMANDS, client, 0, 0, TABLE["set"], request, encode_command(request)))
+        self.until(lambda: client.told)
+        self.merge(leader)
+        self.until(lambda: all(1 not in store.parts for store in world.stores.values()))
+        self.until(world.converged)
+        world.compare_at_end()
+        return list(world.checker.problems)
+
+    def test_none_is_deleted(self) -> None:
+        self.assertEqual(self.merged(MergeWorld), [])
+
+    def test_a_range_delete_that_outlives_its_range(self) -> None:
+        class Host(_Broken):
+            merging_type = _Deleting
+
+        class Broken(MergeStore):
+            host_type = Host
+
+        class World(MergeWorld):
+            store_type = Broken
+
+        self.assertNotEqual(self.merged(World), [])
+        self.flushLoggedErrors()
 
 
 class MutationTests(SynchronousTestCase):

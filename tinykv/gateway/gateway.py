@@ -27,7 +27,7 @@ from tinykv.peering.settings import is_address
 from tinykv.raft.messages import Message
 from tinykv.redis.forwarded import decode_woken
 from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, Operation
-from tinykv.redis.ownership import NOT_HERE, names_keys, owns
+from tinykv.redis.ownership import NOT_HERE, owns
 from tinykv.region.route_table import RouteTable
 from tinykv.region.routes import decode_routes
 
@@ -285,13 +285,15 @@ class Gateway:
 
     def _withdraw(self, region: DistantRegion) -> None:
         """Let others do what waits for a region that is no more."""
-        for operation in region.forwarder.withdraw():
-            if operation[0] == LOCAL:
-                self._run_behind(operation, self._overlapping(region.slots))
-            elif operation[0] == INTERNAL or not names_keys(operation):
-                self._once_more(operation)
-            else:
-                self.way.moved(released(operation), region.slots, region)
+        meant, later = region.forwarder.withdraw()
+        for whole, operations in (*meant, (region.slots, later)):
+            for operation in operations:
+                if operation[0] == LOCAL:
+                    self._run_behind(operation, self._overlapping(whole))
+                elif operation[0] == INTERNAL:
+                    self._once_more(operation)
+                else:
+                    self.way.moved(released(operation), whole, region)
         if not region.holds and not len(region.waiters):
             self._former.remove(region)
             region.forwarder.close()

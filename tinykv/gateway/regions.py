@@ -46,8 +46,8 @@ class Forwards(Protocol):
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
 
-    def withdraw(self) -> list[Operation]:
-        """Give up what waits, unless something is under way."""
+    def withdraw(self) -> tuple[list[Meant], list[Operation]]:
+        """Give up what waits, unless something is under way: what was meant for other slots, and what came later."""
 
     def leads(self, here: bool) -> None:
         """Learn that it may have changed who leads."""

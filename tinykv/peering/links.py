@@ -99,7 +99,7 @@ class Dialled(Channel):
         address = self.common.serves()
         if address and SERVES_FEATURE in hello.features:
             self.lanes.urgent(line(b"SERVES", address))
-        self._link.came_up()
+        self._link.came_up(hello.features)
 
     def went_down(self) -> None:
         """Let the link know."""
@@ -142,6 +142,8 @@ class Link:
         #: What waits to leave, and by what, while there's a connection or the attempt for one.
         self._lanes: Lanes | None = None
         self._channel: Dialled | None = None
+        #: What the store can do beyond the protocol's version, by its last word.
+        self._features: frozenset[str] = frozenset()
         #: Whether the connection has been up.
         self._was_up = False
         #: Fires when the link is closed; None until it's to be.
@@ -156,6 +158,10 @@ class Link:
     def is_up(self) -> bool:
         """Whether there is a connection that works."""
         return self._channel is not None and self._channel.is_up
+
+    def can(self, feature: str) -> bool:
+        """Say whether the store is reached, and can do something beyond the protocol's version."""
+        return self.is_up and feature in self._features
 
     # Sending
 
@@ -286,9 +292,10 @@ class Link:
         self._common.figures.dials_failed += 1
         self._failed()
 
-    def came_up(self) -> None:
-        """Learn that the handshake is through."""
+    def came_up(self, features: frozenset[str]) -> None:
+        """Learn that the handshake is through, and what the other store can do."""
         common = self._common
+        self._features = features
         self._was_up = True
         self._up_at = common.clock.seconds()
         common.figures.links_out += 1

@@ -144,6 +144,11 @@ class Peering:
         link = self._links.get(store_id)
         return link is not None and link.is_up
 
+    def can(self, store_id: int, feature: str) -> bool:
+        """Tell whether a store is reached and can do something beyond the protocol's version."""
+        link = self._links.get(store_id)
+        return link is not None and link.can(feature)
+
     def forget(self, store_id: int) -> None:
         """Close the link to a store for good."""
         self._common.addresses.forget(store_id)

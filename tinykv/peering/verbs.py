@@ -19,6 +19,8 @@ from tinykv.raft.wire import MAX_NUMBER
 FRAME_BYTES: Final = 1024 * 1024
 #: A side that understands where clients of a cluster find the other one names this in its HELLO line.
 SERVES_FEATURE: Final = "serves"
+#: Named by a store that can take part in merges: it knows their entries, and has on disk what it has confirmed.
+MERGE_FEATURE: Final = "merge"
 #: How many regions one line of heartbeats may tell of.
 HEARTBEATS_MAX: Final = 4096
 #: How many batches of commands may be unanswered on one link.

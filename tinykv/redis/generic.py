@@ -13,6 +13,7 @@ from tinykv.redis.context import Context
 from tinykv.redis.glob import Glob
 from tinykv.redis.keyspace import Database, Live
 from tinykv.redis.numbers import parse_int64
+from tinykv.redis.operations import slots_named
 from tinykv.redis.spec import READ, WRITE, command
 from tinykv.redis.value import Encodable, Value, row_expires, row_type, string_body
 from tinykv.resp import replies
@@ -270,7 +271,11 @@ def flushdb(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/flushdb/}
     """
     _check_flush(args)
-    ctx.db.clear()
+    slots = slots_named(args)
+    if slots is None:
+        ctx.db.clear()
+    else:
+        ctx.keyspace.clear_slots([ctx.db], slots)
     return replies.OK
 
 
@@ -282,7 +287,11 @@ def flushall(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/flushall/}
     """
     _check_flush(args)
-    ctx.keyspace.clear()
+    slots = slots_named(args)
+    if slots is None:
+        ctx.keyspace.clear()
+    else:
+        ctx.keyspace.clear_slots(ctx.keyspace.physical, slots)
     return replies.OK
 
 

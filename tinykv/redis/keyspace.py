@@ -412,6 +412,15 @@ class Database:
         keyspace.nodes.forget(self.number)
         keyspace.cleared()
 
+    def clear_slots(self, slots: tuple[int, int]) -> bool:
+        """Delete everything in some slots, and say if there was something; what the cache has of it means nothing."""
+        gone = self._cut(slots)
+        if gone:
+            ranges = sorted(database_range(slot, self.number) for slot in gone)
+            self.keyspace.rows.delete_ranges("data", ranges)
+            self.keyspace.changes += sum(counter.keys for counter in gone.values())
+        return bool(gone)
+
     def forget(self) -> None:
         """Begin anew without any keys; their rows are gone."""
         self.keyspace.drop(self.live)
@@ -479,13 +488,19 @@ class Database:
 
     def cede(self, to: Database, slots: tuple[int, int]) -> None:
         """Let the same database of another region have some slots; what the cache has of them means nothing then."""
+        for slot, counter in self._cut(slots).items():
+            to.load_counter(slot, counter)
+
+    def _cut(self, slots: tuple[int, int]) -> dict[int, Counter]:
+        """Count what lies in some slots no more; give their counters."""
         first, end = slots
+        gone: dict[int, Counter] = {}
         for slot in [slot for slot in self.counters if first <= slot < end]:
-            counter = self.counters.pop(slot)
+            counter = gone[slot] = self.counters.pop(slot)
             self._blocks[slot // _BLOCK] -= counter.keys
             self.keys -= counter.keys
             self.expiring -= counter.expires
-            to.load_counter(slot, counter)
+        return gone
 
     def take_in(self, other: Database) -> None:
         """Take over the same database of another region, of other slots; what the cache has of them means nothing."""
@@ -842,6 +857,12 @@ class Keyspace:
             self.rows.delete_ranges("data", [slots_range(self.slots)])
             for db in self.physical:
                 db.forget()
+            self.cleared()
+
+    def clear_slots(self, databases: Iterable[Database], slots: tuple[int, int]) -> None:
+        """Delete everything that some databases have in some slots; the last step of its command."""
+        if any([db.clear_slots(slots) for db in databases]):
+            self._drop_all()
             self.cleared()
 
     def cede(self, region: int, slots: tuple[int, int]) -> Keyspace:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from tinykv.errors import Damaged
 from tinykv.redis.spec import CommandSpec
@@ -54,6 +54,29 @@ _COMMAND = Struct(">BI")
 _NO_LIMITS = RequestLimits(
     inline_bytes=1 << 40, arguments=1 << 31, bulk_bytes=1 << 40, query_buffer_bytes=1 << 40
 )
+
+
+#: Stands between a command's name and the slots to which it's limited, and in no name that a client may give.
+_LIMIT: Final = "|"
+
+
+def within_slots(arguments: list[bytes], slots: tuple[int, int]) -> list[bytes]:
+    """
+    Limit a command that is about all keys to those in some slots, as when the region has others by now of which that
+    was done before.
+
+    @param slots: The first of them, and the one behind the last.
+    """
+    before = slots_named(arguments)
+    first, end = slots if before is None else (max(slots[0], before[0]), min(slots[1], before[1]))
+    name = arguments[0].partition(_LIMIT.encode())[0]
+    return [b"%b|%d|%d" % (name, first, max(first, end)), *arguments[1:]]
+
+
+def slots_named(arguments: list[bytes]) -> tuple[int, int] | None:
+    """Give the slots to which L{within_slots} has limited a command; None if it's about all."""
+    _, *limits = arguments[0].split(_LIMIT.encode())
+    return (int(limits[0]), int(limits[1])) if len(limits) == 2 else None
 
 
 class Client(Protocol):
@@ -296,7 +319,7 @@ def lookup(arguments: list[bytes], table: Mapping[str, CommandSpec]) -> CommandS
 
     @raise Damaged: There is no such command in this version, so this store can't follow the log.
     """
-    name = arguments[0].decode("latin-1").lower()
+    name = arguments[0].decode("latin-1").lower().partition(_LIMIT)[0]
     spec = table.get(name)
     if spec is None and len(arguments) > 1:
         spec = table.get(f"{name}|{arguments[1].decode('latin-1').lower()}")

@@ -78,7 +78,7 @@ def _joined(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
     return replies.array([element for answer in answers for element in elements_of(answer)])
 
 
-def _alike(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
+def alike(parts: Sequence[Part], answers: Sequence[bytes]) -> bytes:
     """Give the reply that all of them gave."""
     return answers[0]
 
@@ -93,13 +93,13 @@ _BY_KEY: Final[Mapping[str, Merge]] = {
 }
 
 #: What is about all keys, or about what all regions have alike.
-_EVERYWHERE: Final[Mapping[str, Merge]] = {
+EVERYWHERE: Final[Mapping[str, Merge]] = {
     "dbsize": _sum,
     "info": _sums,
     "keys": _joined,
-    "flushdb": _alike,
-    "flushall": _alike,
-    "config|set": _alike,
+    "flushdb": alike,
+    "flushall": alike,
+    "config|set": alike,
 }
 
 #: Reads that go from region to region, one step after another.
@@ -147,7 +147,7 @@ def spread(spec: CommandSpec, arguments: list[bytes], region_of: RegionOf, regio
         return regions - 1
     positions = keys_of(facts, arguments) if facts is not None else []
     if not positions:
-        merge = _EVERYWHERE.get(spec.name)
+        merge = EVERYWHERE.get(spec.name)
         if merge is not None:
             return Spread([Part(region, arguments, ()) for region in range(regions)], merge, spec.writes)
         return CROSS_SLOT if spec.name in _NOWHERE else 0

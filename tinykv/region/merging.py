@@ -3,8 +3,9 @@ What entries say that merge a region, the source, into its neighbour, the target
 
 C{prepare-merge} in the source's log ends its service, C{commit-merge} in the target's log takes it in, and
 C{rollback-merge} in the source's lets it serve again, where the target is past the epoch at which it could have been
-taken in. Each does nothing where the region isn't any more what the entry was meant for. Epochs only rise, so a target
-that is past an epoch never takes in what was meant for it, and one entry at most takes effect.
+taken in; C{refuse-merge} in the target's log has it go past that. Each does nothing where the region isn't any more
+what the entry was meant for. Epochs only rise, so a target that is past an epoch never takes in what was meant for it,
+and one entry at most takes effect.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from tinykv.region.descriptor import Descriptor
 PREPARE: Final = b"prepare-merge"
 COMMIT: Final = b"commit-merge"
 ROLLBACK: Final = b"rollback-merge"
+REFUSE: Final = b"refuse-merge"
 
 #: So many entries of the source, and so many bytes of them, go with the entry that takes it in at most.
 ENTRIES_MAX: Final = 256
 BYTES_MAX: Final = 1 << 20
 
 _STATE: Final = Struct(">QQQQQ")
-_RECORD: Final = Struct(">Q")
+_RECORD: Final = Struct(">QQ")
 _TERM: Final = Struct(">Q")
 _MERGING: Final = b"merging"
 _MERGED: Final = b"merged/"
@@ -56,24 +58,34 @@ def recorded(key: bytes) -> int:
     return int.from_bytes(key[-8:], "big")
 
 
-def encode_record(at: int, source: Descriptor) -> bytes:
+class Record(NamedTuple):
     """
-    Give such a row: the entry of the source up to which it was taken in, 8 bytes, and its descriptor.
+    That a region was taken in.
 
-    @param source: What it was then.
+    @ivar at: The entry of its log up to which it was.
+    @ivar into: The region that took it in; where that was merged itself, the record went on with it.
+    @ivar last: What it was then.
     """
-    return _RECORD.pack(at) + source.encode()
 
+    at: int
+    into: int
+    last: Descriptor
 
-def decode_record(source: int, row: bytes) -> tuple[int, Descriptor]:
-    """
-    Read such a row of a source.
+    def encode(self) -> bytes:
+        """Give the row: the two numbers, 8 bytes each, and the descriptor."""
+        return _RECORD.pack(self.at, self.into) + self.last.encode()
 
-    @raise Damaged: It isn't one.
-    """
-    if len(row) < _RECORD.size:
-        raise Damaged(f"the row that says that region {source} was taken in is cut off")
-    return _RECORD.unpack_from(row)[0], Descriptor.decode(source, row[_RECORD.size :])
+    @classmethod
+    def decode(cls, source: int, row: bytes) -> Record:
+        """
+        Read the row of a source.
+
+        @raise Damaged: It isn't one.
+        """
+        if len(row) < _RECORD.size:
+            raise Damaged(f"the row that says that region {source} was taken in is cut off")
+        at, into = _RECORD.unpack_from(row)
+        return cls(at, into, Descriptor.decode(source, row[_RECORD.size :]))
 
 
 class PrepareMerge(NamedTuple):
@@ -138,9 +150,9 @@ class Merging(NamedTuple):
         """Say whether the target is in the epoch in which it can take the region in."""
         return (self.version, self.conf_ver) == (target.version, target.conf_ver)
 
-    def is_past(self, target: Descriptor) -> bool:
-        """Say whether the target is in a later epoch than the one in which it could take the region in."""
-        return target.version > self.version or target.conf_ver > self.conf_ver
+    def is_past(self, version: int, conf_ver: int) -> bool:
+        """Say whether an epoch of the target is later than the one in which it could take the region in."""
+        return version > self.version or conf_ver > self.conf_ver
 
 
 class CommitMerge(NamedTuple):
@@ -194,6 +206,34 @@ def decode_rollback(arguments: Sequence[bytes]) -> int:
     """Read such a request; only this program writes them."""
     assert arguments[0] == ROLLBACK, arguments
     return int(arguments[1])
+
+
+class RefuseMerge(NamedTuple):
+    """
+    A target goes past an epoch, so that what was to be taken in by it then serves again.
+
+    @ivar version: Of the target's epoch that it's meant for, as is C{conf_ver}.
+    """
+
+    version: int
+    conf_ver: int
+
+    def encode(self) -> list[bytes]:
+        """Give the request for the log: the fields in their order."""
+        return [REFUSE, *(b"%d" % field for field in self)]
+
+    @classmethod
+    def decode(cls, arguments: Sequence[bytes]) -> RefuseMerge:
+        """Read such a request; only this program writes them."""
+        assert arguments[0] == REFUSE, arguments
+        return cls(*map(int, arguments[1:]))
+
+
+def refused(target: Descriptor, refuse: RefuseMerge) -> Descriptor:
+    """Give what a region is that doesn't take another one in: the same if it isn't what that was meant for."""
+    if (refuse.version, refuse.conf_ver) != (target.version, target.conf_ver):
+        return target
+    return replace(target, version=target.version + 1)
 
 
 def why_not(source: Descriptor, target: Descriptor) -> str | None:

@@ -42,7 +42,7 @@ REGION_ID_MAX: Final = 2**63 - 1
 #: What can be seen; each store knows something of it.
 VIEWS: Final = ("members", "status")
 #: What can be done.
-ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum", "split")
+ACTIONS: Final = ("add-store", "remove-store", "transfer-leader", "checksum", "split", "merge")
 #: What is done in all regions if it isn't said in which.
 _IN_ALL: Final = ("add-store", "remove-store", "checksum")
 
@@ -55,6 +55,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "transfer-leader": ("store", "region"),
     "checksum": ("timeout", "region"),
     "split": ("slots", "parts", "region"),
+    "merge": ("region", "target"),
 }
 
 #: Codes of answers, HTTP's.
@@ -87,6 +88,7 @@ class Question(NamedTuple):
     @ivar timeout: How long it may take, in seconds, for what takes as long as there is data.
     @ivar region: The region that it's about; None for all of them, or for the only one.
     @ivar slots: Where a region is to be split, as the first slot of each part but the first; none for the middle.
+    @ivar target: The region into which one is to be merged; None for what isn't about that.
     @ivar parts: In how many parts it's to be split where no slots are given.
     """
 
@@ -97,6 +99,7 @@ class Question(NamedTuple):
     region: int | None = None
     slots: tuple[int, ...] = ()
     parts: int = 2
+    target: int | None = None
 
 
 class Answer(NamedTuple):
@@ -138,15 +141,18 @@ def question_of(name: str, fields: object) -> Question:
     timeout = fields.get("timeout", CHECKSUM_SECONDS_USUAL)
     if type(timeout) is not int or not 1 <= timeout <= CHECKSUM_SECONDS_MAX:
         raise BadQuestion(f"'timeout' must be a whole number of seconds from 1 to {CHECKSUM_SECONDS_MAX}")
-    region = fields.get("region")
-    if region is not None and (type(region) is not int or not 1 <= region <= REGION_ID_MAX):
-        raise BadQuestion(f"'region' must be a whole number from 1 to {REGION_ID_MAX}")
+    region, target = fields.get("region"), fields.get("target")
+    for field, number in (("region", region), ("target", target)):
+        if number is None and name == "merge":
+            raise BadQuestion(f"merge needs the field {field!r}")
+        if number is not None and (type(number) is not int or not 1 <= number <= REGION_ID_MAX):
+            raise BadQuestion(f"{field!r} must be a whole number from 1 to {REGION_ID_MAX}")
     slots, parts = fields.get("slots", []), fields.get("parts", 2)
     if not isinstance(slots, list) or len(slots) > PARTS_MAX or not all(map(_is_slot, slots)):
         raise BadQuestion(f"'slots' must be a list of at most {PARTS_MAX} whole numbers from 1 to {SLOTS - 1}")
     if type(parts) is not int or not 2 <= parts <= PARTS_MAX + 1:
         raise BadQuestion(f"'parts' must be a whole number from 2 to {PARTS_MAX + 1}")
-    return Question(name, store, address, timeout, region, tuple(slots), parts)
+    return Question(name, store, address, timeout, region, tuple(slots), parts, target)
 
 
 def _is_slot(number: object) -> bool:
@@ -348,7 +354,7 @@ async def answer_here(control: IClusterControl, question: Question) -> Answer:
 
 
 async def _answer(control: IClusterControl, question: Question) -> Answer:
-    name, store, address, timeout, region, slots, parts = question
+    name, store, address, timeout, region, slots, parts, target = question
     here = {"store": control.store_id}
     if name == "members":
         return Answer(DONE, {**here, "leader": control.leader(), "members": control.members()})
@@ -360,6 +366,9 @@ async def _answer(control: IClusterControl, question: Question) -> Answer:
         return Answer(DONE, {"leader": await control.transfer_leader(store, region)})
     if name == "split":
         return Answer(DONE, {**here, "regions": await control.split(region, slots, parts)})
+    if name == "merge":
+        assert region is not None and target is not None, "the question was checked"
+        return Answer(DONE, {**here, "regions": [await control.merge(region, target)]})
     assert store is not None, "the question was checked"
     if name == "add-store":
         await control.add_store(store, address, region)

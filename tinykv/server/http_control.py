@@ -6,7 +6,8 @@ The pages of the HTTP port by which operators see and change a cluster; `tinykv 
   (C{{"store": 4}}), C{/control/v1/transfer-leader} (C{{}} or C{{"store": 2}}), C{/control/v1/checksum} (C{{}} or
   C{{"timeout": 60}}, in seconds; it's answered when it's done), C{/control/v1/split} (C{{}} or C{{"parts": 4}} for
   parts of about as many keys, C{{"slots": [4096, 8192]}} for parts that begin at these slots, the first one apart; it's
-  answered when it's done, with the slots that each region has by then).
+  answered when it's done, with the slots that each region has by then), C{/control/v1/merge}
+  (C{{"region": 7, "target": 2}}: region 7 becomes a part of region 2, its neighbour; answered likewise).
 - Those that are about a region take C{{"region": 7}} too.
 
 Answers are JSON objects; one that isn't good has the field C{error}. 202 means that a change has begun: members tells

@@ -20,11 +20,35 @@ from zope.interface import implementer
 from tinykv.errors import Damaged
 from tinykv.interfaces import IRegionHost
 from tinykv.keys import SLOTS, slot_of
-from tinykv.redis.operations import COMMANDS, EXEC, INTERNAL, LOCAL, LOOK, READ, READ_EXEC, WAITING, Client, Operation
+from tinykv.redis.operations import (
+    COMMANDS,
+    EXEC,
+    INTERNAL,
+    LOCAL,
+    LOOK,
+    READ,
+    READ_EXEC,
+    WAITING,
+    Client,
+    Operation,
+    within_slots,
+)
 from tinykv.redis.ownership import NOT_HERE
 from tinykv.redis.scanning import cursor_at, slot_at
 from tinykv.redis.spec import CommandSpec
-from tinykv.redis.spreading import IN_STEPS, Spread, by_key, merged, region_of_transaction, scanned, spread
+from tinykv.redis.spreading import (
+    EVERYWHERE,
+    IN_STEPS,
+    Part,
+    Spread,
+    alike,
+    by_key,
+    has_keys,
+    merged,
+    region_of_transaction,
+    scanned,
+    spread,
+)
 from tinykv.resp import replies
 from tinykv.resp.replies import encode_command
 from tinykv.server.region_figures import AllExecutions
@@ -39,11 +63,15 @@ class _Part:
     It's told what becomes of that part, and isn't the client itself, whose request has one answer.
     """
 
-    __slots__ = ("_done", "client_id", "proto")
+    __slots__ = ("_done", "again", "client_id", "proto")
 
-    def __init__(self, client: Client, done: Callable[[bytes], None]) -> None:
+    def __init__(self, client: Client, done: Callable[[bytes], None], again: Callable[[], None] | None = None) -> None:
+        """
+        @param again: Has the whole command begun anew, where that can be: a read of all keys.
+        """
         self.proto = client.proto
         self.client_id = client.client_id
+        self.again = again
         self._done = done
 
     def answer(self, number: int, reply: bytes) -> None:
@@ -104,9 +132,14 @@ class _Gathering:
         self._answers: list[bytes | None] = [None] * len(spread.parts)
         self._left = len(spread.parts)
 
+    def give_up(self) -> bool:
+        """Take no more, as it's begun anew; say if it wasn't over."""
+        going, self._left = self._left > 0, 0
+        return going
+
     def take(self, place: int, reply: bytes) -> None:
         """Take the reply to a part; the first counts."""
-        if self._answers[place] is not None:
+        if self._answers[place] is not None or not self._left:
             return
         self._answers[place] = reply
         self._left -= 1
@@ -215,14 +248,19 @@ class Router:
             self._look(client, number, db, arguments, moved=True)
             return
         if kind == LOCAL:
-            first, end = whole
-            heirs = [one for start, one in zip(self._firsts, self._hosts, strict=True) if first <= start < end]
-            self._behind([one.submit_moved for one in heirs], client, number, arguments)
+            heirs = [self._hosts[place].submit_moved for place in self._places(whole)]
+            self._behind(heirs, client, number, arguments)
+            return
+        about_all = kind in (COMMANDS, READ) and _is_about_all(spec, arguments)
+        if about_all and not self._has_exactly(whole):
+            self._after_merge(operation, whole)
             return
         if kind in (EXEC, READ_EXEC):
             to: int | Spread | bytes = region_of_transaction(arguments, extra or (), self.region_of, len(self._hosts))
         else:
-            to = self._within(spread(spec, arguments, self.region_of, len(self._hosts)), whole)
+            to = spread(spec, arguments, self.region_of, len(self._hosts))
+            if about_all:
+                to = self._within(to, whole)
         if isinstance(to, bytes):
             client.answer(number, to)
         elif isinstance(to, int) and spec is not None and spec.name in IN_STEPS or kind == READ and type(to) is Spread:
@@ -237,11 +275,57 @@ class Router:
         elif not to.parts:
             client.answer(number, NOT_HERE)
         else:
-            gathering = _Gathering(to, partial(client.answer, number))
-            for place, part in enumerate(to.parts):
-                raw = encode_command(part.arguments)
-                one_part = _Part(client, partial(gathering.take, place))
-                self._hosts[part.region].submit_moved((COMMANDS, one_part, number, db, spec, part.arguments, raw))
+            self._submit_parts(client, number, db, spec, to)
+
+    def _after_merge(self, operation: Operation, whole: tuple[int, int]) -> None:
+        """
+        Do what was meant for all keys of a region that was merged into another one, and wasn't done there.
+
+        The other one has a part of the same command, which may have been done before it had these keys, or behind that.
+        So a read is begun anew, and a write is done for these keys alone.
+        """
+        kind, client, number, db, spec, arguments, _ = operation
+        if spec.name == "config|set":
+            # What the other one is told counts for all of its keys.
+            inside = [place for place in self._places(whole) if self._inside(place, whole)]
+            to = Spread([Part(place, arguments, ()) for place in inside], alike, spec.writes)
+            if to.parts:
+                self._submit_parts(client, number, db, spec, to)
+            else:
+                client.answer(number, replies.OK)
+        elif kind == READ:
+            if isinstance(client, _Part) and client.again is not None:
+                client.again()
+            else:
+                answered = partial(client.answer, number)
+                now = self._spread(spec, arguments)
+                self._read_parts(_InPlace(moved=True), client, number, db, spec, arguments, now, answered)
+        else:
+            limited = within_slots(arguments, whole)
+            to = Spread([Part(place, limited, ()) for place in self._places(whole)], alike, spec.writes)
+            self._submit_parts(client, number, db, spec, to)
+
+    def _places(self, slots: tuple[int, int]) -> list[int]:
+        """Name the regions that have some of these slots."""
+        first, end = slots
+        ends = [*self._firsts[1:], SLOTS]
+        return [place for place, one in enumerate(self._firsts) if one < end and first < ends[place]]
+
+    def _inside(self, place: int, slots: tuple[int, int]) -> bool:
+        """Say whether a region has no other slots than these."""
+        return slots[0] <= self._firsts[place] and [*self._firsts[1:], SLOTS][place] <= slots[1]
+
+    def _has_exactly(self, slots: tuple[int, int]) -> bool:
+        """Say whether the regions that have some of these slots have no others."""
+        return all(self._inside(place, slots) for place in self._places(slots))
+
+    def _submit_parts(self, client: Client, number: int, db: int, spec: CommandSpec, to: Spread) -> None:
+        """Take in the parts of what other regions were given."""
+        gathering = _Gathering(to, partial(client.answer, number))
+        for place, part in enumerate(to.parts):
+            raw = encode_command(part.arguments)
+            one = _Part(client, partial(gathering.take, place))
+            self._hosts[part.region].submit_moved((COMMANDS, one, number, db, spec, part.arguments, raw))
 
     def _within(self, to: int | Spread | bytes, whole: tuple[int, int]) -> int | Spread | bytes:
         """Leave out what isn't about slots that an operation was meant for: the others have a part of their own."""
@@ -412,9 +496,15 @@ class Router:
         else:
             assert isinstance(to, Spread)
             gathering = _Gathering(to, answered)
+
+            def again() -> None:
+                if gathering.give_up():
+                    now = self._spread(spec, arguments)
+                    self._read_parts(_InPlace(moved=True), client, number, db, spec, arguments, now, answered)
+
             for place, part in enumerate(to.parts):
-                host = self._hosts[part.region]
-                how.read(host, client, number, db, spec, part.arguments, partial(gathering.take, place))
+                host, told = self._hosts[part.region], partial(gathering.take, place)
+                how.read(host, client, number, db, spec, part.arguments, told, again)
 
     def _by_chance(self, db: int) -> Iterator[IRegionHost]:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
@@ -532,10 +622,11 @@ class _Fresh:
         spec: CommandSpec,
         arguments: list[bytes],
         answered: Callable[[bytes], None],
+        again: Callable[[], None] | None = None,
     ) -> None:
         """Read in one region."""
         read = host.read_local if self._local else host.read
-        reply = read(_Part(client, answered), number, db, spec, arguments)
+        reply = read(_Part(client, answered, again), number, db, spec, arguments)
         if reply is not None:
             answered(reply)
 
@@ -560,10 +651,16 @@ class _InPlace:
         spec: CommandSpec,
         arguments: list[bytes],
         answered: Callable[[bytes], None],
+        again: Callable[[], None] | None = None,
     ) -> None:
         """Read in one region."""
         submit = host.submit_moved if self._moved else host.submit
-        submit((READ, _Part(client, answered), number, db, spec, arguments, None))
+        submit((READ, _Part(client, answered, again), number, db, spec, arguments, None))
+
+
+def _is_about_all(spec: CommandSpec, arguments: list[bytes]) -> bool:
+    """Say whether a command is about all keys, or about what all regions have alike."""
+    return spec.name in EVERYWHERE and not has_keys(spec, arguments)
 
 
 def _scanned(reply: bytes, following: int) -> bytes:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from tinykv.codec import pack_strings
+from tinykv.region.merging import recorded, records
 from tinykv.region.snapshot import own_ranges
 from tinykv.region.state import apply_key
 from tinykv.storage.checksum import row_checksum
@@ -43,6 +44,8 @@ _SYNC_BYTES: Final = 8 * 1024 * 1024
 _STEPS: Final = 10_000
 #: What a row is counted as beside its key and value.
 _ROW_BYTES: Final = 8
+#: More regions than one ever takes in.
+_SOURCES_MAX: Final = 100_000
 
 _sync: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
@@ -217,7 +220,8 @@ class SnapshotCopy:
             raise SnapshotAborted(
                 f"{self._data_path}: there's no region {self._region} to make a snapshot of, or it is half installed"
             )
-        self.head = SnapshotHead(self._region, *self._range, state)
+        taken_in = reader.rising("region")(*records(self._region), _SOURCES_MAX)
+        self.head = SnapshotHead(self._region, *self._range, state, tuple(recorded(key) for key, _ in taken_in))
         self.labels = [reader.get("region", key) for key in self._keys]
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()

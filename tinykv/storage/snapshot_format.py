@@ -1,7 +1,8 @@
 """
 The file of a snapshot: a head, frames of rows, an end.
 
-    head    "TkVsnp1\\0" length(4) body crc32(4)           body: region(8), a pack of start, end and apply state
+    head    "TkVsnp1\\0" length(4) body crc32(4)           body: region(8), a pack of start, end and apply state, and,
+                                                         if there are some, the regions that it took in (8 bytes each)
     frame   kind(1) rows(4) length(4) crc32(4) body       crc32: of what stands before it, and the body
     end     a frame of kind 0 without rows; its body is how many rows of each kind there are (8 each, kinds 1 to 6),
             then the SHA-256 of everything before this frame
@@ -50,12 +51,14 @@ class SnapshotHead:
     @ivar region: The region's id.
     @ivar start: Where its range begins; C{end} is behind its end.
     @ivar state: The row of its apply state.
+    @ivar sources: The regions that it has taken in, itself or with others; the snapshot takes their place as well.
     """
 
     region: int
     start: bytes
     end: bytes
     state: bytes
+    sources: tuple[int, ...] = ()
 
     @property
     def index(self) -> int:
@@ -69,7 +72,9 @@ class SnapshotHead:
 
     def encode(self) -> bytes:
         """Give the head's bytes."""
-        body = self.region.to_bytes(8, "big") + pack_strings([self.start, self.end, self.state])
+        sources = b"".join(source.to_bytes(8, "big") for source in self.sources)
+        strings = [self.start, self.end, self.state, *([sources] if sources else [])]
+        body = self.region.to_bytes(8, "big") + pack_strings(strings)
         head = MAGIC + _LENGTH.pack(len(body)) + body
         return head + _LENGTH.pack(crc32(head))
 
@@ -154,12 +159,14 @@ class SnapshotReader:
         if self._read(_LENGTH.size, "its head") != _LENGTH.pack(crc32(body, crc32(start))):
             raise self._bad("the checksum of its head differs")
         try:
-            (first, last, state), rest = unpack_strings(body, 8)
+            (first, last, state, *more), rest = unpack_strings(body, 8)
         except (Damaged, ValueError) as problem:
             raise self._bad("its head has another form") from problem
-        if rest != length or len(state) < _LABEL_BYTES or first >= last:
+        sources = b"".join(more)
+        if rest != length or len(state) < _LABEL_BYTES or first >= last or len(more) > 1 or len(sources) % 8:
             raise self._bad("its head has another form")
-        return SnapshotHead(int.from_bytes(body[:8], "big"), first, last, state)
+        named = tuple(int.from_bytes(sources[at : at + 8], "big") for at in range(0, len(sources), 8))
+        return SnapshotHead(int.from_bytes(body[:8], "big"), first, last, state, named)
 
     def frames(self) -> Iterator[tuple[int, list[bytes], int]]:
         """

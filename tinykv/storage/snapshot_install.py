@@ -8,6 +8,9 @@ finds a mark does all of it again from the file, before anything is believed.
 
 Where the region was wider here than it is in the snapshot, what lies in the rest goes too, unless another region is at
 work there by now. That comes before the region's old descriptor goes, which says how wide it was.
+
+A snapshot takes the place of the regions as well that were merged into its own (R19), which it names: what they have
+here goes likewise, and in the last transaction tombstones take the place of what says that they're here.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from tinykv.errors import Damaged
-from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
+from tinykv.region.descriptor import DESCRIPTORS, Descriptor
+from tinykv.region.merging import Record, record_key
 from tinykv.region.snapshot import EVERYTHING, MARKS, InstallMark, install_key, key_range, marked_region, own_ranges
 from tinykv.region.state import ApplyState, apply_key
+from tinykv.region.tombstone import encode_merged, tombstone_key
 from tinykv.storage.connection import PAGE_BYTES
 from tinykv.storage.data import CHECKPOINT_BYTES, DISCARD, EXPIRIES, HIDE, ROWS, DataStore
 from tinykv.storage.disk import disk_space
@@ -132,8 +137,27 @@ class Installation:
                     self._insert(kind, items)
             yield
         with self._store.transaction() as connection:
+            for source in head.sources:
+                self._bury(connection, source)
             self._store.upsert("region", [apply_key(self.region)], [head.state])
             connection.execute("DELETE FROM region WHERE key = ?", (install_key(self.region),))
+
+    def _bury(self, connection: sqlite3.Connection, source: int) -> None:
+        """
+        Put a tombstone in the place of all that says that a region is here which was merged into this one.
+
+        @raise CorruptFile: The snapshot doesn't say what it was at last.
+        """
+        row = Reader(self._store.path, self._store.connection).get("region", record_key(self.region, source))
+        try:
+            if row is None:
+                raise Damaged(f"the snapshot has no record of region {source}, which it took in")
+            record = Record.decode(source, row)
+        except Damaged as problem:
+            raise CorruptFile(f"{self._path}: {problem}") from problem
+        for start, end in (*own_ranges(source), (apply_key(source), apply_key(source) + b"\0")):
+            connection.execute("DELETE FROM region WHERE key >= ? AND key < ?", (start, end))
+        self._store.upsert("region", [tombstone_key(source)], [encode_merged(record.into, record.last)])
 
     def _portions(self, reader: SnapshotReader) -> Iterator[list[tuple[int, list[bytes]]]]:
         """Read all of the file, and yield the frames some at a time."""
@@ -214,27 +238,28 @@ class Installation:
 
     def _rest(self) -> list[tuple[bytes, bytes]]:
         """
-        Name the ranges that the region had, as far as data.db says, and neither has in the snapshot nor another region.
+        Name the ranges that the region had, and those that were merged into it, as far as data.db says, and neither has
+        in the snapshot nor another region.
 
         @raise CorruptFile: What data.db says of where regions are is damaged.
         """
         assert self.head is not None
         rows = Reader(self._store.path, self._store.connection)
+        replaced = {self.region, *self.head.sources}
+        had: list[tuple[bytes, bytes]] = []
+        kept = [(self.head.start, self.head.end)]
         try:
-            row = rows.get("region", descriptor_key(self.region))
-            if row is None:
-                # It wasn't there; or this is done again, and was done.
-                return []
-            start, end = _range_of(Descriptor.decode(self.region, row))
-            kept = [(self.head.start, self.head.end)]
             for key, row in rows.rising("region")(*DESCRIPTORS, _REGIONS_MAX):
                 region = int.from_bytes(key[len(DESCRIPTORS[0]) :], "big")
-                first, behind = _range_of(Descriptor.decode(region, row))
-                if region != self.region and first < end and start < behind and _has_rows(rows, region):
-                    kept.append((first, behind))
+                range_ = _range_of(Descriptor.decode(region, row))
+                if region in replaced:
+                    had.append(range_)
+                elif _has_rows(rows, region):
+                    kept.append(range_)
         except Damaged as problem:
             raise CorruptFile(f"{self._store.path}: {problem}") from problem
-        return list(_without(start, end, kept))
+        # Of one that wasn't there, or whose descriptor has gone since this is done again, there's nothing left.
+        return [piece for start, end in Ranges(had) for piece in _without(start, end, kept)]
 
     def _delete(self, family: str, start: bytes, end: bytes) -> Iterator[None]:
         while start < end:
@@ -282,8 +307,9 @@ class Installation:
             return False
         verb = piece[0]
         if verb == ROWS:
-            own = apply_key(self.region)
-            return any(self._owns(piece[1], key) or (key == own and piece[1] == "region") for key in piece[2])
+            assert self.head is not None, "it has begun"
+            own = {apply_key(region) for region in (self.region, *self.head.sources)}
+            return any(self._owns(piece[1], key) or (key in own and piece[1] == "region") for key in piece[2])
         if verb == EXPIRIES:
             return any(self._owns("data", key) for _, key, _ in piece[1])
         ranges: list[tuple[str, bytes, bytes]] = []

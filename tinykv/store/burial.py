@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from tinykv.region.snapshot import key_range, own_ranges
 from tinykv.region.state import apply_key
-from tinykv.region.tombstone import encode_tombstone, tombstone_key
+from tinykv.region.tombstone import decode_tombstone, tombstone_key
 from tinykv.storage.tables import FAMILIES
 from tinykv.storage.writers import LogBatch
 
@@ -43,14 +43,16 @@ class Burial:
         self.begun = False
         self._host = host
         self._initial: Descriptor | None = None
+        self._tombstone = b""
         self._done: Callable[[], None] = lambda: None
         self._under_way = False
 
-    def bury(self, initial: Descriptor, done: Callable[[], None]) -> bool:
+    def bury(self, initial: Descriptor, tombstone: bytes, done: Callable[[], None]) -> bool:
         """
         Destroy the replica, and call back when nothing is left of it.
 
         @param initial: What the region is to a store that has no peer of it.
+        @param tombstone: The row that takes the place of all.
         @return: False if that can't begin now, since a snapshot is being installed.
         """
         host = self._host
@@ -58,7 +60,7 @@ class Burial:
         if queue.held or queue.failed or host.closing:
             return False
         self.begun = True
-        self._initial, self._done = initial, done
+        self._initial, self._tombstone, self._done = initial, tombstone, done
         what = "region {region}: its replica here, peer {peer}, is destroyed"
         self.log.info(what, region=host.descriptor.region, peer=host.group.peer)
         queue.held = True
@@ -93,7 +95,7 @@ class Burial:
             for family in FAMILIES:
                 rows.delete_ranges(family, own_ranges(about.region) if family == "region" else ranges)
             rows.remove("region", apply_key(about.region))
-            rows.put("region", tombstone_key(about.region), encode_tombstone(host.group.peer))
+            rows.put("region", tombstone_key(about.region), self._tombstone)
         except Exception as problem:  # noqa: BLE001 - rows that can't be read stop the store, whatever it is
             host.fail(problem)
 
@@ -134,6 +136,6 @@ class Burial:
             return
         assert initial is not None, "it has begun"
         self.begun = self._under_way = False
-        host.begin_anew(initial, host.group.peer)
+        host.begin_anew(initial, decode_tombstone(self._tombstone))
         done, self._done = self._done, lambda: None
         done()

@@ -19,6 +19,7 @@ from tinykv.keys import ALL_SLOTS
 from tinykv.peering.figures import PeerFigures
 from tinykv.peering.notices import Notices
 from tinykv.peering.turn import Turn
+from tinykv.peering.verbs import MERGE_FEATURE
 from tinykv.raft.config import RaftConfig
 from tinykv.raft.group import Group
 from tinykv.raft.log import Storage
@@ -150,6 +151,7 @@ def snapshots_of(host: Host, *, log: Log, maker: ISnapshotMaker, sends: Sends, c
         sends=sends,
         flush=host.flush_all,
         key_range=lambda: (host.descriptor.start, host.descriptor.end),
+        version=lambda: host.descriptor.version,
         log_begins=log.base,
         sent=host.snapshot_sent,
         progress=host.progress,
@@ -221,6 +223,7 @@ def join_stores(
     forwarder.landed = host.proposals.landed
     host.leader_store = own.leader_store
     host.reached = lambda peer: (store := own.store_of(peer)) is not None and links.is_up(store)
+    host.can_merge = lambda peer: (store := own.store_of(peer)) is not None and links.can(store, MERGE_FEATURE)
     snapshots = snapshots_of(host, log=log, maker=maker, sends=links, clock=clock)
     notices = Notices(clock, PeerFigures())
     own.serve(host, Receiver(here=host, table=table, notices=notices, route=partial(peers.routes, [own])), snapshots)

@@ -32,8 +32,9 @@ from tinykv.region.tombstone import decode_merged, tombstone_key
 from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import PREPARE, TELL
 from tinykv.store.host import RegionHost
+from tinykv.store.merger import Merger
 from tinykv.store.places import Places
-from tinykv.store.region_control import GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
+from tinykv.store.region_control import FATE, GREETING, LEADER, LOOK_SECONDS, MEMBERS, REMOVED, RegionControl, role_of
 from tinykv.store.splitter import Splitter
 from tinykv.store.surroundings import Addresses, Links, Surroundings
 
@@ -52,7 +53,7 @@ class Control:
     The cluster in the hands of operators.
 
     @ivar regions: Its regions on this store, by id.
-    @ivar splitter: Splits those that this store leads.
+    @ivar splitter: Splits those that this store leads; C{merger} merges them.
     @ivar relayed: Answers a question of operators that another store passes on.
     @ivar removing_elsewhere: Has the store that leads now remove a store: leader, store, region.
     @ivar stays: Tells whether a store is to go on without any region.
@@ -117,6 +118,7 @@ class Control:
             belongs=self._belongs,
         )
         self.splitter = Splitter(store_id=store_id, until=self._around.until, scheduler=scheduler)
+        self.merger = Merger(until=self._around.until)
         self._looking: IDelayedCall | None = None
         for one in (host, *others):
             self.serve(one)
@@ -129,6 +131,7 @@ class Control:
             around=self._around,
             checksums=self._checksums,
             splitter=self.splitter,
+            merger=self.merger,
             leaves=self._leaves,
             left=self._left,
             ends=lambda: self._ends,
@@ -171,7 +174,7 @@ class Control:
     def _look(self) -> None:
         self._looking = self._clock.callLater(LOOK_SECONDS, self._look)
         self._around.look_at_waits()
-        for region in self.regions.values():
+        for region in list(self.regions.values()):
             if not self._around.scheduled:
                 region.promote()
             if self._around.scheduled or len(self.regions) > 1:
@@ -282,6 +285,16 @@ class Control:
 
         return Deferred.fromCoroutine(split())
 
+    def merge(self, region: int, target: int) -> Deferred[RegionRange]:
+        """Merge a region into its neighbour."""
+
+        async def merged() -> RegionRange:
+            found = self._region(region)
+            self._region(target)
+            return await found.merge(target)
+
+        return Deferred.fromCoroutine(merged())
+
     def _region_of(self, slots: Sequence[int]) -> RegionControl:
         """
         Find the region in which slots lie.
@@ -371,6 +384,8 @@ class Control:
             return
         regions = self._first.host.regions
         peer = theirs.peer_on(self.store_id)
+        if region in regions.merged or regions.claims(theirs.start, theirs.end):
+            return
         others = [
             other for other in regions.overlapping(theirs.start, theirs.end) if other.descriptor.region != region
         ]
@@ -392,15 +407,31 @@ class Control:
             other.hand_on(whole, new)
             new = []
 
-    def _last_of(self, number: bytes) -> Descriptor | None:
-        """Give what a region was at last that was merged here; None if it wasn't."""
-        rows, region = self._first.host.rows, int(number) if number.isdigit() and len(number) < 20 else 0
-        if region not in self._first.host.regions.merged:
+    def _merged(self, number: bytes) -> tuple[int, Descriptor] | None:
+        """Give into which region one was merged here, and what it was at last; None if it wasn't."""
+        region = int(number) if number.isdigit() and len(number) < 20 else 0
+        if not 0 < region < 1 << 63:
             return None
-        row = rows.get("region", tombstone_key(region))
+        # By the rows, which say so in the same moment as that the other one has its keys.
+        row = self._first.host.rows.get("region", tombstone_key(region))
         assert row is None or isinstance(row, bytes), "only values are live objects"
-        found = decode_merged(region, row)
-        return None if found is None else found[1]
+        return decode_merged(region, row)
+
+    def _fate(self, number: bytes, target: bytes) -> bytes:
+        """Say what is known here of whether a region was merged into another one; see L{FATE}."""
+        found = self._merged(number)
+        if found is not None:
+            return b"1 %d\n" % found[0] + found[1].encode()
+        region = self.regions.get(int(target)) if target.isdigit() and len(target) < 20 else None
+        # A store that has a tombstone of a region has those of all that it had taken in.
+        into = self._merged(target)
+        if into is not None:
+            about = into[1]
+        elif region is not None and region.host.group.peer and region.host.applied:
+            about = region.host.descriptor
+        else:
+            return b""
+        return b"0 %d %d" % (about.version, about.conf_ver)
 
     # What other stores ask
 
@@ -418,11 +449,15 @@ class Control:
             return
         number, _, rest = rest.partition(b" ")
         region = self.regions.get(int(number)) if number.isdigit() and len(number) < 20 else None
-        if kind not in (GREETING, REMOVED, MEMBERS, LEADER, PREPARE):
+        if kind not in (GREETING, REMOVED, MEMBERS, LEADER, PREPARE, FATE):
             answer.refuse(b"this version doesn't know that question")
-        elif region is None and kind == MEMBERS and (last := self._last_of(number)) is not None:
-            # Who was removed before it was merged may go when a majority knows that.
-            answer.answer(last.encode())
+        elif kind == FATE:
+            answer.answer(self._fate(number, rest))
+        elif region is None and kind in (MEMBERS, LEADER) and (merged := self._merged(number)) is not None:
+            # Who was removed before it was merged may go when a majority knows that. And it's led by nobody; its keys
+            # lie in a later version of another one.
+            _, last = merged
+            answer.answer(last.encode() if kind == MEMBERS else b"0 %d" % (last.version + 1))
         elif region is None or (kind == MEMBERS and not region.host.group.peer):
             answer.refuse(b"there's no such region here")
         elif kind == PREPARE:

@@ -296,15 +296,15 @@ class Forwarder:
         since += [waiting[0] for waiting in list(self._queue)[:1]]
         return min(since, default=None)
 
-    def withdraw(self) -> list[Operation]:
-        """Give up what waits here, in its order, unless something is under way: it's to be done another way."""
+    def withdraw(self) -> tuple[list[Meant], list[Operation]]:
+        """
+        Give up what waits here, in its order, unless something is under way: it's to be done another way.
+
+        @return: What was meant for slots that the region had before, the oldest first; and what came behind that.
+        """
         if self._flights or self._looking is not None:
-            return []
-        operations = [operation for _, operation in self._all_waiting()]
-        self._queue.clear()
-        self._narrowed.clear()
-        self._given_back = 0
-        return operations
+            return [], []
+        return self._take_waiting()
 
     def _all_waiting(self) -> list[_Waiting]:
         """Give all that waits here, in its order."""

@@ -43,6 +43,7 @@ from tinykv.region.descriptor import Descriptor, descriptor_key
 from tinykv.region.entry import COMMAND_BYTES_MAX
 from tinykv.region.splitting import Split, why_not
 from tinykv.region.state import ApplyState
+from tinykv.region.tombstone import encode_tombstone
 from tinykv.store.admission import Admission
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.burial import Burial
@@ -71,6 +72,10 @@ AGAIN_SECONDS: Final = 5.0
 
 def _nothing() -> None:
     """Nothing is to be done, or there's nothing."""
+
+
+def _no_sources(snapshot: SnapshotMeta) -> tuple[int, ...]:
+    return ()
 
 
 def _no_snapshots(snapshot: SnapshotMeta) -> str:
@@ -169,12 +174,16 @@ class RegionHost:
         self.described: Callable[[], None] = _nothing
         #: Gives the file of a snapshot that has arrived.
         self.arrived: Callable[[SnapshotMeta], str] = _no_snapshots
+        #: Names the regions whose place such a one takes as well, since they were merged into this one.
+        self.sources: Callable[[SnapshotMeta], tuple[int, ...]] = _no_sources
         #: Called when a snapshot was installed, so that waiters may have gone without a word; see L{IRegionHost}.
         self.replaced: Callable[[Callable[[Operation], bool]], None] = lambda about: None
         #: Called then too: entries up to it are never applied here.
         self.skipped: Callable[[], None] = _nothing
         #: Says whether the store of a peer can be reached, so that it may be handed leadership.
         self.reached: Callable[[int], bool] = lambda peer: True
+        #: Says whether the store of a peer is reached and can take part in merges.
+        self.can_merge: Callable[[int], bool] = lambda peer: True
         #: Names the stores that haven't been reached for so long that whoever waits there is taken for gone.
         self.lost_stores: Callable[[], Collection[int]] = tuple
         #: Of some runs of gateways names those that haven't been heard of for so long.
@@ -313,6 +322,7 @@ class RegionHost:
             pacer=pacer,
             installer=regions.installer,
             arrived=lambda snapshot: self.arrived(snapshot),
+            stop_others=lambda snapshot, stopped: self.merging.make_way(self.sources(snapshot), stopped),
             replaced=self._replaced,
             answered=answered,
             installed=self._installed,
@@ -484,6 +494,13 @@ class RegionHost:
         return self.departed or not self.group.peer
 
     @property
+    def at_work(self) -> bool:
+        """Whether this store has rows of the region, or is about to: not of one that has yet to get its copy."""
+        if not self.group.peer:
+            return False
+        return self.departed or bool(self.applied) or self._region in self.regions.claimed
+
+    @property
     def needs_copy(self) -> bool:
         """Whether a peer that begins here must begin with a snapshot: there may be others of what its log did first."""
         return bool(self.buried or self.ceded) and not self.applied and len(self.regions.hosts) > 1
@@ -556,8 +573,10 @@ class RegionHost:
     @property
     def quiet(self) -> bool:
         """Whether the group has fallen silent, and nobody waits for anything."""
-        return self.group.quiesced and self.merging.state is None and not (
-            self.queue.batches or self.queue.readable or self.proposals.pending or self.execution.waiters
+        return (
+            self.group.quiesced
+            and self.merging.state is None
+            and not (self.queue.batches or self.queue.readable or self.proposals.pending or self.execution.waiters)
         )
 
     @property
@@ -783,7 +802,8 @@ class RegionHost:
         self.proposals.applied()
         queue.keep_cache()
         if queue.held:
-            (self._burial if self._burial.begun else self._installation).begin()
+            if not self.merging.makes_way:
+                (self._burial if self._burial.begun else self._installation).begin()
             return
         self.flushing.look_after()
         self._maybe_closed()
@@ -797,16 +817,19 @@ class RegionHost:
 
     def _replaced(self, descriptor: Descriptor) -> None:
         """After a snapshot was installed: whoever looks at the region has to look anew."""
-        before, self.descriptor = self.descriptor, descriptor
-        self.clipped = False
-        self.merging.load()
-        narrowed = (before.start, before.end) != (descriptor.start, descriptor.end)
-        if narrowed:
-            self.regions.ranges_changed()
+        before = self.descriptor
+        ranged = (before.start, before.end) != (descriptor.start, descriptor.end)
+        with self.regions.together():
+            self.regions.claimed.pop(self._region, None)
+            self.descriptor = descriptor
+            self.clipped = False
+            self.merging.load()
+            gone = self.merging.take_places()
+        self.merging.end_others(gone)
         self.replaced(self.owns)
         self.skipped()
         self.described()
-        if narrowed:
+        if ranged:
             self.hand_on(before.slots, [])
 
     def _installed(self) -> None:
@@ -851,10 +874,11 @@ class RegionHost:
         self.descriptor = descriptor
         self.execution.keyspace.slots = descriptor.slots
 
-    def bury(self, done: Callable[[], None]) -> bool:
+    def bury(self, done: Callable[[], None], merged: bytes | None = None) -> bool:
         """
         Destroy the replica, which nobody needs any more, and call back when nothing is left of it.
 
+        @param merged: The tombstone of a region that was merged; None of one that goes on elsewhere.
         @return: False if that can't begin now; it may be asked for again.
         """
         initial = self.initial
@@ -863,7 +887,7 @@ class RegionHost:
             initial = self.descriptor.vacant()
         # It may have been cut since then, without a peer of it here.
         initial = replace(initial, start=self.descriptor.start, end=self.descriptor.end)
-        return self._burial.bury(initial, done)
+        return self._burial.bury(initial, merged or encode_tombstone(self.group.peer), done)
 
     def begin_anew(self, descriptor: Descriptor, buried: int) -> None:
         """
@@ -874,6 +898,7 @@ class RegionHost:
         execution, queue = self.execution, self.queue
         self.buried = buried
         self.departed = False
+        self.regions.claimed.pop(self._region, None)
         self.descriptor = descriptor
         self.group.begin_anew(descriptor.membership)
         execution.keyspace.slots = descriptor.slots

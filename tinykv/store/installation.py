@@ -45,6 +45,7 @@ class Installation:
         pacer: Pacer,
         installer: ISnapshotInstaller | None,
         arrived: Callable[[SnapshotMeta], str],
+        stop_others: Callable[[SnapshotMeta, Callable[[], None]], None],
         replaced: Callable[[Descriptor], None],
         answered: Callable[[], None],
         installed: Callable[[], None],
@@ -52,6 +53,8 @@ class Installation:
     ) -> None:
         """
         @param arrived: Gives the file of a snapshot that has arrived.
+        @param stop_others: Has the other regions do nothing any more whose place it takes as well, and calls back when
+            that is so.
         @param replaced: Told what the region is now, when all that there was has been replaced.
         @param installed: Called at the end, when the region applies again.
         """
@@ -65,6 +68,7 @@ class Installation:
         self._pacer = pacer
         self._installer = installer
         self._arrived = arrived
+        self._stop_others = stop_others
         self._replaced = replaced
         self._answered = answered
         self._installed = installed
@@ -85,8 +89,9 @@ class Installation:
 
     def begin(self) -> None:
         """Begin, now that nothing is being applied: what is older goes to data.db before (R10)."""
+        assert self._installing is not None, "there is one"
         self.give_up_all()
-        self._flushes.flush_all(self._install_file)
+        self._stop_others(self._installing[0], lambda: self._flushes.flush_all(self._install_file))
 
     def give_up_all(self) -> None:
         """Let go of all that waits to be applied: the rows won't be those any more that it was about."""

@@ -16,18 +16,21 @@ from tinykv.region.entry import HEADER_BYTES
 from tinykv.region.merging import (
     COMMIT,
     PREPARE,
+    REFUSE,
     ROLLBACK,
     CommitMerge,
     Merging,
     PrepareMerge,
+    Record,
+    RefuseMerge,
     decode_rollback,
-    encode_record,
     merged,
     merging_key,
     prepared,
     record_key,
     recorded,
     records,
+    refused,
     rolled_back,
 )
 from tinykv.region.snapshot import own_ranges
@@ -37,7 +40,7 @@ from tinykv.region.tombstone import TOMBSTONES, decode_merged, encode_merged, to
 _INTERNAL: Final = bytes((INTERNAL,))
 #: Where the first record's request begins in such an entry, and what stands near its beginning.
 _REQUEST_AT: Final = HEADER_BYTES + 6
-_REQUESTS: Final = tuple(b"\r\n$%d\r\n%b\r\n" % (len(name), name) for name in (PREPARE, COMMIT, ROLLBACK))
+_REQUESTS: Final = tuple(b"\r\n$%d\r\n%b\r\n" % (len(name), name) for name in (PREPARE, COMMIT, ROLLBACK, REFUSE))
 _COMMIT: Final = _REQUESTS[1]
 
 
@@ -95,6 +98,24 @@ def roll_back(rows: Rows, about: Descriptor, arguments: Sequence[bytes]) -> Desc
     return now
 
 
+def refuse(rows: Rows, about: Descriptor, arguments: Sequence[bytes]) -> Descriptor:
+    """Apply an entry that has a target go past an epoch; give what it is then."""
+    now = refused(about, RefuseMerge.decode(arguments))
+    if now is not about:
+        rows.put("region", descriptor_key(about.region), now.encode())
+    return now
+
+
+def taken_in(rows: Rows, target: int) -> dict[int, int]:
+    """Name the regions that a region has taken in, itself or with others, and into which each was merged."""
+    found: dict[int, int] = {}
+    for key, row in rows.scan("region", *records(target)):
+        assert isinstance(row, bytes), "only values are live objects"
+        source = recorded(key)
+        found[source] = Record.decode(source, row).into
+    return found
+
+
 def take_in(
     target: Execution, about: Descriptor, source: Execution, gone: Descriptor, commit: CommitMerge
 ) -> Descriptor:
@@ -117,7 +138,7 @@ def take_in(
     for key, row in list(rows.scan("region", *records(gone.region))):
         assert isinstance(row, bytes), "only values are live objects"
         rows.put("region", record_key(about.region, recorded(key)), row)
-    rows.put("region", record_key(about.region, gone.region), encode_record(commit.at, gone))
+    rows.put("region", record_key(about.region, gone.region), Record(commit.at, about.region, gone).encode())
     for start, end in own_ranges(gone.region):
         for key, _ in list(rows.scan("region", start, end)):
             rows.remove("region", key)

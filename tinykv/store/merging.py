@@ -19,41 +19,45 @@ from tinykv.raft.log import Compacted
 from tinykv.raft.messages import Entry
 from tinykv.raft.progress import REPLICATE
 from tinykv.raft.refusals import ChangeRefused, NotLeader, Refused
-from tinykv.redis.operations import INTERNAL, LOCAL, LOOK, NOBODY, Client, Operation
-from tinykv.redis.ownership import names_keys
-from tinykv.redis.spec import CommandSpec
+from tinykv.redis.operations import COMMANDS, INTERNAL, LOCAL, NOBODY, READ, Operation
+from tinykv.region.descriptor import Descriptor
 from tinykv.region.merging import (
     BYTES_MAX,
     COMMIT,
     ENTRIES_MAX,
     PREPARE,
+    REFUSE,
     CommitMerge,
     Merging,
     PrepareMerge,
+    RefuseMerge,
     encode_rollback,
-    record_key,
     why_not,
     why_not_with,
 )
-from tinykv.resp import replies
-from tinykv.store.merge_entries import commit_of, merges, prepare, roll_back, state_in, take_in
+from tinykv.region.tombstone import encode_merged
+from tinykv.store.gap import Gap
+from tinykv.store.merge_entries import commit_of, merges, prepare, refuse, roll_back, state_in, take_in, taken_in
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.splitting import splits
 
 if TYPE_CHECKING:
     from tinykv.store.apply_queue import ApplyQueue
-    from tinykv.store.gap import Gap
     from tinykv.store.host import RegionHost
 
-#: How often is looked whether a snapshot is installed that a merge waits for, in seconds.
+#: How often is looked whether that is over which a merge waits for, such as the installation of a snapshot, in seconds.
 LOOK_SECONDS: Final = 0.1
+#: After how long it's refused what no store can propose that leads the target, in seconds.
+REFUSE_SECONDS: Final = 10.0
+#: How often others are asked what became of a merge, where no peer of the target is here, in seconds.
+ASK_SECONDS: Final = 1.0
 #: For so long a region that is about to be merged waits for whoever leads its target, in seconds.
 LEAD_SECONDS: Final = 1.0
 #: Least time between two attempts to let another store lead, in seconds.
 HAND_OVER_SECONDS: Final = 2.0
 
-_MERGED_READ = replies.error(b"TRYAGAIN regions were merged meanwhile; nothing was done")
-_MERGED_WRITE = replies.error(b"TIMEOUT regions were merged meanwhile; it may be done for some of the keys")
+#: Reads that go from region to region, one step after another.
+_IN_STEPS: Final = frozenset(("scan", "randomkey"))
 
 
 class LetGo:
@@ -82,6 +86,11 @@ def _check_peers(host: RegionHost) -> None:
         store = host.descriptor.stores.get(peer)
         if peer != group.peer and (progress.state != REPLICATE or group.last - progress.match > ENTRIES_MAX):
             raise ChangeRefused(f"store {store} isn't reached, or lags behind; ask again when it has caught up")
+        if peer != group.peer and not host.can_merge(peer):
+            raise ChangeRefused(
+                f"store {store} can't take part in a merge: it's of an older version, has durability = os, or isn't"
+                " reached"
+            )
         if not progress.match or group.term_of(progress.match) != group.term:
             raise ChangeRefused(f"store {store} has nothing of this term yet; ask again")
 
@@ -91,14 +100,15 @@ class RegionMerging:
     A region's part in merges, as the one that goes, the source, or the one that stays, the target.
 
     @ivar state: What is so while it's about to be merged into another one; None if it isn't.
-    @ivar gone: Whether it was taken in by another one.
+    @ivar gone: Whether it was taken in by another one, or isn't kept in mind here any more.
+    @ivar makes_way: Whether it does nothing any more, since a snapshot takes its place.
     """
 
     log = Logger()
 
     def __init__(self, host: RegionHost) -> None:
         self.state: Merging | None = None
-        self.gone = False
+        self.gone = self.makes_way = False
         self._host = host
         self._region = host.descriptor.region
         #: While that its service ends was proposed: behind which entry the log is kept.
@@ -112,6 +122,7 @@ class RegionMerging:
         self._handed_over = float("-inf")
         #: Since when it's about to be merged, as far as this run knows.
         self._since = 0.0
+        self._asked_at = float("-inf")
 
     def load(self) -> None:
         """
@@ -147,6 +158,9 @@ class RegionMerging:
         @raise Refused: It can't be now; nothing was done.
         """
         host = self._host
+        if host.regions.durability_os:
+            # What all peers have confirmed is taken for what they have.
+            raise ChangeRefused("stores with durability = os don't merge regions: what they confirm may yet be lost")
         other = host.regions.hosts.get(target)
         if other is None or other.vacant:
             raise ChangeRefused(f"this store has no replica of region {target}")
@@ -209,24 +223,75 @@ class RegionMerging:
     def look(self) -> None:
         """Some times a second: see what can be done, so that it's decided what becomes of the region."""
         host, state = self._host, self.state
-        if state is None or self.gone or self._commit is not None or host.queue.failed:
+        if state is None or self.gone or self.makes_way or self._commit is not None or host.queue.failed:
             return
-        regions, last = host.regions, state.target
-        while last in regions.merged:
-            last = regions.merged[last]
-        target = regions.hosts.get(last)
-        if target is None or target.vacant:
-            # It can't be known here any more what the target did.
-            self._hand_over(host)
-        elif last != state.target or state.is_past(target.descriptor):
-            # What the target had taken in when it was merged itself is recorded where it went.
-            if host.rows.get("region", record_key(last, self._region)) is None:
-                self._roll_back(state)
+        target = self._target()
+        if state.target in host.regions.merged:
+            # It was merged itself, without this one: a store that knows of that knows of all that it had taken in.
+            self._roll_back(state)
+        elif target is None:
+            return  # others are asked
+        elif state.is_past(target.descriptor.version, target.descriptor.conf_ver):
+            # Had it taken this one in, nothing of this one would be here.
+            self._roll_back(state)
         elif state.is_at(target.descriptor):
             if target.ready:
                 self._have_taken_in(state, target)
             elif host.queue.ready:
                 self._ask_to_lead(target)
+
+    def _target(self) -> RegionHost | None:
+        """Give the target, if it's known here what is applied of it: what others say of where it lies isn't enough."""
+        if self.state is None:
+            return None
+        target = self._host.regions.hosts.get(self.state.target)
+        return target if target is not None and target.group.peer and target.applied else None
+
+    # What others know
+
+    def wants_word(self) -> bool:
+        """
+        Say whether others are to be asked now what became of a merge, since it can't be seen here: no peer of the
+        target is here any more, as its replicas were moved.
+        """
+        host, now = self._host, self._host.clock.seconds()
+        if self.gone or self.makes_way or host.queue.failed or now - self._asked_at < ASK_SECONDS:
+            return False
+        if self._commit is not None or self.state is not None:
+            asks = self._target() is None
+        else:
+            asks = False
+        if asks:
+            self._asked_at = now
+        return asks
+
+    def told_past(self, version: int, conf_ver: int) -> None:
+        """Learn of an epoch of the target that another store has applied, where this region wasn't taken in."""
+        state = self.state
+        if state is not None and self._commit is None and not self.gone and state.is_past(version, conf_ver):
+            self._roll_back(state)
+
+    def told_taken_in(self, into: int, last: Descriptor) -> None:
+        """
+        Learn from a store that has applied it that this region was taken in by another one. So what is here of it is
+        nobody's, unless a peer of that one is here, which may need it.
+
+        @param last: What it was then.
+        """
+        host = self._host
+        heir = host.regions.hosts.get(into)
+        if self.gone or self.makes_way or host.queue.failed or (heir is not None and heir.group.peer):
+            return
+        if not host.group.peer:
+            self._drop()
+        elif host.bury(self._drop, encode_merged(into, last)):
+            what = "region {region} was merged into region {into}, of which no replica is here"
+            self.log.info(what, region=self._region, into=into)
+            host.regions.merged[self._region] = into
+
+    def _drop(self) -> None:
+        """Keep a region in mind no more of which nothing is here."""
+        self._host.regions.drop(self._host)
 
     def _ask_to_lead(self, target: RegionHost) -> None:
         """Where this region is led here, and its target elsewhere: lead both, after a while in which that one could."""
@@ -245,11 +310,22 @@ class RegionMerging:
         try:
             entries = self._entries(state.behind + 1, state.at)
         except Compacted:
-            self._hand_over(target)
+            # Another store may have kept them. If none has that can lead, this one is to serve again.
+            if self._host.clock.seconds() - self._since < REFUSE_SECONDS:
+                self._hand_over(target)
+            else:
+                self._refuse(state, target)
             return
         commit = CommitMerge(state.version, state.conf_ver, self._region, tuple(entries))
         try:
             target.proposals.decide(commit.encode())
+        except Refused:
+            return  # something else is being decided there; the next look tries again
+
+    def _refuse(self, state: Merging, target: RegionHost) -> None:
+        """Propose that the target, which is led here, doesn't take this region in."""
+        try:
+            target.proposals.decide(RefuseMerge(state.version, state.conf_ver).encode())
         except Refused:
             return  # something else is being decided there; the next look tries again
 
@@ -282,6 +358,11 @@ class RegionMerging:
         before = host.descriptor
         if arguments[0] == PREPARE:
             host.descriptor = prepare(host.rows, before, arguments, host.queue.applied + 1)
+        elif arguments[0] == REFUSE:
+            host.descriptor = refuse(host.rows, before, arguments)
+            if host.descriptor is not before:
+                host.clock.callLater(0, host.described)
+            return
         else:
             host.descriptor = roll_back(host.rows, before, arguments)
         if host.descriptor is not before:
@@ -385,7 +466,7 @@ class RegionMerging:
         host, group, commit = self._host, self._host.group, self._commit
         queue = host.queue
         assert commit is not None, "it's known for what"
-        if queue.failed:
+        if queue.failed or self.makes_way:
             return
         if queue.held or group.restoring is not None:
             # A snapshot of it is being installed.
@@ -413,12 +494,86 @@ class RegionMerging:
             waiting, self._waiting = self._waiting, None
             self._host.clock.callLater(0, waiting.go_on)
 
-    def end(self, heir: RegionHost) -> None:
-        """End: another region has all that this one had. Hand on to it what waits here, in its order."""
+    # Snapshots of a target
+
+    def make_way(self, sources: tuple[int, ...], stopped: Callable[[], None]) -> None:
+        """
+        Have regions do nothing any more whose place a snapshot of this one takes: those that were merged into it, and
+        those of which nothing is here yet, and that lie elsewhere then. Call back when that is so.
+        """
+        host = self._host
+        regions = host.regions
+        others = [regions.hosts[source] for source in sources if source in regions.hosts]
+        claimed = regions.claimed.get(self._region)
+        if claimed is not None:
+            others += [one for one in regions.overlapping(*claimed) if one.group.peer and not one.at_work]
+        left = [one for one in others if one is not host and not one.merging.stop()]
+        if not left:
+            stopped()
+        elif not host.queue.failed:
+            host.clock.callLater(LOOK_SECONDS, self.make_way, sources, stopped)
+
+    def stop(self) -> bool:
+        """Have this region do nothing any more, for good; say if that is so, and what it has promised is on disk."""
+        host, queue = self._host, self._host.queue
+        if not self.makes_way:
+            if queue.held and self._commit is None:
+                # A snapshot of it is being installed, or it's being destroyed.
+                return False
+            self.makes_way = True
+            host.replica.stop()
+            host.replica.entries.clear()
+            queue.ready, queue.held = False, True
+        if host.pacer.running or host.replica.oldest_write is not None:
+            return False
+        host.give_up_all()
+        return True
+
+    def take_places(self) -> list[RegionHost]:
+        """Let go of the regions whose place a snapshot has taken; give those that were here."""
+        host, regions = self._host, self._host.regions
+        sources = taken_in(host.rows, self._region)
+        regions.merged.update(sources)
+        about = host.descriptor
+        gone = [regions.hosts[source] for source in sources if source in regions.hosts]
+        for other in regions.overlapping(about.start, about.end):
+            if other is host or other in gone:
+                continue
+            if other.may_cede(about):
+                whole = other.descriptor.slots
+                other.cede(about)
+                host.clock.callLater(0, other.hand_on, whole, [host])
+            else:
+                assert not other.at_work, "a snapshot is installed where others have nothing"
+                gone.append(other)
+        for other in gone:
+            if other.at_work:
+                host.rows.replaced(other.descriptor.region, other.descriptor.start, other.descriptor.end)
+            regions.remove(other.descriptor.region)
+        return gone
+
+    def end_others(self, gone: list[RegionHost]) -> None:
+        """End the regions whose place a snapshot has taken: what waits there is for this one, or for whoever has it."""
+        regions = self._host.regions
+        for other in gone:
+            region = other.descriptor.region
+            other.merging.end(self._host)
+            other.replaced(other.owns)
+            regions.gone(other)
+            if region in regions.merged:
+                what = "region {region} has taken in region {source}, as a snapshot says"
+                self.log.info(what, region=self._region, source=region)
+                regions.forget_log(region)
+
+    def end(self, heir: RegionHost | Gap) -> None:
+        """
+        End: another region has all that this one had, or what it has here is nobody's. Hand on what waits here, in its
+        order.
+        """
         host = self._host
         self.gone = True
         host.give_up_all()
-        waiting = host.proposals.hand_over(heir.proposals)
+        waiting = host.proposals.hand_over(heir)
 
         def hand_on(operation: Operation, whole: tuple[int, int] | None = None) -> None:
             self._hand_on(operation, heir, whole)
@@ -430,22 +585,25 @@ class RegionMerging:
         else:
             drained: Callable[[], None] = lambda: None  # noqa: E731 - one of two
             if waiting or elsewhere.holds:
-                heir.proposals.hold()
-                drained = heir.proposals.let_go
+                heir.hold()
+                drained = heir.let_go
             elsewhere.end(waiting, hand_on, drained)
         # Whoever was given this region before it went may yet come.
         host.submit = host.submit_distant = host.submit_moved = hand_on
         host.undone = list
-        host.read, host.read_local, host.refusal, host.look = heir.read, heir.read_local, heir.refusal, heir.look
+        host.read = host.read_local = lambda client, number, db, spec, arguments: hand_on(
+            (READ, client, number, db, spec, arguments, None)
+        )
+        host.refusal = heir.refusal
         host.end()
 
-    def _hand_on(self, operation: Operation, heir: RegionHost, whole: tuple[int, int] | None) -> None:
+    def _hand_on(self, operation: Operation, heir: RegionHost | Gap, whole: tuple[int, int] | None) -> None:
         """
         Take an operation, of which nothing was done, to where it belongs by now.
 
         @param whole: The slots that the region had when it was given it, if they were others than at last.
         """
-        kind, client, number, _, spec, arguments, _ = operation
+        kind, client, _, _, spec, arguments, _ = operation
         if type(client) is RemoteClient:
             client.refuse()
         elif kind == LOCAL:
@@ -458,28 +616,16 @@ class RegionMerging:
                 self._move(operation, heir, whole)
         elif client is NOBODY:
             return
-        elif kind == LOOK or names_keys(operation):
-            self._host.regions.moved(operation, whole or self._host.descriptor.slots, self._host)
+        elif kind in (COMMANDS, READ) and spec.name in _IN_STEPS:
+            # These go from place to place.
+            heir.submit_moved(operation)
         else:
-            self._tell(client, number, operation, spec, heir)
+            self._host.regions.moved(operation, whole or self._host.descriptor.slots, self._host)
 
-    def _move(self, operation: Operation, heir: RegionHost, whole: tuple[int, int] | None) -> None:
+    def _move(self, operation: Operation, heir: RegionHost | Gap, whole: tuple[int, int] | None) -> None:
         """Have something done in all regions that have what it was meant for."""
         if whole is None:
             heir.submit_moved(operation)
         else:
             # Some of it was cut off before the region ended.
             self._host.regions.moved(operation, whole, self._host)
-
-    def _tell(self, client: Client, number: int, operation: Operation, spec: CommandSpec, heir: RegionHost) -> None:
-        """
-        Say what becomes of a command that was for all keys of this region, while the heir has a part of it of its own.
-        """
-        if spec.name in ("scan", "randomkey"):
-            # These go from place to place.
-            heir.submit_moved(operation)
-        elif spec.name == "config|set":
-            # What the heir is told counts for all of its keys.
-            client.answer(number, replies.OK)
-        else:
-            client.answer(number, _MERGED_WRITE if spec.writes else _MERGED_READ)

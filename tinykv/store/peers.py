@@ -22,7 +22,7 @@ from tinykv.redis.forwarded import region_of
 from tinykv.redis.waiters import Origin
 from tinykv.region.routes import Route, encode_routes
 from tinykv.storage.errors import StorageError
-from tinykv.storage.snapshot_format import read_head
+from tinykv.storage.snapshot_format import SnapshotHead, read_head
 from tinykv.store.control import Control
 from tinykv.store.forwarding import Receiver
 from tinykv.store.host import RegionHost
@@ -66,8 +66,9 @@ class RegionPeers:
         self._peering = peering
         self._receiver: Receiver | None = None
         self._snapshots: Snapshots | None = None
-        #: The snapshots that have arrived and are to be installed: what each stands for, and its file, oldest first.
-        self._arrived: list[tuple[SnapshotMeta, str]] = []
+        #: The snapshots that have arrived and are to be installed, oldest first: what each stands for, its file, and
+        #: the regions whose place it takes as well.
+        self._arrived: list[tuple[SnapshotMeta, str, tuple[int, ...]]] = []
         #: Where peers are that the descriptor doesn't know, by whence they spoke: it's older than theirs.
         self._heard: dict[int, int] = {}
         #: The store that leads, by the word of another one: for a store without a peer of the region.
@@ -79,6 +80,7 @@ class RegionPeers:
         self._receiver = receiver
         self._snapshots = snapshots
         host.arrived = self._take
+        host.sources = self._sources
         host.lost_stores = self._peers.lost
         host.lost_runs = self._peers.lost_runs
         host.execution.tell_distant(self._peers.waiting_at_gateway)
@@ -86,7 +88,7 @@ class RegionPeers:
     def end(self) -> None:
         """Learn that the region has ended here."""
         if self._snapshots is not None:
-            self._snapshots.stop()
+            self._snapshots.end()
 
     def store_of(self, peer: int) -> int | None:
         """Name the store of a peer, as far as it's known."""
@@ -156,11 +158,17 @@ class RegionPeers:
         if group.peer and message.to > group.peer and message.kind in _OF_LEADERS:
             # A store has one peer of a region at a time.
             self._peers.control.regions[self.region].told_removed(store_id, group.peer)
-        if not group.peer and message.kind in _OF_LEADERS and message.to > self.host.buried:
+        if not group.peer and message.kind in _OF_LEADERS and message.to > self.host.buried and not self._is_claimed:
             group.become(message.to)
             what = "this store has been added to the cluster: it's peer {peer} of region {region}"
             self.log.info(what, peer=message.to, region=self.region)
         return message.to == group.peer
+
+    @property
+    def _is_claimed(self) -> bool:
+        """Whether a snapshot of another region is being installed where this one was thought to be."""
+        descriptor = self.host.descriptor
+        return self.host.regions.claims(descriptor.start, descriptor.end)
 
     def _hear(self, store_id: int, message: Message) -> None:
         """Note where a peer is that isn't known here: not yet, or not any more."""
@@ -206,27 +214,41 @@ class RegionPeers:
     def snapshot_received(self, store_id: int, path: str, meta: bytes) -> None:
         """Take over a snapshot that has arrived."""
         message = self._read(store_id, meta)
-        if message is not None and message.snapshot is not None and self._has_place(path):
+        head = self._fitting(path) if message is not None and message.snapshot is not None else None
+        if message is not None and message.snapshot is not None and head is not None:
             self.received(store_id, message)
             if self.host.group.restoring is message.snapshot:
                 # It may be a while until it's installed, and another one may arrive meanwhile.
-                self._arrived.append((message.snapshot, path))
+                self._arrived.append((message.snapshot, path, head.sources))
+                self.host.regions.claimed[self.region] = (head.start, head.end)
                 return
         os.unlink(path)
 
-    def _has_place(self, path: str) -> bool:
-        """Say whether a snapshot's range is free of what other regions here have: one that's old may have been cut."""
+    def _fitting(self, path: str) -> SnapshotHead | None:
+        """
+        Read what a snapshot stands for; None if it has no place here.
+
+        That's where no other region is at work but those which it takes the place of, as they were merged into its own:
+        one that's old may have been cut since.
+        """
         try:
             head = read_head(path)
-        except StorageError:
-            # Whoever installs it says what is wrong.
-            return True
-        others = self.host.regions.overlapping(head.start, head.end)
-        taken = [other.descriptor.region for other in others if other is not self.host]
+        except StorageError as problem:
+            self.log.error("region {region}: a snapshot isn't installed: {why}", region=self.region, why=problem)
+            return None
+        regions = self.host.regions
+        if regions.claims(head.start, head.end, self.region):
+            return None
+        others = regions.overlapping(head.start, head.end)
+        taken = [
+            other.descriptor.region
+            for other in others
+            if other is not self.host and other.at_work and other.descriptor.region not in head.sources
+        ]
         if taken:
             what = "region {region}: a snapshot isn't installed, since regions {taken} have keys of its range"
             self.log.warn(what, region=self.region, taken=taken)
-        return not taken
+        return None if taken else head
 
     def _read(self, store_id: int, meta: bytes) -> Message | None:
         """Read the message that came with a snapshot; None if it isn't for the peer here."""
@@ -236,11 +258,15 @@ class RegionPeers:
             return None
         return message if self._is_for_here(store_id, message) else None
 
+    def _sources(self, snapshot: SnapshotMeta) -> tuple[int, ...]:
+        """Name the regions whose place a snapshot takes as well."""
+        return next(sources for arrived, _, sources in self._arrived if arrived is snapshot)
+
     def _take(self, snapshot: SnapshotMeta) -> str:
         """Hand out the file of a snapshot, and delete those of older ones, whose place it takes."""
         while True:
             assert self._arrived, "what the group wants has arrived"
-            arrived, path = self._arrived.pop(0)
+            arrived, path, _ = self._arrived.pop(0)
             if arrived is snapshot:
                 return path
             os.unlink(path)
@@ -314,7 +340,9 @@ class Peers:
 
     def _hinted(self, region: int, store: int | None) -> None:
         """Learn which store leads a region of which there's no peer here."""
-        self.of(region).hint = store
+        known = self._regions.get(region)
+        if known is not None:
+            known.hint = store
 
     # IPeerHandler
 

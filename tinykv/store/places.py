@@ -4,7 +4,8 @@ Where the regions lie of which this store has no peer.
 It applies nothing of them, so it doesn't see them split. What it knows of them is the word of other stores: the range
 that a region has in a version is a fact, whoever tells it; only how new it is can't be told. So of all that is told the
 newest counts that covers all slots (L{tinykv.region.route_table}), and what is at work here is as it's applied here,
-until that is applied here which makes it otherwise.
+until that is applied here which makes it otherwise. A region that has no place among the newest ones was merged, or
+lies elsewhere, which is heard of in time: it's kept in mind no more.
 
 Others are asked when who leads a region says that it's in a later version, and when there are slots here that lie in no
 region: that may be so at a start, as none of this is in the files, and when a snapshot has narrowed a region.
@@ -127,7 +128,15 @@ class Places:
         if not wanted:
             return
         narrowed: list[tuple[RegionHost, tuple[int, int]]] = []
+        named = {route.region for route in self._table.ranges}
+        former = [
+            host
+            for host in regions.ordered
+            if not host.group.peer and host.descriptor.region not in named and any(_overlap(host, to) for to in wanted)
+        ]
         with regions.together():
+            for one in former:
+                regions.remove(one.descriptor.region)
             for route in wanted:
                 host = regions.hosts.get(route.region)
                 if host is not None:
@@ -142,6 +151,9 @@ class Places:
             own = [one for one in new if whole[0] <= one.descriptor.slots[0] < whole[1] and one.vacant]
             host.hand_on(whole, own)
             new = [one for one in new if one not in own]
+        for one in former:
+            one.merging.end(regions.having(one.descriptor.slots[0]))
+            regions.gone(one)
 
     def _moves(self, route: Route) -> bool:
         """Say whether something is new in what is told of a region."""
@@ -151,6 +163,11 @@ class Places:
         if not host.vacant or host.departed:
             return False
         return host.version < route.version or (host.clipped and host.version == route.version)
+
+
+def _overlap(host: RegionHost, route: Route) -> bool:
+    first, end = host.descriptor.slots
+    return first < route.end and route.first < end
 
 
 def _route(host: RegionHost) -> Route:

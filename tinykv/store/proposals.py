@@ -103,6 +103,16 @@ class Elsewhere(Protocol):
         """
 
 
+class Heir(Protocol):
+    """Who takes over what comes to a region that has ended."""
+
+    def hold(self) -> None:
+        """Propose nothing until L{let_go}, as often as this was called."""
+
+    def let_go(self) -> None:
+        """Learn that one of those is over who are waited for."""
+
+
 class Proposals:
     """
     A region's turns.
@@ -147,7 +157,7 @@ class Proposals:
         #: doesn't. And how many it waits for, and who has taken that over.
         self._moved: list[Operation] | None = None
         self._held = 0
-        self._heir: Proposals | None = None
+        self._heir: Heir | None = None
         #: What came here meanwhile before the region had the slots that it has.
         self._before: list[Meant] = []
         self._queue = queue
@@ -241,7 +251,8 @@ class Proposals:
         @return: All that waited, in its order, if the region was narrowed meanwhile: some of it doesn't belong here.
         """
         if self._heir is not None:
-            return self._heir.let_go(slots)
+            self._heir.let_go()
+            return []
         self._held -= 1
         if self._held:
             return []
@@ -257,7 +268,7 @@ class Proposals:
             self.go_on()
         return []
 
-    def hand_over(self, heir: Proposals) -> list[Operation]:
+    def hand_over(self, heir: Heir) -> list[Operation]:
         """
         End: another region takes over. Give what waits; whatever all of it waits for, the heir waits for as well.
         """

@@ -27,13 +27,13 @@ from tinykv.redis.keyspace import Rows
 from tinykv.redis.operations import decode_records
 from tinykv.region.descriptor import DESCRIPTORS, Descriptor, descriptor_key
 from tinykv.region.entry import HEADER_BYTES, decode_header
-from tinykv.region.merging import COMMIT, PREPARE, CommitMerge
+from tinykv.region.merging import COMMIT, PREPARE, REFUSE, CommitMerge
 from tinykv.region.state import FIRST_INDEX, FIRST_TERM, ApplyState, apply_key
 from tinykv.region.tombstone import NO_PEER, decode_tombstone, tombstone_key
 from tinykv.storage.folder import Recovery
 from tinykv.storage.log import Entry
 from tinykv.storage.log import HardState as StoredState
-from tinykv.store.merge_entries import prepare, roll_back, state_in, take_in
+from tinykv.store.merge_entries import prepare, refuse, roll_back, state_in, take_in
 from tinykv.store.splitting import Part, divide, regions_cut_off, splits
 
 #: Ranges of the rows that commands kept of a region when a store had one, and their names didn't say which.
@@ -185,6 +185,8 @@ def _replay(
         nonlocal descriptor
         if arguments[0] == PREPARE:
             descriptor = prepare(rows, descriptor, arguments, index + 1)
+        elif arguments[0] == REFUSE:
+            descriptor = refuse(rows, descriptor, arguments)
         elif arguments[0] != COMMIT:
             descriptor = roll_back(rows, descriptor, arguments)
         elif hard is None or hard.peer in descriptor.stores:

@@ -28,6 +28,7 @@ from tinykv.store.checksums import Checksums
 from tinykv.store.comparisons import Comparisons
 from tinykv.store.departure import Departure
 from tinykv.store.host import RegionHost
+from tinykv.store.merger import Merger
 from tinykv.store.splitter import Splitter
 from tinykv.store.successor import successor_of
 from tinykv.store.surroundings import CHANGE_SECONDS, MARK, Surroundings
@@ -41,6 +42,11 @@ REMOVED: Final = b"R"
 LEADER: Final = b"L"
 #: Who are the members of a region, whose number follows? The answer is its descriptor, as of what is applied there.
 MEMBERS: Final = b"M"
+
+#: Was a region merged, whose number follows, and the one of the region that was to take it in, 0 if that isn't known?
+#: The answer is 1, the number of the region that took it in, a line feed and what it was at last; or 0 and the epoch in
+#: which that one is here without it; or nothing.
+FATE: Final = b"F"
 
 #: How often is looked whether a learner has caught up, or what is waited for has happened, in seconds.
 LOOK_SECONDS: Final = 0.2
@@ -72,6 +78,7 @@ class RegionControl:
         around: Surroundings,
         checksums: Checksums,
         splitter: Splitter,
+        merger: Merger,
         leaves: Callable[[RegionControl], None],
         left: Callable[[RegionControl], None],
         ends: Callable[[], bool],
@@ -81,7 +88,7 @@ class RegionControl:
     ) -> None:
         """
         @param checksums: Sums up this store's rows.
-        @param splitter: Splits regions that this store leads.
+        @param splitter: Splits regions that this store leads; C{merger} merges them.
         @param leaves: Called when this store has learned that its peer was removed: it only answers other stores any
             more, for as long as these may need it.
         @param left: Called when that is over.
@@ -94,6 +101,7 @@ class RegionControl:
         self.region = host.descriptor.region
         self._around = around
         self._splitter = splitter
+        self._merger = merger
         self._leaves = leaves
         self._ends = ends
         self._hinted = hinted
@@ -408,6 +416,19 @@ class RegionControl:
         ranges = [(each.region, each.slots) for each in made]
         return [RegionRange(region=region, first=first, last=end - 1) for region, (first, end) in ranges]
 
+    async def merge(self, target: int) -> RegionRange:
+        """
+        Merge the region into a neighbour.
+
+        @raise ControlRefused: It can't be; NotLeading, if another store leads.
+        @raise ControlUnknown: Nobody can tell.
+        """
+        self._check_leads()
+        self._check_calm()
+        made = await self._merger.merge(self.host, target)
+        first, end = made.slots
+        return RegionRange(region=made.region, first=first, last=end - 1)
+
     def _even_cuts(self, parts: int) -> list[int]:
         """
         Choose where to cut.
@@ -543,8 +564,11 @@ class RegionControl:
         around, host = self._around, self.host
         if host.elsewhere is None or around.links is None:
             return
-        if not host.vacant:
+        if host.merging.wants_word():
+            self._ask_fate()
+        if not host.vacant or host.departed:
             self._doubt()
+        if not host.vacant:
             return
         hint, now = host.leader_store(), around.clock.seconds()
         if now - self._sought < (LOOK_SECONDS if hint is None or host.elsewhere.holds else SEEK_SECONDS):
@@ -561,16 +585,41 @@ class RegionControl:
         One that had no vote asks for none, so it isn't answered; and the word that it was removed comes once.
         """
         now = self._around.clock.seconds()
-        if self.host.group.leader_id:
+        if self.host.group.leader_id and not self.host.departed:
             self._heard_at = now
         elif now - self._heard_at >= DOUBT_SECONDS:
             self._heard_at = now
-            for store in self._around.others():
-                self._around.ask(store, MEMBERS + b"%d" % self.region).addCallback(self._told_members, store)
+            self._ask_fate()
+            if not self.host.departed:
+                for store in self._around.others():
+                    self._around.ask(store, MEMBERS + b"%d" % self.region).addCallback(self._told_members, store)
+
+    def _ask_fate(self) -> None:
+        """Ask others whether the region was merged."""
+        state = self.host.merging.state
+        question = FATE + b"%d %d" % (self.region, 0 if state is None else state.target)
+        for store in self._around.others():
+            self._around.ask(store, question).addCallback(self._told_fate, store)
+
+    def _told_fate(self, answer: tuple[Outcome, bytes], teller: int) -> None:
+        outcome, text = answer
+        head, _, row = text.partition(b"\n")
+        numbers = head.split(b" ")
+        if outcome is not Outcome.ANSWERED or not all(word.isdigit() and len(word) < 20 for word in numbers):
+            return
+        kind, *rest = map(int, numbers)
+        if kind and len(rest) == 1:
+            try:
+                self.host.merging.told_taken_in(rest[0], Descriptor.decode(self.region, row))
+            except Damaged as problem:
+                what = "store {store} says nothing that makes sense: {problem}"
+                self.log.warn(what, store=teller, problem=str(problem))
+        elif not kind and len(rest) == 2:
+            self.host.merging.told_past(*rest)
 
     def _told_members(self, answer: tuple[Outcome, bytes], teller: int) -> None:
         outcome, row = answer
-        if outcome is not Outcome.ANSWERED or self.host.vacant:
+        if outcome is not Outcome.ANSWERED or self.host.vacant or self.host.merging.gone:
             return
         try:
             theirs = Descriptor.decode(self.region, row)
@@ -582,6 +631,8 @@ class RegionControl:
 
     def _told_leader(self, answer: tuple[Outcome, bytes], teller: int) -> None:
         outcome, reply = answer
+        if self.host.merging.gone:
+            return
         numbers = reply.split(b" ")
         if outcome is not Outcome.ANSWERED or not all(word.isdigit() and len(word) < 20 for word in numbers):
             numbers = [b"0"]

@@ -65,7 +65,9 @@ class Regions:
         the slots that it was meant for, and the region where it was, if it was in one.
     @ivar local_reads: Whether some client reads what is applied here, and is to see what it has had done elsewhere.
     @ivar gone: To be set where regions may be merged: told of one that was taken in by another, and has ended here.
-    @ivar merged: The regions that were merged, and into which.
+    @ivar durability_os: Whether what is confirmed may be lost when the machine stops.
+    @ivar merged: The regions that were merged, as far as this store has applied it, and into which.
+    @ivar claimed: The ranges of snapshots that are being installed, by region.
     @ivar rounds: In which what clients want of them leaves, where there are several.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
@@ -124,7 +126,9 @@ class Regions:
         self.moved: Callable[[Operation, tuple[int, int], RegionHost | Gap | None], None] = _not_here
         self.local_reads = False
         self.gone: Callable[[RegionHost], None] = lambda host: None
+        self.durability_os = durability_os
         self.merged: dict[int, int] = {}
+        self.claimed: dict[int, tuple[bytes, bytes]] = {}
         self.failed = False
         self._changing = False
         self.rounds = Rounds(clock, turn if turn is not None else Turn(clock), round_seconds, gather_seconds)
@@ -179,8 +183,15 @@ class Regions:
         host = self.hosts.pop(region)
         self.flushes.remove(host.flushing)
         self._still.pop(region, None)
+        self.claimed.pop(region, None)
         self.rounds.forget(host.proposals)
         self.ranges_changed()
+
+    def drop(self, host: RegionHost) -> None:
+        """Keep a region in mind no more of which nothing is here, and which lies elsewhere or was merged."""
+        self.remove(host.descriptor.region)
+        host.merging.end(self.having(host.descriptor.slots[0]))
+        self.gone(host)
 
     def ranges_changed(self) -> None:
         """Learn that there are other regions, or that the ranges are others; keep them in their order."""
@@ -254,6 +265,17 @@ class Regions:
             for host in self.ordered
             if (not end or host.descriptor.start < end) and (not host.descriptor.end or start < host.descriptor.end)
         ]
+
+    def claims(self, start: bytes, end: bytes, but: int = 0) -> bool:
+        """Say whether a snapshot, but of one region, is being installed that has keys of a range."""
+        return any(
+            region != but and (not end or first < end) and (not behind or start < behind)
+            for region, (first, behind) in self.claimed.items()
+        )
+
+    def having(self, slot: int) -> RegionHost | Gap:
+        """Give what takes what is for a slot."""
+        return next(one for (first, end), one in self.routes() if first <= slot < end)
 
     def of_slot(self, slot: int) -> RegionHost:
         """Give the region in which a slot lies."""

@@ -58,6 +58,7 @@ class Snapshots:
         sends: Sends,
         flush: Callable[[Callable[[], None]], None],
         key_range: Callable[[], tuple[bytes, bytes]],
+        version: Callable[[], int],
         log_begins: Callable[[], int],
         sent: Callable[[int, bool], None],
         progress: Callable[[int], tuple[int, int] | None],
@@ -65,7 +66,8 @@ class Snapshots:
     ) -> None:
         """
         @param flush: Writes all that is applied into data.db, and calls back then.
-        @param key_range: Gives where the region's range of keys begins, and what is behind its end.
+        @param key_range: Gives where the region's range of keys begins, and what is behind its end; C{version} rises
+            with each change of that, also where it's what it was before.
         @param log_begins: Gives the index before the first entry of the log.
         @param sent: Told, by the peer that it was for, whether a snapshot has arrived.
         @param progress: Gives up to where a peer is known to have the log, and up to where it's applied here; None if
@@ -77,6 +79,7 @@ class Snapshots:
         self._sends = sends
         self._flush = flush
         self._key_range = key_range
+        self._version = version
         self._log_begins = log_begins
         self._told = sent
         self._progress = progress
@@ -86,6 +89,7 @@ class Snapshots:
         self._path = ""
         #: The range of keys of that, and of the one that is being made.
         self._range = self._making_range = (b"", b"")
+        self._made_version = 0
         self._making = False
         #: Ends the time for which the file is kept; and whether it's being deleted.
         self._keeping: IDelayedCall | None = None
@@ -115,8 +119,9 @@ class Snapshots:
     def newest(self) -> SnapshotMeta | None:
         """Give what can be sent; if there's nothing, it's being made from now on."""
         meta = self._meta
-        if meta is not None and self._range != self._key_range():
-            # Another region has a part of it by now.
+        if meta is not None and (self._range, self._made_version) != (self._key_range(), self._version()):
+            # Another region has a part of it by now, or had, or was merged into it: who got it would have to do that
+            # as well, and may be a member only since then.
             meta = None
         if meta is not None and (self._under_way or meta.index >= self._log_begins()):
             self._keep()
@@ -141,7 +146,7 @@ class Snapshots:
         row = made.labels[key]
         assert row is not None, "every region has a descriptor"
         descriptor = Descriptor.decode(self._region, row)
-        self._range = self._making_range
+        self._range, self._made_version = self._making_range, descriptor.version
         self._meta = SnapshotMeta(made.index, made.term, descriptor.membership)
         self._path = made.path
         self.log.info(
@@ -219,6 +224,12 @@ class Snapshots:
             self._keeping.cancel()
         for sending in list(self._under_way):
             sending.cancel()
+
+    def end(self) -> None:
+        """Learn that the region has ended here: the file is nobody's."""
+        self.stop()
+        if self._meta is not None:
+            self._drop()
 
     def close(self) -> Deferred[None]:
         """Give up all that is under way; fires when that is so."""

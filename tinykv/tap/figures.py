@@ -47,6 +47,7 @@ def measure(store: StoreService) -> None:
     counter("flushes_total", "Tables written to data.db.", lambda: store.regions.flushes.count)
     counter("checksum_mismatches_total", "Comparisons that found replicas to differ.", lambda: control.mismatches)
     counter("splits_total", "Regions split at this store's request.", lambda: control.splitter.done)
+    counter("merges_total", "Regions merged at this store's request.", lambda: control.merger.done)
     gauge("growing_refused", "1 while the disk is nearly full.", lambda: int(store.regions.growing_refused))
 
     scheduling = store.scheduling

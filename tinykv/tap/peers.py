@@ -17,7 +17,7 @@ from tinykv.gateway.config import GatewayConfig
 from tinykv.peering.clocks import FEATURE
 from tinykv.peering.settings import PeerIdentity, PeerLimits
 from tinykv.peering.tls import PeerTls, TlsProblem
-from tinykv.peering.verbs import SERVES_FEATURE
+from tinykv.peering.verbs import MERGE_FEATURE, SERVES_FEATURE
 from tinykv.raft.config import RaftConfig
 from tinykv.schedule.config import ScheduleConfig
 
@@ -92,7 +92,7 @@ def peer_identity(config: StoreConfig, cluster_id: str, folder_id: str, start_id
         start_id=start_id,
         address=peer_address(config),
         secret=read_secret(config),
-        features=frozenset((FEATURE, SERVES_FEATURE)),
+        features=frozenset((FEATURE, SERVES_FEATURE, *([MERGE_FEATURE] if config.durability == "fsync" else []))),
     )
 
 

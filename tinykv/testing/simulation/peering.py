@@ -172,6 +172,10 @@ class SimulatedPeering:
         link = self._links.get(store_id)
         return link is not None and link.is_up
 
+    def can(self, store_id: int, feature: str) -> bool:
+        """Tell whether a store is reached: all are of this version."""
+        return self.is_up(store_id)
+
     def break_link(self, store_id: int) -> bool:
         """Let the connection to a store break, as a firewall does that forgets it; tell whether there was one."""
         link = self._links.get(store_id)
