@@ -194,7 +194,7 @@ class CtlTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         self.control.problem = ControlRefused("another change is under way")
         for command in (("add-store", "4", "h:1"), ("remove-store", "3"), ("transfer-leader",), ("checksum",),
-                        ("split",)):  # fmt: skip
+                        ("split",), ("merge", "2", "--into", "1")):  # fmt: skip
             self.assertEqual(self.refused(*command), "tinykv: another change is under way\n")
 
     def test_nobody_can_tell(self) -> None:
@@ -218,6 +218,11 @@ class CtlTests(SynchronousTestCase):
         self.assertEqual(
             self.control.asked, [("split", 1, (), 2), ("split", None, (7, 15495), 2), ("split", None, (), 257)]
         )
+
+    def test_merge(self) -> None:
+        said = self.done("merge", "2", "--into", "1")
+        self.assertEqual(said, "Region 2 was merged into region 1, which has slots 0 to 16383 now.\n")
+        self.assertEqual(self.control.asked, [("merge", 2, 1)])
 
     def test_equal_checksums(self) -> None:
         said = self.done("checksum")
@@ -261,6 +266,8 @@ class CtlTests(SynchronousTestCase):
             ("remove-store", "three"),
             ("remove-store", "3", "--timeout", "soon"),
             ("transfer-leader", "-1"),
+            ("merge", "2"),
+            ("merge", "0", "--into", "1"),
             ("split", "--slot", "0"),
             ("split", "--slot", "16384"),
             ("split", "--parts", "1"),

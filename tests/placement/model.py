@@ -319,6 +319,5 @@ class ModelCluster:
 
 def quick(**choices: object) -> PlacementConfig:
     """Give choices that come to rest soon: lost stores are known after a minute, and limits don't get in the way."""
-    return PlacementConfig.from_json(
-        {"max_down": 60, "add_limit": 6000, "remove_limit": 6000, "leader_limit": 64, "merge_size": 0, **choices}
-    )
+    usual = {"max_down": 60, "add_limit": 6000, "remove_limit": 6000, "leader_limit": 64}
+    return PlacementConfig.from_json({**usual, "merge_by_size": True, "merge_size": 0, **choices})

@@ -12,6 +12,7 @@ from tests.placement.making import MB, START, change, hear, only, placement, reg
 from tests.placement.model import ModelCluster, quick
 from tinykv.placement.balance_leader import balance_leaders
 from tinykv.placement.balance_region import balance_regions
+from tinykv.placement.config import PlacementConfig
 from tinykv.placement.hot_region import spread_hot_regions
 from tinykv.placement.leadership import evict_leaders, grant_leaders
 from tinykv.placement.limits import Flow
@@ -239,7 +240,7 @@ class MergeTests(SynchronousTestCase):
 
     def merged(self, *told: RegionInfo, later: float = 3600.0, **choices: Any) -> dict[int, str]:
         """Give what is begun with some regions, so long after they were heard of."""
-        placed = placement(*told, schedulers=(), **choices)
+        placed = placement(*told, **{"schedulers": (), "merge_by_size": True, **choices})
         hear(placed, START + later)
         placed.tick(START + later)
         self.placed = placed
@@ -266,7 +267,7 @@ class MergeTests(SynchronousTestCase):
         """Nor after the scheduler heard of them first, which may have been one."""
         self.assertEqual(self.merged(*self.small(1, 1), later=3599.0), {})
         whole = region(1, size=MB)
-        placed = placement(whole, schedulers=())
+        placed = placement(whole, schedulers=(), merge_by_size=True)
         hear(placed, START + 5000)
         for each in self.small(1, 1, version=2):
             placed.heartbeat(each, START + 5000)
@@ -288,7 +289,7 @@ class MergeTests(SynchronousTestCase):
     def test_not_what_is_wanted_much(self) -> None:
         """Neither beside hot_least nor under another leader, which hasn't measured anything yet."""
         told = [region(each.region, each.start, each.end, reads=150.0, size=MB) for each in row(2)]
-        placed = placement(*told, stores=3, schedulers=[], merge_pause=60.0)
+        placed = placement(*told, stores=3, schedulers=[], merge_by_size=True, merge_pause=60.0)
         now = START
         for seconds in (100.0, 110.0):
             now = START + seconds
@@ -312,7 +313,7 @@ class MergeTests(SynchronousTestCase):
             ({"region_max_size": 8 * MB, "region_split_size": 4 * MB}, 0.0, 2 * MB + 1, False),
         ):
             told = [region(each.region, each.start, each.end, writes=load, size=size) for each in row(2)]
-            placed = placement(*told, stores=3, schedulers=[], merge_pause=60.0, **choices)
+            placed = placement(*told, stores=3, schedulers=[], merge_by_size=True, merge_pause=60.0, **choices)
             now = START + 100
             hear(placed, now)
             for each in told:
@@ -342,6 +343,10 @@ class MergeTests(SynchronousTestCase):
     def test_never(self) -> None:
         self.assertEqual(self.merged(*self.small(0, 0), merge_size=0), {1: "merge"})
         self.assertEqual(self.merged(*self.small(0, 1), merge_size=0), {})
+
+    def test_not_unless_it_is_wanted(self) -> None:
+        self.assertEqual(self.merged(*self.small(1, 1), merge_by_size=False), {})
+        self.assertFalse(PlacementConfig().merge_by_size)
 
     def test_it_comes_to_rest(self) -> None:
         """Ten regions of 3 MB become few of at most 20, on more stores than replicas."""

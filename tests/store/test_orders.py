@@ -34,6 +34,8 @@ class Case(SynchronousTestCase):
     def setUp(self) -> None:
         #: What was to be split.
         self.splits: list[tuple[int, list[int], Deferred[object]]] = []
+        #: And what into which.
+        self.merges: list[tuple[int, int, Deferred[object]]] = []
 
     def begin(self, stores: int = 3) -> Member:
         """Begin it."""
@@ -52,7 +54,14 @@ class Case(SynchronousTestCase):
             is_up=member.peering.is_up,
             address=lambda store: None if store == 6 else f"store{store}:1",
             split=self.split,
+            merge=self.merge,
         )
+
+    def merge(self, region: int, target: int) -> Deferred[object]:
+        """Note that a region is to be merged."""
+        deferred: Deferred[object] = Deferred()
+        self.merges.append((region, target, deferred))
+        return deferred
 
     def split(self, region: int, slots: Sequence[int]) -> Deferred[object]:
         """Note that a region is to be split."""
@@ -313,9 +322,19 @@ class RefusalTests(Case):
         self.leader.group.propose_change(Change((ChangeStep(ADD_VOTER, peer),)))
         self.undone(AddLearner(4), "")
 
-    def test_what_comes_with_another_version(self) -> None:
+    def test_merge(self) -> None:
+        """It's told when it's over; until then the same order says nothing new."""
         self.begin()
-        self.undone(MergeRegion(2, 1), "doesn't merge")
+        order = self.order(MergeRegion(2, 1))
+        self.orders.take([order])
+        self.orders.take([order])
+        ((region, target, merging),) = self.merges
+        self.assertEqual((region, target, self.orders.done), (1, 2, 0))
+        merging.errback(ControlRefused("it lags"))
+        self.assertEqual((self.orders.done, self.orders.undone), (0, 1))
+        self.orders.take([order])
+        self.merges[1][2].callback(None)
+        self.assertEqual((len(self.merges), self.orders.done), (2, 1))
 
     def test_where_nothing_can_be_cut(self) -> None:
         self.begin()

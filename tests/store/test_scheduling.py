@@ -94,6 +94,7 @@ class Scheduled:
             is_up=member.peering.is_up,
             address=self.scheduling.address,
             split=lambda region, slots: fail(ControlRefused("nothing is split")),
+            merge=lambda region, target: fail(ControlRefused("nothing is merged")),
         )
 
     def _measure(self, region: LedRegion) -> Measured:

@@ -129,6 +129,7 @@ class ScheduledStore(RegionStore):
             is_up=peering.is_up,
             address=lambda number: book.address(number) or scheduling.address(number),
             split=lambda region, slots: self.control.split(region, slots, 2),
+            merge=lambda region, target: self.control.merge(region, target),
         )
         self.control.stays = scheduling.stays
         scheduling.start()

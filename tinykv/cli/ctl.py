@@ -262,6 +262,25 @@ def split(asked: Asked, slots: tuple[int, ...], keys: tuple[str, ...], parts: in
     asked.tell(answer, table, f"Region {answer['regions'][0]['region']} was split.")
 
 
+@ctl.command()
+@click.argument("region", metavar="REGION", type=click.IntRange(1))
+@click.option("--into", "target", type=click.IntRange(1), required=True, metavar="ID",
+              help="The region that it becomes a part of; they have to be neighbours.")
+@click.pass_obj
+def merge(asked: Asked, region: int, target: int) -> None:
+    """
+    Merge a REGION into its neighbour.
+
+    Both have to have their replicas on the same stores, all of which are reached. Nothing is moved; clients of the
+    REGION wait for a few milliseconds. It's gone then, and its number isn't used again. Where there's a scheduler,
+    `tinykv ctl schedule merge` brings the replicas together first.
+    """
+    answer = asked.store.ask("merge", {"region": region, "target": target})
+    (made,) = answer["regions"]
+    slots = f"slots {made['first']} to {made['last']}"
+    asked.tell(answer, f"Region {region} was merged into region {target}, which has {slots} now.")
+
+
 def _slot_of(key: str) -> int:
     """
     Give the slot of a key.

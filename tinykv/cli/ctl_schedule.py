@@ -349,6 +349,15 @@ def split(scheduler: Scheduler, region: int, slots: tuple[int, ...]) -> None:
 
 
 @schedule.command()
+@click.argument("region", type=_REGION)
+@click.option("--into", "target", type=_REGION, required=True, metavar="REGION", help="The neighbour that remains.")
+@click.pass_obj
+def merge(scheduler: Scheduler, region: int, target: int) -> None:
+    """Merge a REGION into its neighbour, whose stores its replicas are brought to first."""
+    _begin(scheduler, {"kind": "merge", "region": region, "target_region": target})
+
+
+@schedule.command()
 @click.argument("regions", metavar="REGION...", type=_REGION, nargs=-1, required=True)
 @click.option("--group", default="", help="Regions of a group are spread evenly among each other.")
 @click.pass_obj

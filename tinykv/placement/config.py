@@ -67,7 +67,8 @@ class PlacementConfig:
         each store's own configuration says; 0 leaves that to them. Only stores that split by size at all do; likewise
         C{region_split_size}, how many bytes the parts have then, and C{split_load_threshold}, how much a region
         may do a second before it's split, for those that split by load.
-    @ivar merge_size: Two neighbours are merged when both together hold at most this, 0 for never.
+    @ivar merge_by_size: Whether neighbours are merged that have become small.
+    @ivar merge_size: Two neighbours are merged when both together hold at most this.
     @ivar merge_keys: And at most this many keys.
     @ivar merge_pause: But not within this long of a split, or of when the scheduler first heard of them.
     @ivar least_regions: And never so that fewer regions remain; nor fewer than the cluster began with.
@@ -110,6 +111,7 @@ class PlacementConfig:
     region_max_size: int = 0
     region_split_size: int = 0
     split_load_threshold: int = 0
+    merge_by_size: bool = False
     merge_size: int = 20 << 20
     merge_keys: int = 200_000
     merge_pause: float = 3600.0

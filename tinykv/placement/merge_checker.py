@@ -4,7 +4,7 @@ Neighbours that are small enough to be one region.
 The one that is merged into the other first gets its voters onto the other's stores, since only then can the two logs
 be joined without anything being copied (R19). Regions that were just split, or just heard of for the first time, are
 left alone for a while, and so is what would be split again by its size or its load, so that splits and merges don't
-take turns.
+take turns. Nothing is merged unless that is wanted (C{merge_by_size}).
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class MergeChecker:
     def check(self, scene: Scene, region: RegionInfo) -> Operator | None:
         """Give an operator that merges a region into a neighbour, None where there's no reason to."""
         config, controller = scene.cluster.config, scene.controller
+        if not config.merge_by_size:
+            return None
         if len(scene.cluster.regions) - controller.count(Kind.MERGE) <= config.least_regions:
             return None
         if not controller.room(Kind.MERGE) or not self._ready(scene, region):

@@ -183,6 +183,8 @@ def choices_schema() -> Schema:
         if isinstance(value, list):
             items = {"schedulers": one_of(*SCHEDULERS), "labels": NAME}.get(name, STORE)
             fields[name] = array(items, STORES_MAX if items is STORE else 64)
+        elif isinstance(value, bool):
+            fields[name] = {**BOOLEAN, "default": value}
         elif isinstance(value, int):
             fields[name] = integer(0, SAFE_MAX, default=value)
         else:

@@ -22,6 +22,7 @@ from tinykv.placement.steps import (
     AddLearner,
     EnterJoint,
     LeaveJoint,
+    MergeRegion,
     PromoteLearner,
     RemovePeer,
     SplitRegion,
@@ -78,6 +79,7 @@ class Orders:
         is_up: Callable[[int], bool],
         address: Callable[[int], str | None],
         split: Callable[[int, Sequence[int]], Deferred[Any]],
+        merge: Callable[[int, int], Deferred[Any]],
     ) -> None:
         """
         @param region: Gives a region of this store by its id.
@@ -85,6 +87,7 @@ class Orders:
         @param address: Says where other stores reach one, as far as that is known.
         @param split: Splits a region at some slots, or in the middle where there are none; fails with ControlRefused
             or ControlUnknown.
+        @param merge: Merges a region into another one; fails likewise.
         """
         self.done = self.undone = 0
         self._store_id = store_id
@@ -92,8 +95,9 @@ class Orders:
         self._is_up = is_up
         self._address = address
         self._split = split
-        #: The regions whose split is under way.
-        self._splitting: set[int] = set()
+        self._merge = merge
+        #: The regions whose split or merge is under way.
+        self._cutting: set[int] = set()
         self._proposed: dict[int, _Proposed] = {}
         #: Why the last order of a region wasn't carried out, and which it was.
         self._told: dict[int, tuple[OrderedStep, str]] = {}
@@ -152,6 +156,10 @@ class Orders:
         if isinstance(step, SplitRegion):
             self._begin_split(region, order, step)
             return ""
+        if isinstance(step, MergeRegion):
+            if order.region not in self._cutting:
+                self._follow(order, self._merge(order.region, step.target), f"it was merged into region {step.target}")
+            return ""
         if self._is_under_way(region, order):
             return ""
         change, told = self._change(region, step)
@@ -193,7 +201,7 @@ class Orders:
 
         @raise _Undone: It can't be split there.
         """
-        if order.region in self._splitting:
+        if order.region in self._cutting:
             return
         slots = region.descriptor.slots
         cuts: set[int] = set()
@@ -202,18 +210,27 @@ class Orders:
             if not slots[0] < slot < slots[1]:
                 raise _Undone(f"no part can begin at the key {key.hex()}: slots aren't cut")
             cuts.add(slot)
-        self._splitting.add(order.region)
+        self._follow(order, self._split(order.region, sorted(cuts)), "it was split")
+
+    def _follow(self, order: Order, doing: Deferred[Any], done: str) -> None:
+        """
+        Tell what becomes of an order that is carried out by itself.
+
+        @param done: What was done, if it was.
+        """
+        self._cutting.add(order.region)
 
         def over(result: object) -> None:
-            self._splitting.discard(order.region)
+            self._cutting.discard(order.region)
             if not isinstance(result, Failure):
-                self._done(order, "it was split")
+                self._done(order, done)
             elif result.check(ControlRefused, ControlUnknown):
                 self._undone(order, result.getErrorMessage())
             else:
-                self.log.failure("region {region} wasn't split", result, region=order.region)
+                self.log.failure("region {region}: the order {order} failed", result, region=order.region,
+                                 order=order.step.KIND)  # fmt: skip
 
-        self._split(order.region, sorted(cuts)).addBoth(over)
+        doing.addBoth(over)
 
     def _change(self, region: OrderedRegion, step: OrderedStep) -> tuple[Change | None, str]:
         """
@@ -238,9 +255,8 @@ class Orders:
             return descriptor.removing(step.store), f"the replica on store {step.store} is given up"
         if isinstance(step, EnterJoint):
             return self._entering(region, step)
-        if isinstance(step, LeaveJoint):
-            return (Change(()), "the joint configuration is left") if members.outgoing else (None, "")
-        raise _Undone("this version doesn't merge regions yet")
+        assert isinstance(step, LeaveJoint), "there are no others"
+        return (Change(()), "the joint configuration is left") if members.outgoing else (None, "")
 
     def _adding(self, region: OrderedRegion, store: int) -> Change | None:
         descriptor = region.descriptor

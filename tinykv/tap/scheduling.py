@@ -132,6 +132,7 @@ def scheduling_of(
         is_up=cluster.peering.is_up,
         address=lambda number: cluster.addresses.address(number) or scheduling.address(number),
         split=lambda region, slots: store.control.split(region, slots, 2),
+        merge=lambda region, target: store.control.merge(region, target),
     )
     return scheduling
 
