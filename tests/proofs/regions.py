@@ -9,6 +9,8 @@ some are started before the others. There are several regions, in some scenarios
     - C{regions}: they stay as they are, each a group with a leader of its own;
     - C{moves}: replicas are given, taken and moved at any time, a store without any among them;
     - C{splits}: regions are split at any time, C{splits-moves}: while replicas come and go as well;
+    - C{merges}: neighbours are merged at any time, and split; C{merges-moves}: while replicas come and go as well, and
+      stores are away until they need a snapshot of the region that has taken theirs in;
     - C{gateway-splits}: clients come through gateways, which end and begin anew, and ask for what is about all keys;
     - C{scheduled}: whole clusters. A scheduler of three members places the replicas of five stores, two of which come
       as new ones. Its members are killed, one by one and all at once, cut off, stand still, and have their clocks set
@@ -44,7 +46,9 @@ from tests.testing.region_mutations import REGION_MUTATIONS
 #: Of all scenarios together.
 SEEDS: Final = 3000
 SECONDS: Final = 5400.0
-SCENARIO_NAMES: Final = ("regions", "moves", "splits", "splits-moves", "gateway-splits", "scheduled")
+SCENARIO_NAMES: Final = (
+    "regions", "moves", "splits", "splits-moves", "merges", "merges-moves", "gateway-splits", "scheduled",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -105,7 +105,6 @@ class MergeWorld(SplitWorld):
         self.calm = calm
         self.merges = 0
         self.refusals: list[str] = []
-        self.taken_in: dict[int, int] = {}
         self.rolled_back = self.replaced = self.buried = 0
         self._merging: dict[int, Merging] = {}
         self._away = Random(seed)
@@ -245,6 +244,7 @@ class MergeWorld(SplitWorld):
             if now is not None:
                 self._descriptors_in[region].append(now)
                 self._ranges[region, now.version] = now.slots
+                self._look_at_cover()
 
     def _merges(self, about: Descriptor, arguments: list[bytes], index: int) -> Descriptor | None:
         """Give what a region becomes by an entry about a merge; None if that does nothing."""

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.testing import region_moves, schedulers
+from tests.testing import merge_mutants, region_moves, schedulers
 from tests.testing import region_mutants as mutants
 from tests.testing.cluster import TRANSFER, Cluster, Variant, World
 from tests.testing.cluster_mutants import SLOW
+from tests.testing.merge_cluster import MERGE, MergeCluster, MergeWorld
 from tests.testing.mutations import Sought, often
 from tests.testing.region_cluster import MovingCluster, RegionCluster, RegionWorld
 from tests.testing.region_mutants import MEMBER, STORE
@@ -61,6 +62,14 @@ def _pipelined_splits(seed: int, parts: Parts) -> Cluster:
 
 def _straddled_splits(seed: int, parts: Parts) -> Cluster:
     return _with(StraddledCluster(size=3, pipeliners=0), SplitWorld, parts)
+
+
+def _merges(seed: int, parts: Parts) -> Cluster:
+    return _with(MergeCluster(size=3, regions=2 + seed % 2), MergeWorld, parts)
+
+
+def _pipelined_merges(seed: int, parts: Parts) -> Cluster:
+    return _with(MergeCluster(size=3, regions=2 + seed % 2, pipeliners=3), MergeWorld, parts)
 
 
 class _Flushed(SplitCluster):
@@ -303,6 +312,30 @@ REGION_MUTATIONS: Final = (
         Settings((faults.PAUSE, region_moves.MOVE), seconds=14, clients=2),
         first=2,
         short=False,
+    ),
+    RegionMutation(
+        "a merge that is rolled back by hearsay",
+        {STORE: merge_mutants.RollsBackByHearsay},
+        _merges,
+        ("which isn't about to be merged so",),
+        Settings((TRANSFER, faults.PARTITION, SPLIT, MERGE)),
+        first=2,
+    ),
+    RegionMutation(
+        "a source that serves on",
+        {STORE: merge_mutants.ServesOn},
+        _pipelined_merges,
+        _DIFFERS,
+        Settings((TRANSFER, faults.PAUSE, SPLIT, MERGE)),
+        first=6,
+    ),
+    RegionMutation(
+        "a target that does not wait for its source",
+        {STORE: merge_mutants.WaitsForNoSource},
+        _pipelined_merges,
+        ("out of order",),
+        Settings((TRANSFER, faults.PAUSE, MERGE)),
+        first=20,
     ),
     RegionMutation(
         "ids from an old leader of the scheduler",
