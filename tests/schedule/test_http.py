@@ -293,7 +293,8 @@ class AnswerTests(Case):
         self.assertEqual(self.good("GET", "/config")["replicas"], 5)
         self.assertEqual(self.client.member.placing.cluster.config.replicas, 5)
         self.assertIs(self.good("PATCH", "/config", {"merge_by_size": True})["merge_by_size"], True)
-        for body in ({"replicas": 0}, {"replicas": "3"}, {"unheard": 1}, {}, {"schedulers": ["x"]}, {"merge_by_size": 1}):
+        self.refused(400, "PATCH", "/config", {"merge_by_size": 1})
+        for body in ({"replicas": 0}, {"replicas": "3"}, {"unheard": 1}, {}, {"schedulers": ["x"]}):
             self.refused(400, "PATCH", "/config", body)
 
     def test_schedulers(self) -> None:

@@ -21,6 +21,7 @@ from tinykv.region.splitting import Split, own_cuts
 from tinykv.resp.replies import encode_command
 from tinykv.resp.splitting import elements_of
 from tinykv.store.host import RegionHost
+from tinykv.store.letting_go import LetGo
 from tinykv.store.refusals import NO_LEADER
 from tinykv.store.splitting import Part
 from tinykv.testing.embedded import TABLE
@@ -104,7 +105,7 @@ class WaitingTests(SplitsCase):
         """It goes before what came here, some of it when it's known where that is and some before."""
         self.split()
         (gap,) = self.regions.gaps
-        gap.hold()
+        until = LetGo([gap])
         before = [[b"APPEND", HIGH.encode(), b"%d" % number] for number in (1, 2)]
         first, second = [(COMMANDS, self.client, 0, 0, TABLE["append"], one, encode_command(one)) for one in before]
         self.waits(f"APPEND {HIGH} 3")
@@ -112,7 +113,7 @@ class WaitingTests(SplitsCase):
         self.hear()
         self.waits(f"APPEND {HIGH} 4")
         self.whole.move(second, (0, SLOTS))
-        gap.let_go()
+        until()
         self.assertEqual(self.ask(f"GET {HIGH}")[-1], b"$4\r\n1234\r\n")
 
     def test_others_are_not_held_up(self) -> None:

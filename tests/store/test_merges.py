@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.store.test_splits import HIGH, LOW, MIDDLE, OK, SplitsCase
 from tinykv.keys import SLOTS, slots_range
 from tinykv.raft.log import Compacted
 from tinykv.raft.messages import Entry
 from tinykv.raft.refusals import Refused
-from tinykv.redis.operations import INTERNAL
+from tinykv.redis.operations import INTERNAL, LOCAL
 from tinykv.region.descriptor import descriptor_key
 from tinykv.region.merging import Merging, encode_rollback, merging_key, record_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.region.tombstone import NO_PEER, decode_merged, decode_tombstone, tombstone_key
+from tinykv.resp.splitting import elements_of
 from tinykv.storage.log_reader import LogReader
 from tinykv.store.host import RegionHost
+from tinykv.store.letting_go import LetGo
 from tinykv.store.merge_entries import merges, takes_in
 from tinykv.store.merging import REFUSE_SECONDS, RegionMerging
 
@@ -368,6 +371,80 @@ class OrderTests(MergesCase):
 
     def test_a_part_of_a_flush_of_a_database(self) -> None:
         self.flush_a_part("FLUSHDB")
+
+    def test_a_part_that_the_target_counts_late(self) -> None:
+        """What the source has counted isn't counted again, as the target has got it meanwhile."""
+        self.ask(f"SET {HIGH} 1", f"SET {LOW} 1")
+        until = LetGo([self.whole])
+        self.client.send("DBSIZE")
+        self.settle()
+        self.merge(self.part, self.whole)
+        self.assertEqual(self.client.heard(), [])
+        until()
+        self.settle()
+        self.assertEqual(self.client.heard(), [b":2\r\n"])
+
+    def count_before(self, command: str) -> None:
+        """Let a pipeline count keys, and then delete them, of which the target does its parts before it has them."""
+        self.ask(f"SET {LOW} 1", f"SET {HIGH} 1")
+        self.part.propose_merge(1)
+        for line in ("DBSIZE", "INFO", "KEYS *", f"KEYS {LOW}", f"KEYS {HIGH}", command, "DBSIZE"):
+            self.client.send(line)
+        self.settle()
+        self.assertEqual(self.regions.ordered, [self.whole])
+        self.client.told.sort()
+        size, counts, keys, low, high, flushed, now = self.client.heard()
+        self.assertEqual(elements_of(counts)[:4], [b":2\r\n", *3 * [b":0\r\n"]])
+        self.assertEqual((size, sorted(elements_of(keys))), (b":2\r\n", [b"$1\r\na\r\n", b"$1\r\nb\r\n"]))
+        self.assertEqual((low, high), (b"*1\r\n$1\r\nb\r\n", b"*1\r\n$1\r\na\r\n"))
+        self.assertEqual((flushed, now), (OK, b":0\r\n"))
+
+    def test_what_is_counted_before_it_is_deleted(self) -> None:
+        self.count_before("FLUSHALL")
+
+    def test_what_is_counted_before_a_database_is_deleted(self) -> None:
+        self.count_before("FLUSHDB")
+
+    def test_a_part_that_the_target_deletes_late(self) -> None:
+        """What was written to the source since it did its part stays."""
+        self.ask(f"SET {HIGH} 1", f"SET {LOW} 1")
+        until = LetGo([self.whole])
+        self.client.send("FLUSHALL")
+        self.settle()
+        self.client.send(f"SET {HIGH} 2")
+        self.settle()
+        self.merge(self.part, self.whole)
+        until()
+        self.settle()
+        self.client.told.sort()
+        self.assertEqual(self.client.heard(), [OK, OK])
+        self.assertEqual(self.ask("DBSIZE", f"GET {HIGH}"), [b":1\r\n", b"$1\r\n2\r\n"])
+
+    def test_a_part_that_comes_back_at_once(self) -> None:
+        """The target doesn't wait for itself where the part has waited for it."""
+        before = LetGo([self.whole])
+        self.whole.hand_on((0, SLOTS), [self.part])
+        self.hosted.host = self.part
+        self.client.send(f"SET {HIGH} 1")
+        self.settle()
+        self.assertEqual(self.client.heard(), [], "what was sent to the whole may be for the part")
+        self.merge(self.part, self.whole)
+        self.assertEqual(self.client.heard(), [])
+        before()
+        self.settle()
+        self.assertEqual(self.client.heard(), [OK])
+        self.assertFalse(self.whole.proposals.on_hold)
+        self.hosted.host = self.whole
+        self.assertEqual(self.ask(f"GET {HIGH}", f"SET {LOW} 1"), [b"$1\r\n1\r\n", OK])
+
+    def test_a_step_behind_what_the_source_had(self) -> None:
+        """It's run, though the region that has these slots begins before them."""
+        steps: list[bool] = []
+        client: Any = self.client
+        self.merge(self.part, self.whole)
+        self.router.moved((LOCAL, client, 0, 0, None, lambda: steps.append(True), None), (MIDDLE, SLOTS), None)
+        self.settle()
+        self.assertEqual(steps, [True])
 
     def test_a_transaction(self) -> None:
         self.part.propose_merge(1)

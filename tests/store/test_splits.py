@@ -27,6 +27,7 @@ from tinykv.server.router import Router
 from tinykv.storage.log import HardState as StoredState
 from tinykv.storage.writers import LogBatch
 from tinykv.store.host import RegionHost
+from tinykv.store.letting_go import LetGo
 from tinykv.store.rounds import ROUND_SECONDS
 from tinykv.store.splitting import BegunLog, Part, adopt, begin_peer, splits
 from tinykv.testing.alone import alone
@@ -147,7 +148,7 @@ class OvertakingTests(SplitsCase):
     def split_while_it_waits(self, border: int) -> bytes:
         """Split a part that waits for the outcome of what was sent to the whole, and give what was appended in all."""
         (part,) = self.split()
-        part.hold()
+        until = LetGo([part])
         self.client.send(f"APPEND {HIGH} 3")
         self.rest()
         whole, self.whole = self.whole, part
@@ -160,7 +161,7 @@ class OvertakingTests(SplitsCase):
         whole.move(second, (0, SLOTS))
         commands = [one for one in self.router.undone() if one[0] == COMMANDS]
         self.assertEqual({one[5][2] for one in commands}, {b"1", b"2", b"3", b"4"})
-        part.let_go()
+        until()
         self.rest()
         return self.ask(f"GET {HIGH}")[-1]
 

@@ -11,6 +11,7 @@ from tests.testing.merge_cluster import MergeStore
 from tinykv.region.merging import Merging
 from tinykv.store.gap import Gap
 from tinykv.store.host import RegionHost
+from tinykv.store.letting_go import LetGo
 from tinykv.store.merging import RegionMerging
 
 
@@ -75,10 +76,10 @@ class _Unheld:
         """Be as that one otherwise."""
         return getattr(self._host, name)
 
-    def hold(self) -> None:
+    def hold(self, until: LetGo) -> None:
         """Go on."""
 
-    def let_go(self) -> None:
+    def let_go(self, until: LetGo) -> None:
         """Go on."""
 
 

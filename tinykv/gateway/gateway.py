@@ -79,6 +79,11 @@ class Way(Protocol):
         """Take one that a region did nothing of, and that was meant for some slots."""
 
 
+def _call_all(functions: list[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
+
+
 @implementer(IPeerHandler)
 class Gateway:
     """
@@ -239,22 +244,18 @@ class Gateway:
         self._move_waiters()
         self.log.info("there are {count} regions", count=len(self.regions))
         self.routed([((route.first, route.end), self.regions[route.region]) for route in self._routes.ranges])
-        for region, slots in under_way:
-            if region in self._former or region.slots != slots:
-                self._hold_heirs(region, slots)
-                region.hand_on()
+        self._hold_heirs([(one, slots) for one, slots in under_way if one in self._former or one.slots != slots])
 
-    def _hold_heirs(self, region: DistantRegion, slots: tuple[int, int]) -> None:
-        """Let what comes for slots that a region had wait until the outcome is known of all that was sent there."""
-        heirs = [one for one in self._overlapping(slots) if one is not region]
-        for one in heirs:
-            one.hold()
-
-        def let_go() -> None:
-            for one in heirs:
-                one.let_go()
-
-        region.submit_again([(LOCAL, NOBODY, 0, 0, None, let_go, None)])
+    def _hold_heirs(self, changed: list[tuple[DistantRegion, tuple[int, int]]]) -> None:
+        """Let what comes for slots that regions had wait until the outcome is known of all that was sent there."""
+        held: list[list[Callable[[], None]]] = []
+        for region, _ in changed:
+            releases: list[Callable[[], None]] = []
+            held.append(releases)
+            # Before any of them waits for another one of them.
+            region.submit_again([(LOCAL, NOBODY, 0, 0, None, partial(_call_all, releases), None)])
+        for releases, (region, slots) in zip(held, changed, strict=True):
+            releases += [one.hold() for one in self._overlapping(slots) if one is not region]
 
     def _overlapping(self, slots: tuple[int, int]) -> list[DistantRegion]:
         """Give the regions that have some of these slots."""

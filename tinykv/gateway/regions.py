@@ -59,6 +59,21 @@ class Forwards(Protocol):
         """Send nothing any more."""
 
 
+class _Wave:
+    """
+    What waits in a region for another one.
+
+    @ivar came: What has come, with the slots that the region had then.
+    @ivar over: Whether it waits no longer, but for those before it.
+    """
+
+    __slots__ = ("came", "over")
+
+    def __init__(self, came: list[Meant], over: bool = False) -> None:
+        self.came = came
+        self.over = over
+
+
 @implementer(IRegionHost)
 class DistantRegion:
     """
@@ -95,11 +110,8 @@ class DistantRegion:
         self._clock = clock
         self._answered = answered
         self._pending: list[Operation] = []
-        #: For how many regions, to which what lies here now was sent before, all of it waits; what has come from there;
-        #: and what came here meanwhile, before the region had the slots that it has.
-        self._held = 0
-        self._moved: list[Meant] = []
-        self._before: list[Meant] = []
+        #: What waits for regions to which what lies here now was sent before; behind all of it, what is pending.
+        self._waves: list[_Wave] = []
         #: What comes back here of what is being handed on.
         self._coming: list[Operation] | None = None
 
@@ -124,8 +136,12 @@ class DistantRegion:
             operation = self.waiters.block(operation)
         if self._coming is not None:
             self._coming.append(operation)
-        elif self._held:
-            self._moved.append((self.slots, [operation]))
+        elif self._waves:
+            # What it had to wait for it has waited for where it was; and what waits here came later.
+            if not self._waves[0].over:
+                self._waves.insert(0, _Wave([], over=True))
+                self._clock.callLater(0, self._end_turn)
+            self._waves[0].came.append((self.slots, [operation]))
         else:
             self.submit_again([operation])
 
@@ -134,33 +150,41 @@ class DistantRegion:
         whole, self.slots, self.version = self.slots, slots, version
         if whole != slots:
             pending, self._pending = self._pending, []
-            if self._held:
-                self._before.append((whole, pending))
+            if self._waves:
+                self._waves[-1].came.append((whole, pending))
                 pending = []
             self.forwarder.narrowed(whole, pending)
 
-    def hand_on(self) -> None:
+    def hold(self) -> Callable[[], None]:
         """
-        After the region was narrowed, and its parts wait for it: hand on at once what has come from other regions.
+        Let what comes from now on wait: what was sent to another region may lie here by now, and come from there.
 
-        It goes to the same places as what may yet come from there, so it has to be there first; and what came here
-        itself has to be there last, so it stays until L{let_go}.
+        What has come by now doesn't wait for that, or two regions that get slots of each other would wait for ever.
+
+        @return: Ends that; what comes from another region meanwhile goes first.
         """
-        moved, self._moved = self._moved, []
-        if moved:
-            self.pass_on(moved, ())
+        pending, self._pending = self._pending, []
+        if self._waves:
+            self._waves[-1].came.append((self.slots, pending))
+        elif pending:
+            self._waves.append(_Wave([(self.slots, pending)], over=True))
+        wave = _Wave([])
+        self._waves.append(wave)
 
-    def hold(self) -> None:
-        """Send nothing until L{let_go}: what was sent to another region may lie here by now, and come from there."""
-        self._held += 1
+        def let_go() -> None:
+            wave.over = True
+            self._end_turn()
 
-    def let_go(self) -> None:
-        """Send again, what has come from another region before all else."""
-        self._held -= 1
-        if not self._held:
-            meant, self._moved, self._before = [*self._moved, *self._before], [], []
-            later, self._pending = self._pending, []
-            self.pass_on(meant, later)
+        return let_go
+
+    def _let_go(self) -> None:
+        """Send what waits no longer."""
+        while self._waves and self._waves[0].over:
+            wave = self._waves.pop(0)
+            later: list[Operation] = []
+            if not self._waves:
+                later, self._pending = self._pending, []
+            self.pass_on(wave.came, later)
 
     def submit_again(self, operations: list[Operation]) -> None:
         """Take operations that were to be done elsewhere; they are as they are sent."""
@@ -169,7 +193,8 @@ class DistantRegion:
         self._pending += operations
 
     def _end_turn(self) -> None:
-        if not self._held:
+        self._let_go()
+        if not self._waves:
             operations, self._pending = self._pending, []
             self.forwarder.take(operations)
 
@@ -189,7 +214,7 @@ class DistantRegion:
 
     def undone(self) -> list[Operation]:
         """Give the operations of which certainly nothing was done."""
-        meant = [operation for _, operations in (*self._moved, *self._before) for operation in operations]
+        meant = [one for wave in self._waves for _, some in wave.came for one in some]
         return [*meant, *self._pending, *self.forwarder.undone()]
 
     # What the forwarder wants
@@ -209,10 +234,12 @@ class DistantRegion:
                 else:
                     self.moved(released(operation), whole, self)
         self._coming = None
-        if self._held:
-            self._moved.append((self.slots, [*coming, *later]))
+        coming += later
+        if self._waves:
+            # It came before all that waits.
+            self.forwarder.take(coming)
         else:
-            self._pending[:0] = [*coming, *later]
+            self._pending[:0] = coming
             self._end_turn()
 
     def _stays(self, operation: Operation) -> bool:
@@ -241,4 +268,4 @@ class DistantRegion:
     @property
     def holds(self) -> bool:
         """Whether something isn't answered, but for those who wait."""
-        return bool(self._held or self._pending) or self.forwarder.holds
+        return bool(self._waves or self._pending) or self.forwarder.holds

@@ -6,8 +6,10 @@ Commands on keys, whatever they hold, and on whole databases.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from tinykv.errors import CommandError, NoSuchKey, SyntaxProblem
-from tinykv.keys import DATABASES
+from tinykv.keys import ALL_SLOTS, DATABASES, slot_of
 from tinykv.redis.arguments import database_number
 from tinykv.redis.context import Context
 from tinykv.redis.glob import Glob
@@ -239,7 +241,8 @@ def dbsize(ctx: Context, args: list[bytes]) -> bytes:
 
     @see: U{https://redis.io/commands/dbsize/}
     """
-    return replies.integer(ctx.db.keys)
+    slots = slots_named(args)
+    return replies.integer(ctx.db.keys if slots is None else ctx.db.counts_within(slots)[0])
 
 
 @command("info", READ)
@@ -249,7 +252,8 @@ def info(ctx: Context, args: list[bytes]) -> bytes:
 
     It's what INFO tells of the data in its section keyspace; the rest is the matter of who is asked.
     """
-    counts = [(db.keys, db.expiring) for db in ctx.keyspace.databases]
+    slots, databases = slots_named(args), ctx.keyspace.databases
+    counts = [(db.keys, db.expiring) if slots is None else db.counts_within(slots) for db in databases]
     return replies.array([replies.integer(count) for pair in counts for count in pair])
 
 
@@ -324,14 +328,16 @@ def keys(ctx: Context, args: list[bytes]) -> bytes:
     @see: U{https://redis.io/commands/keys/}
     """
     glob = Glob(args[1])
+    first, end = slots_named(args) or ALL_SLOTS
     if glob.literal is not None:
-        return replies.bulks([glob.literal] if ctx.db.get(glob.literal) is not None else [])
+        found = first <= slot_of(glob.literal) < end and ctx.db.get(glob.literal) is not None
+        return replies.bulks([glob.literal] if found else [])
     now = ctx.now
     every, matches = glob.matches_all, glob.matches
     return ctx.bulks(
         [
             key
-            for _, _, key, row in ctx.db.rows_from(0, 0)
+            for _, _, key, row in takewhile(lambda found: found[0] < end, ctx.db.rows_from(first, 0))
             if (every or matches(key)) and not 0 < expires_of(row) <= now
         ]
     )

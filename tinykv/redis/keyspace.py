@@ -421,6 +421,12 @@ class Database:
             self.keyspace.changes += sum(counter.keys for counter in gone.values())
         return bool(gone)
 
+    def counts_within(self, slots: tuple[int, int]) -> tuple[int, int]:
+        """Count the keys of some slots, expired ones that are not yet deleted included, and those that can expire."""
+        first, end = slots
+        found = [counter for slot, counter in self.counters.items() if first <= slot < end]
+        return sum(counter.keys for counter in found), sum(counter.expires for counter in found)
+
     def forget(self) -> None:
         """Begin anew without any keys; their rows are gone."""
         self.keyspace.drop(self.live)

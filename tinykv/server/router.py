@@ -63,15 +63,11 @@ class _Part:
     It's told what becomes of that part, and isn't the client itself, whose request has one answer.
     """
 
-    __slots__ = ("_done", "again", "client_id", "proto")
+    __slots__ = ("_done", "client_id", "proto")
 
-    def __init__(self, client: Client, done: Callable[[bytes], None], again: Callable[[], None] | None = None) -> None:
-        """
-        @param again: Has the whole command begun anew, where that can be: a read of all keys.
-        """
+    def __init__(self, client: Client, done: Callable[[bytes], None]) -> None:
         self.proto = client.proto
         self.client_id = client.client_id
-        self.again = again
         self._done = done
 
     def answer(self, number: int, reply: bytes) -> None:
@@ -132,14 +128,9 @@ class _Gathering:
         self._answers: list[bytes | None] = [None] * len(spread.parts)
         self._left = len(spread.parts)
 
-    def give_up(self) -> bool:
-        """Take no more, as it's begun anew; say if it wasn't over."""
-        going, self._left = self._left > 0, 0
-        return going
-
     def take(self, place: int, reply: bytes) -> None:
         """Take the reply to a part; the first counts."""
-        if self._answers[place] is not None or not self._left:
+        if self._answers[place] is not None:
             return
         self._answers[place] = reply
         self._left -= 1
@@ -248,8 +239,8 @@ class Router:
             self._look(client, number, db, arguments, moved=True)
             return
         if kind == LOCAL:
-            heirs = [self._hosts[place].submit_moved for place in self._places(whole)]
-            self._behind(heirs, client, number, arguments)
+            places = self._places(whole)
+            self._behind([self._hosts[place].submit_moved for place in places], client, number, arguments)
             return
         about_all = kind in (COMMANDS, READ) and _is_about_all(spec, arguments)
         if about_all and not self._has_exactly(whole):
@@ -281,8 +272,8 @@ class Router:
         """
         Do what was meant for all keys of a region that was merged into another one, and wasn't done there.
 
-        The other one has a part of the same command, which may have been done before it had these keys, or behind that.
-        So a read is begun anew, and a write is done for these keys alone.
+        The other one has a part of the same command, which may have been done before it had these keys; so may what
+        the same client sent behind it. So it's done for these keys alone, where that isn't the same for all of them.
         """
         kind, client, number, db, spec, arguments, _ = operation
         if spec.name == "config|set":
@@ -293,16 +284,13 @@ class Router:
                 self._submit_parts(client, number, db, spec, to)
             else:
                 client.answer(number, replies.OK)
-        elif kind == READ:
-            if isinstance(client, _Part) and client.again is not None:
-                client.again()
-            else:
-                answered = partial(client.answer, number)
-                now = self._spread(spec, arguments)
-                self._read_parts(_InPlace(moved=True), client, number, db, spec, arguments, now, answered)
+            return
+        limited = within_slots(arguments, whole)
+        to = Spread([Part(place, limited, ()) for place in self._places(whole)], EVERYWHERE[spec.name], spec.writes)
+        if kind == READ:
+            answered = partial(client.answer, number)
+            self._read_parts(_InPlace(moved=True), client, number, db, spec, limited, to, answered)
         else:
-            limited = within_slots(arguments, whole)
-            to = Spread([Part(place, limited, ()) for place in self._places(whole)], alike, spec.writes)
             self._submit_parts(client, number, db, spec, to)
 
     def _places(self, slots: tuple[int, int]) -> list[int]:
@@ -496,15 +484,9 @@ class Router:
         else:
             assert isinstance(to, Spread)
             gathering = _Gathering(to, answered)
-
-            def again() -> None:
-                if gathering.give_up():
-                    now = self._spread(spec, arguments)
-                    self._read_parts(_InPlace(moved=True), client, number, db, spec, arguments, now, answered)
-
             for place, part in enumerate(to.parts):
                 host, told = self._hosts[part.region], partial(gathering.take, place)
-                how.read(host, client, number, db, spec, part.arguments, told, again)
+                how.read(host, client, number, db, spec, part.arguments, told)
 
     def _by_chance(self, db: int) -> Iterator[IRegionHost]:
         """Give the regions by chance, those with many keys more likely first, as far as this store knows."""
@@ -622,11 +604,10 @@ class _Fresh:
         spec: CommandSpec,
         arguments: list[bytes],
         answered: Callable[[bytes], None],
-        again: Callable[[], None] | None = None,
     ) -> None:
         """Read in one region."""
         read = host.read_local if self._local else host.read
-        reply = read(_Part(client, answered, again), number, db, spec, arguments)
+        reply = read(_Part(client, answered), number, db, spec, arguments)
         if reply is not None:
             answered(reply)
 
@@ -651,11 +632,10 @@ class _InPlace:
         spec: CommandSpec,
         arguments: list[bytes],
         answered: Callable[[bytes], None],
-        again: Callable[[], None] | None = None,
     ) -> None:
         """Read in one region."""
         submit = host.submit_moved if self._moved else host.submit
-        submit((READ, _Part(client, answered, again), number, db, spec, arguments, None))
+        submit((READ, _Part(client, answered), number, db, spec, arguments, None))
 
 
 def _is_about_all(spec: CommandSpec, arguments: list[bytes]) -> bool:

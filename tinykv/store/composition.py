@@ -210,14 +210,17 @@ def join_stores(
         answered=answered,
         local_reads=local_reads,
     )
-    polls = Polls(
-        table=table,
-        start_id=host.start_id,
-        # Wherever the keys lie by now.
-        submit=lambda operation: host.regions.moved(operation, ALL_SLOTS, None),
-        clock=clock,
-        answered=answered,
-    )
+    regions = host.regions
+    if regions.polls is None:
+        regions.polls = Polls(
+            table=table,
+            start_id=host.start_id,
+            # Wherever the keys lie by now.
+            submit=lambda operation: regions.moved(operation, ALL_SLOTS, None),
+            clock=clock,
+            answered=answered,
+        )
+    polls = regions.polls
     forwarder.blocks, forwarder.woken, forwarder.blocked = polls.begin, polls.wake, lambda: polls.operations
     host.elsewhere = forwarder
     forwarder.landed = host.proposals.landed

@@ -397,7 +397,7 @@ class Forwarder:
         self.landed()
 
     def _take_waiting(self) -> tuple[list[Meant], list[Operation]]:
-        """Take all that waits, in order: what was meant for the slots that the region had, and what is for it as it is."""
+        """Take all that waits, in order: what was meant for slots that the region had, and what is for it as it is."""
         meant: list[Meant] = []
         waiting, self._queue = self._queue, deque()
         narrowed, self._narrowed = self._narrowed, []

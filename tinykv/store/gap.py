@@ -17,6 +17,7 @@ from zope.interface import implementer
 from tinykv.interfaces import IRegionHost
 from tinykv.redis.operations import INTERNAL, LOCAL, NOBODY, READ, Client, Operation
 from tinykv.redis.spec import CommandSpec
+from tinykv.store.letting_go import LetGo
 from tinykv.store.refusals import NO_LEADER
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class Gap:
         self.replaced: Callable[[Callable[[Operation], bool]], None] = lambda about: None
         self._regions = regions
         self._waiting: list[_Waiting] = []
-        #: For how many regions of which it was a part, and whose outcome is to be known first, all of it waits; and
-        #: what of theirs goes before.
-        self._held = 0
+        #: What all of it waits for: that outcomes are known in regions of which it was a part; and what of theirs goes
+        #: before.
+        self._held: list[LetGo] = []
         self._moved: list[_Waiting] = []
         #: Whether its slots are known by now; and who is held meanwhile, as what comes there comes later.
         self._over = False
-        self._heirs: list[Any] = []
+        self._heirs: LetGo | None = None
 
     @property
     def table_bytes(self) -> int:
@@ -108,13 +109,13 @@ class Gap:
 
     # What becomes of it
 
-    def hold(self) -> None:
-        """Keep all of it until L{let_go}, since what was sent before may yet come, from where this was cut off."""
-        self._held += 1
+    def hold(self, until: LetGo) -> None:
+        """Keep all of it until something is over: what was sent before may yet come, from where this was cut off."""
+        self._held.append(until)
 
-    def let_go(self) -> None:
+    def let_go(self, until: LetGo) -> None:
         """Learn that nothing that was sent before comes any more."""
-        self._held -= 1
+        self._held.remove(until)
         if self._held:
             return
         moved, self._moved = self._moved, []
@@ -130,9 +131,8 @@ class Gap:
         if not (self._held or self._waiting):
             return
         first, end = self.slots
-        self._heirs = [one for (start, _), one in self._regions.routes() if first <= start < end]
-        for one in self._heirs:
-            one.hold()
+        routes = self._regions.routes()
+        self._heirs = LetGo([one for (start, behind), one in routes if start < end and first < behind])
         if not self._held:
             self._hand_on()
             return
@@ -146,9 +146,9 @@ class Gap:
         waiting, self._waiting = self._waiting, []
         for _, operation in waiting:
             self._regions.moved(operation, self.slots, self)
-        heirs, self._heirs = self._heirs, []
-        for one in heirs:
-            one.let_go()
+        heirs, self._heirs = self._heirs, None
+        if heirs is not None:
+            heirs()
 
     def _pass_on(self) -> None:
         """Run the steps of the front's before which nothing of the same client is left."""

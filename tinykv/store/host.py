@@ -53,8 +53,9 @@ from tinykv.store.forwarding import Meant
 from tinykv.store.gap import Gap
 from tinykv.store.installation import Installation
 from tinykv.store.lease import Lease
+from tinykv.store.letting_go import LetGo
 from tinykv.store.log_cut import LogCut
-from tinykv.store.merging import LetGo, RegionMerging
+from tinykv.store.merging import RegionMerging
 from tinykv.store.pacing import Pacer
 from tinykv.store.proposals import GATHER_SECONDS, HOLD_SECONDS, Elsewhere, Proposals
 from tinykv.store.reads import Reads
@@ -460,6 +461,7 @@ class RegionHost:
     def end(self) -> None:
         """End: another region has taken this one in, and all that waited here."""
         self.halt()
+        self.regions.rounds.forget(self.proposals)
         self.skipped()
         if self._giving_up is not None and self._giving_up.active():
             self._giving_up.cancel()
@@ -673,7 +675,7 @@ class RegionHost:
 
     def hand_on(self, whole: tuple[int, int], hosts: list[RegionHost]) -> None:
         """
-        Have done where it belongs by now what waits here, after the region was narrowed.
+        Have done where it belongs by now what waits here, after the region was narrowed, or widened.
 
         @param whole: The slots that it had.
         @param hosts: The regions that were cut off, new here: what comes there waits for what was sent before.
@@ -683,20 +685,19 @@ class RegionHost:
             self.unresolved or proposals.pending or proposals.on_hold or (elsewhere is not None and elsewhere.holds)
         )
         held: list[RegionHost | Gap] = [*hosts, *self.regions.gaps_within(whole)] if under_way else []
-        for host in held:
-            host.hold()
+        until = LetGo(held, proposals.held) if held else None
         self._move_pending(whole)
-        if under_way:
+        if until is not None:
             # When this is run, the outcome of all that was sent before is known.
-            proposals.submit((LOCAL, NOBODY, 0, 0, None, LetGo(held), None))
+            proposals.submit((LOCAL, NOBODY, 0, 0, None, until, None))
 
-    def hold(self) -> None:
-        """Propose nothing until L{let_go}; see L{Proposals.hold}."""
-        self.proposals.hold()
+    def hold(self, until: LetGo) -> None:
+        """Propose nothing until something is over; see L{Proposals.hold}."""
+        self.proposals.hold(until)
 
-    def let_go(self) -> None:
+    def let_go(self, until: LetGo) -> None:
         """Learn that nothing comes any more that was sent before."""
-        meant = self.proposals.let_go(self.descriptor.slots)
+        meant = self.proposals.let_go(until, self.descriptor.slots)
         if meant:
             self.pass_on(meant, ())
 
@@ -722,7 +723,7 @@ class RegionHost:
         @param meant: The oldest, with the slots of the region for which they were meant.
         @param later: Those behind them that were meant for it as it is.
         """
-        self.hold()
+        until = LetGo([self])
         for whole, operations in meant:
             for operation in operations:
                 if whole == self.descriptor.slots or self.stays(operation):
@@ -731,7 +732,7 @@ class RegionHost:
                     self.move(operation, whole)
         for operation in later:
             self.submit_moved(operation)
-        self.let_go()
+        until()
 
     def stays(self, operation: Operation) -> bool:
         """Say whether an operation that was meant for the region before it was narrowed is still done in it alone."""
@@ -772,9 +773,14 @@ class RegionHost:
         """
         return self.merging.propose(target)
 
-    def widened(self) -> None:
-        """Learn that the region has got the keys of another one."""
+    def widened(self, whole: tuple[int, int]) -> None:
+        """
+        Learn that the region has got the keys of another one.
+
+        @param whole: The slots that it had: what waits here of what is about all keys was meant for these.
+        """
         self._expiry.widened()
+        self.hand_on(whole, [])
 
     def progress(self, peer: int) -> tuple[int, int] | None:
         """Give up to where a peer is known to have the log, and up to where it's applied here; None if nobody knows."""
@@ -825,12 +831,13 @@ class RegionHost:
             self.clipped = False
             self.merging.load()
             gone = self.merging.take_places()
+        if ranged:
+            # Before what waits for those whose place it takes comes here, which is meant for other slots.
+            self.hand_on(before.slots, [])
         self.merging.end_others(gone)
         self.replaced(self.owns)
         self.skipped()
         self.described()
-        if ranged:
-            self.hand_on(before.slots, [])
 
     def _installed(self) -> None:
         """After that, go on with what comes behind the snapshot."""

@@ -37,6 +37,7 @@ from tinykv.region.merging import (
 )
 from tinykv.region.tombstone import encode_merged
 from tinykv.store.gap import Gap
+from tinykv.store.letting_go import LetGo
 from tinykv.store.merge_entries import commit_of, merges, prepare, refuse, roll_back, state_in, take_in, taken_in
 from tinykv.store.remote_clients import RemoteClient
 from tinykv.store.splitting import splits
@@ -58,20 +59,6 @@ HAND_OVER_SECONDS: Final = 2.0
 
 #: Reads that go from region to region, one step after another.
 _IN_STEPS: Final = frozenset(("scan", "randomkey"))
-
-
-class LetGo:
-    """The end of what regions wait for; when it's run, the outcome of all that was sent before is known."""
-
-    __slots__ = ("_hosts",)
-
-    def __init__(self, hosts: list[RegionHost | Gap]) -> None:
-        self._hosts = hosts
-
-    def __call__(self) -> None:
-        """Let regions propose what waited."""
-        for host in self._hosts:
-            host.let_go()
 
 
 def _check_peers(host: RegionHost) -> None:
@@ -117,8 +104,9 @@ class RegionMerging:
         self._commit: CommitMerge | None = None
         self._waiting: ApplyQueue | None = None
         self._finishing = False
-        #: The source that was taken in by the entry that was applied last.
+        #: The source that was taken in by the entry that was applied last, and the region's slots before that.
         self._source: RegionHost | None = None
+        self._whole = host.descriptor.slots
         self._handed_over = float("-inf")
         #: Since when it's about to be merged, as far as this run knows.
         self._since = 0.0
@@ -413,6 +401,7 @@ class RegionMerging:
         source = host.regions.hosts[commit.region]
         # This may rest; nothing begins there any more.
         source.queue.held = True
+        self._whole = host.descriptor.slots
         host.descriptor = take_in(host.execution, host.descriptor, source.execution, source.descriptor, commit)
         self._source = source
         host.queue.between = lambda: True
@@ -431,9 +420,9 @@ class RegionMerging:
         region = source.descriptor.region
         host.queue.between = host.flushing.between
         self.log.info("region {region} has taken in region {source}", region=self._region, source=region)
-        host.widened()
         regions.merged[region] = self._region
         regions.remove(region)
+        host.widened(self._whole)
         source.merging.end(host)
         regions.gone(source)
         host.described()
@@ -573,20 +562,24 @@ class RegionMerging:
         host = self._host
         self.gone = True
         host.give_up_all()
-        waiting = host.proposals.hand_over(heir)
+        before, waiting = host.proposals.hand_over(heir, host.descriptor.slots)
 
         def hand_on(operation: Operation, whole: tuple[int, int] | None = None) -> None:
             self._hand_on(operation, heir, whole)
 
         elsewhere = host.elsewhere
         if elsewhere is None:
+            for whole, operations in before:
+                for operation in operations:
+                    hand_on(operation, whole)
             for operation in waiting:
                 hand_on(operation)
         else:
+            for whole, operations in before:
+                elsewhere.narrowed(whole, operations)
             drained: Callable[[], None] = lambda: None  # noqa: E731 - one of two
             if waiting or elsewhere.holds:
-                heir.hold()
-                drained = heir.let_go
+                drained = LetGo([heir])
             elsewhere.end(waiting, hand_on, drained)
         # Whoever was given this region before it went may yet come.
         host.submit = host.submit_distant = host.submit_moved = hand_on

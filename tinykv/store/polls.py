@@ -37,7 +37,7 @@ _UNBLOCKED: Final = replies.error(b"UNBLOCKED client unblocked via CLIENT UNBLOC
 
 
 class Polls:
-    """All such clients, of one region."""
+    """All such clients of a store: the region in which one began to wait may be merged into another one."""
 
     def __init__(
         self,

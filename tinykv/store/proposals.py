@@ -27,6 +27,7 @@ from tinykv.storage.rowstore import RowStore
 from tinykv.store.apply_queue import ApplyQueue
 from tinykv.store.batches import Batch, by_size
 from tinykv.store.forwarding import Meant
+from tinykv.store.letting_go import LetGo
 from tinykv.store.reads import FRESH
 from tinykv.store.refusals import TOO_LARGE
 from tinykv.store.replica import Replica
@@ -42,6 +43,10 @@ HOLD_SECONDS = 0.005
 HELD_MOST = 400
 #: For so long, in seconds, the first of the clients that were answered together wait for the others to speak again.
 GATHER_SECONDS = 0.001
+
+
+#: What has come to a region, with the slots that it had then.
+Came = tuple[tuple[int, int], list[Operation]]
 
 
 class Elsewhere(Protocol):
@@ -106,11 +111,11 @@ class Elsewhere(Protocol):
 class Heir(Protocol):
     """Who takes over what comes to a region that has ended."""
 
-    def hold(self) -> None:
-        """Propose nothing until L{let_go}, as often as this was called."""
+    def hold(self, until: LetGo) -> None:
+        """Propose nothing until this is over, and whatever else is waited for."""
 
-    def let_go(self) -> None:
-        """Learn that one of those is over who are waited for."""
+    def let_go(self, until: LetGo) -> None:
+        """Learn that it's over."""
 
 
 class Proposals:
@@ -124,6 +129,7 @@ class Proposals:
     @ivar refused_since: Since when what is pending is too much for what is undecided already; None if it isn't.
     @ivar entries: How many entries were proposed.
     @ivar closed: Whether nothing more is taken.
+    @ivar held: What all of it waits for that was sent to other regions before.
     @ivar deciding: The entry that changes which keys the region has, and isn't applied: until then nothing else is
         proposed, so that all that stands in the log was meant for the region as it's then. 0 if there's none.
     @ivar stopped: Whether the region serves nothing, since it's about to be merged into another.
@@ -151,15 +157,15 @@ class Proposals:
         self.refused_since: float | None = None
         self.entries = 0
         self.closed = False
+        self.held: list[LetGo] = []
         self.deciding = 0
         self.stopped = False
         #: What came before all that waits, while all of it waits for what was sent to another region; None if it
-        #: doesn't. And how many it waits for, and who has taken that over.
+        #: doesn't. And who has taken that over.
         self._moved: list[Operation] | None = None
-        self._held = 0
         self._heir: Heir | None = None
         #: What came here meanwhile before the region had the slots that it has.
-        self._before: list[Meant] = []
+        self._before: list[Came] = []
         self._queue = queue
         self._replica = replica
         self._group = replica.group
@@ -203,22 +209,25 @@ class Proposals:
         self._distant = True
         self.submit(operation)
 
-    def hold(self) -> None:
+    def hold(self, until: LetGo) -> None:
         """
-        Propose nothing until L{let_go}, as often as this was called: clients of this store may have sent something
-        before, to the region of which this one was cut off, or to one that was merged into it, of which it isn't known
-        whether it was done there.
+        Propose nothing until this is over, and whatever else is waited for: clients of this store may have sent
+        something before, to the region of which this one was cut off, or to one that was merged into it, of which it
+        isn't known whether it was done there.
         """
         if self._heir is not None:
-            self._heir.hold()
+            self._heir.hold(until)
             return
-        self._held += 1
+        self.held.append(until)
         if self._moved is None:
             self._moved = []
+            if self.pending:
+                # What others wait for may be among it.
+                self.go_on()
 
     @property
     def on_hold(self) -> bool:
-        """Whether nothing is proposed until L{let_go}."""
+        """Whether nothing is proposed until L{held} is over."""
         return self._moved is not None
 
     def submit_moved(self, operation: Operation) -> None:
@@ -227,6 +236,8 @@ class Proposals:
             self.submit(operation)
         else:
             self._moved.append(operation)
+            if type(operation[5]) is LetGo:
+                self.go_on()
 
     def narrowed(self, whole: tuple[int, int]) -> list[Operation]:
         """
@@ -243,18 +254,18 @@ class Proposals:
             waiting, self._moved = self._moved, []
         return waiting
 
-    def let_go(self, slots: tuple[int, int]) -> list[Meant]:
+    def let_go(self, until: LetGo, slots: tuple[int, int]) -> list[Meant]:
         """
-        Propose again: first what was moved here, in its order.
+        Propose again, if nothing else is waited for: first what was moved here, in its order.
 
         @param slots: Those that the region has.
         @return: All that waited, in its order, if the region was narrowed meanwhile: some of it doesn't belong here.
         """
         if self._heir is not None:
-            self._heir.let_go()
+            self._heir.let_go(until)
             return []
-        self._held -= 1
-        if self._held:
+        self.held.remove(until)
+        if self.held:
             return []
         moved, self._moved = self._moved or [], None
         before, self._before = self._before, []
@@ -268,19 +279,26 @@ class Proposals:
             self.go_on()
         return []
 
-    def hand_over(self, heir: Heir) -> list[Operation]:
+    def hand_over(self, heir: Heir, slots: tuple[int, int]) -> tuple[list[Came], list[Operation]]:
         """
-        End: another region takes over. Give what waits; whatever all of it waits for, the heir waits for as well.
+        End: another region takes over; whatever all of it waits for, the heir waits for as well.
+
+        @param slots: Those that the region had at last.
+        @return: What waits, in its order: what came before it had these, with all before that, and what came later.
         """
+        waiting, self.pending = [*(self._moved or ()), *self.pending], []
         before, self._before = self._before, []
-        waiting = [*(self._moved or ()), *(one for _, some in before for one in some), *self.pending]
-        self.pending = []
-        for _ in range(self._held):
-            heir.hold()
+        if before:
+            later = len(self._moved or ())
+            before.insert(0, (slots, waiting[:later]))
+            waiting = waiting[later:]
+        held, self.held = self.held, []
+        for until in held:
+            heir.hold(until)
         self._heir = heir
         self._moved = None
         self.close()
-        return waiting
+        return before, waiting
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in that came before all those which wait to be proposed."""
@@ -411,7 +429,10 @@ class Proposals:
         """Make this turn's operations an entry, or several if they are large."""
         self._turn_due = False
         queue = self._queue
-        if queue.failed or self._moved is not None:
+        if queue.failed:
+            return
+        if self._moved is not None:
+            self._let_others_go(self._moved)
             return
         if self._rows.full:
             # They wait here, and their clients with them; the flush that ends it calls again.
@@ -458,6 +479,25 @@ class Proposals:
             self.refused_since = None
         self._replica.go_on()
         queue.go_on()
+
+    def _let_others_go(self, moved: list[Operation]) -> None:
+        """
+        While nothing is proposed, go on with what other regions wait for, which may be this one by now. What was to
+        happen before it does by then, but for what waits here: that isn't done elsewhere any more, where it could be
+        overtaken.
+        """
+        waiting = [moved, *(some for _, some in self._before), self.pending]
+        found = [operation for operation in chain(*waiting) if type(operation[5]) is LetGo]
+        if not found:
+            return
+        for some in waiting:
+            some[:] = [operation for operation in some if type(operation[5]) is not LetGo]
+        queue, elsewhere = self._queue, self.elsewhere
+        if elsewhere is not None and (elsewhere.holds or not queue.ready):
+            elsewhere.take(found)
+        else:
+            queue.take(Batch(self._group.last, False, found, 0, 0, self._group.term, self._clock.seconds()))
+            queue.go_on()
 
     def decide(self, arguments: list[bytes], *, ends_stop: bool = False) -> int:
         """

@@ -35,6 +35,7 @@ from tinykv.store.flushes import Flushes
 from tinykv.store.gap import Gap
 from tinykv.store.merge_entries import merged_regions
 from tinykv.store.pacing import Stacks
+from tinykv.store.polls import Polls
 from tinykv.store.rounds import GATHER_SECONDS, ROUND_SECONDS, Rounds
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Regions:
     @ivar durability_os: Whether what is confirmed may be lost when the machine stops.
     @ivar merged: The regions that were merged, as far as this store has applied it, and into which.
     @ivar claimed: The ranges of snapshots that are being installed, by region.
+    @ivar polls: Who waits for keys of regions of which this store has no replica; to be set where there may be such.
     @ivar rounds: In which what clients want of them leaves, where there are several.
     @ivar stacks: Which of them works, and how many rest.
     @ivar failed: Whether the store has failed, so that none of them applies anything any more.
@@ -129,6 +131,7 @@ class Regions:
         self.durability_os = durability_os
         self.merged: dict[int, int] = {}
         self.claimed: dict[int, tuple[bytes, bytes]] = {}
+        self.polls: Polls | None = None
         self.failed = False
         self._changing = False
         self.rounds = Rounds(clock, turn if turn is not None else Turn(clock), round_seconds, gather_seconds)
@@ -184,7 +187,6 @@ class Regions:
         self.flushes.remove(host.flushing)
         self._still.pop(region, None)
         self.claimed.pop(region, None)
-        self.rounds.forget(host.proposals)
         self.ranges_changed()
 
     def drop(self, host: RegionHost) -> None:
