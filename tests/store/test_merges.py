@@ -6,21 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 from tests.store.test_splits import HIGH, LOW, MIDDLE, OK, SplitsCase
-from tinykv.keys import SLOTS, slots_range
+from tinykv.keys import SLOTS, slot_of, slots_range
 from tinykv.raft.log import Compacted
 from tinykv.raft.messages import Entry
 from tinykv.raft.refusals import Refused
-from tinykv.redis.operations import INTERNAL, LOCAL
+from tinykv.redis.operations import COMMANDS, INTERNAL, LOCAL
 from tinykv.region.descriptor import descriptor_key
 from tinykv.region.merging import Merging, encode_rollback, merging_key, record_key
 from tinykv.region.state import ApplyState, apply_key
 from tinykv.region.tombstone import NO_PEER, decode_merged, decode_tombstone, tombstone_key
+from tinykv.resp.replies import encode_command
 from tinykv.resp.splitting import elements_of
 from tinykv.storage.log_reader import LogReader
 from tinykv.store.host import RegionHost
 from tinykv.store.letting_go import LetGo
 from tinykv.store.merge_entries import merges, takes_in
 from tinykv.store.merging import REFUSE_SECONDS, RegionMerging
+from tinykv.testing.embedded import TABLE
 
 
 class MergesCase(SplitsCase):
@@ -436,6 +438,42 @@ class OrderTests(MergesCase):
         self.assertFalse(self.whole.proposals.on_hold)
         self.hosted.host = self.whole
         self.assertEqual(self.ask(f"GET {HIGH}", f"SET {LOW} 1"), [b"$1\r\n1\r\n", OK])
+
+    def merge_while_it_waits(self, cut: int) -> None:
+        """Merge a region that waits for the outcome of what was sent to another one, perhaps after it was split."""
+        whole, part = self.whole, self.part
+        self.split(1000)
+        target = self.regions.ordered[1]
+        until = LetGo([part])
+        self.client.send(f"APPEND {HIGH} 3")
+        self.rest()
+        before = [[b"APPEND", HIGH.encode(), b"%d" % number] for number in (1, 2)]
+        first, second = [(COMMANDS, self.client, 0, 0, TABLE["append"], one, encode_command(one)) for one in before]
+        whole.move(first, (0, SLOTS))
+        if cut:
+            self.whole = part
+            self.split(cut)
+        part.propose_merge(target.descriptor.region)
+        self.settle()
+        self.assertEqual(self.merged, [part.descriptor.region])
+        self.client.send(f"APPEND {HIGH} 4")
+        self.rest()
+        whole.move(second, (0, SLOTS))
+        self.assertEqual(self.client.heard(), [])
+        until()
+        self.rest()
+        self.assertEqual(self.ask(f"GET {HIGH}")[-1], b"$4\r\n1234\r\n")
+        self.assertFalse(any(host.proposals.on_hold for host in self.regions.ordered))
+
+    def test_one_that_waits_for_what_was_sent_before(self) -> None:
+        """What came there itself goes behind what comes from elsewhere later."""
+        self.merge_while_it_waits(0)
+
+    def test_one_that_waits_and_was_split(self) -> None:
+        self.merge_while_it_waits(slot_of(HIGH.encode()) + 1)
+
+    def test_what_was_cut_off_one_that_waits(self) -> None:
+        self.merge_while_it_waits(slot_of(HIGH.encode()) - 1)
 
     def test_a_step_behind_what_the_source_had(self) -> None:
         """It's run, though the region that has these slots begins before them."""

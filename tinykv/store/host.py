@@ -698,7 +698,9 @@ class RegionHost:
     def let_go(self, until: LetGo) -> None:
         """Learn that nothing comes any more that was sent before."""
         meant = self.proposals.let_go(until, self.descriptor.slots)
-        if meant:
+        if meant and self.merging.gone:
+            self.merging.hand_on(meant)
+        elif meant:
             self.pass_on(meant, ())
 
     def _move_pending(self, whole: tuple[int, int]) -> None:

@@ -9,7 +9,7 @@ source goes only when that is in data.db (R5 a).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
@@ -36,6 +36,7 @@ from tinykv.region.merging import (
     why_not_with,
 )
 from tinykv.region.tombstone import encode_merged
+from tinykv.store.forwarding import Meant
 from tinykv.store.gap import Gap
 from tinykv.store.letting_go import LetGo
 from tinykv.store.merge_entries import commit_of, merges, prepare, refuse, roll_back, state_in, take_in, taken_in
@@ -111,6 +112,8 @@ class RegionMerging:
         #: Since when it's about to be merged, as far as this run knows.
         self._since = 0.0
         self._asked_at = float("-inf")
+        #: Who has all that it had.
+        self._heir: RegionHost | Gap | None = None
 
     def load(self) -> None:
         """
@@ -557,45 +560,54 @@ class RegionMerging:
     def end(self, heir: RegionHost | Gap) -> None:
         """
         End: another region has all that this one had, or what it has here is nobody's. Hand on what waits here, in its
-        order.
+        order. What came here itself waits on for whatever it waits for, and the other one for that as well.
         """
         host = self._host
+        proposals, elsewhere = host.proposals, host.elsewhere
         self.gone = True
+        self._heir = heir
         host.give_up_all()
-        before, waiting = host.proposals.hand_over(heir, host.descriptor.slots)
+        on_hold = proposals.on_hold
+        waiting, ends = proposals.end()
 
-        def hand_on(operation: Operation, whole: tuple[int, int] | None = None) -> None:
-            self._hand_on(operation, heir, whole)
+        def let_go() -> None:
+            drained()
+            for until in ends:
+                until()
 
-        elsewhere = host.elsewhere
+        drained: Callable[[], None] = lambda: None  # noqa: E731 - one of two
+        if elsewhere is not None and (waiting or elsewhere.holds):
+            drained = LetGo([heir, host] if on_hold else [heir])
+        if on_hold:
+            LetGo([heir], proposals.held)()
         if elsewhere is None:
-            for whole, operations in before:
-                for operation in operations:
-                    hand_on(operation, whole)
             for operation in waiting:
-                hand_on(operation)
+                self._hand_on(operation)
+            let_go()
         else:
-            for whole, operations in before:
-                elsewhere.narrowed(whole, operations)
-            drained: Callable[[], None] = lambda: None  # noqa: E731 - one of two
-            if waiting or elsewhere.holds:
-                drained = LetGo([heir])
-            elsewhere.end(waiting, hand_on, drained)
+            elsewhere.end(waiting, self._hand_on, let_go)
         # Whoever was given this region before it went may yet come.
-        host.submit = host.submit_distant = host.submit_moved = hand_on
-        host.undone = list
-        host.read = host.read_local = lambda client, number, db, spec, arguments: hand_on(
+        host.submit = host.submit_distant = host.submit_moved = self._hand_on
+        host.read = host.read_local = lambda client, number, db, spec, arguments: self._hand_on(
             (READ, client, number, db, spec, arguments, None)
         )
         host.refusal = heir.refusal
         host.end()
 
-    def _hand_on(self, operation: Operation, heir: RegionHost | Gap, whole: tuple[int, int] | None) -> None:
+    def hand_on(self, meant: Sequence[Meant]) -> None:
+        """Hand on what has waited until now, in its order."""
+        for whole, operations in meant:
+            for operation in operations:
+                self._hand_on(operation, None if whole == self._host.descriptor.slots else whole)
+
+    def _hand_on(self, operation: Operation, whole: tuple[int, int] | None = None) -> None:
         """
         Take an operation, of which nothing was done, to where it belongs by now.
 
         @param whole: The slots that the region had when it was given it, if they were others than at last.
         """
+        heir = self._heir
+        assert heir is not None, "it has ended"
         kind, client, _, _, spec, arguments, _ = operation
         if type(client) is RemoteClient:
             client.refuse()

@@ -108,16 +108,6 @@ class Elsewhere(Protocol):
         """
 
 
-class Heir(Protocol):
-    """Who takes over what comes to a region that has ended."""
-
-    def hold(self, until: LetGo) -> None:
-        """Propose nothing until this is over, and whatever else is waited for."""
-
-    def let_go(self, until: LetGo) -> None:
-        """Learn that it's over."""
-
-
 class Proposals:
     """
     A region's turns.
@@ -161,9 +151,9 @@ class Proposals:
         self.deciding = 0
         self.stopped = False
         #: What came before all that waits, while all of it waits for what was sent to another region; None if it
-        #: doesn't. And who has taken that over.
+        #: doesn't. And whether another region gets that in the end, since this one has ended.
         self._moved: list[Operation] | None = None
-        self._heir: Heir | None = None
+        self._passes_on = False
         #: What came here meanwhile before the region had the slots that it has.
         self._before: list[Came] = []
         self._queue = queue
@@ -215,9 +205,6 @@ class Proposals:
         something before, to the region of which this one was cut off, or to one that was merged into it, of which it
         isn't known whether it was done there.
         """
-        if self._heir is not None:
-            self._heir.hold(until)
-            return
         self.held.append(until)
         if self._moved is None:
             self._moved = []
@@ -259,19 +246,17 @@ class Proposals:
         Propose again, if nothing else is waited for: first what was moved here, in its order.
 
         @param slots: Those that the region has.
-        @return: All that waited, in its order, if the region was narrowed meanwhile: some of it doesn't belong here.
+        @return: All that waited, in its order, if the region was narrowed meanwhile, or has ended: some of it doesn't
+            belong here.
         """
-        if self._heir is not None:
-            self._heir.let_go(until)
-            return []
         self.held.remove(until)
         if self.held:
             return []
         moved, self._moved = self._moved or [], None
         before, self._before = self._before, []
-        if self.closed:
+        if self.closed and not self._passes_on:
             return []
-        if before:
+        if before or self._passes_on:
             pending, self.pending = self.pending, []
             return [(slots, moved), *before, (slots, pending)]
         self.pending[:0] = moved
@@ -279,26 +264,20 @@ class Proposals:
             self.go_on()
         return []
 
-    def hand_over(self, heir: Heir, slots: tuple[int, int]) -> tuple[list[Came], list[Operation]]:
+    def end(self) -> tuple[list[Operation], list[LetGo]]:
         """
-        End: another region takes over; whatever all of it waits for, the heir waits for as well.
+        Take nothing more: another region takes over. On hold what came here itself stays until L{let_go}.
 
-        @param slots: Those that the region had at last.
-        @return: What waits, in its order: what came before it had these, with all before that, and what came later.
+        @return: What is to be done there now, and what others wait for that comes behind all that is under way.
         """
-        waiting, self.pending = [*(self._moved or ()), *self.pending], []
-        before, self._before = self._before, []
-        if before:
-            later = len(self._moved or ())
-            before.insert(0, (slots, waiting[:later]))
-            waiting = waiting[later:]
-        held, self.held = self.held, []
-        for until in held:
-            heir.hold(until)
-        self._heir = heir
-        self._moved = None
+        ends = [operation[5] for operation in self._take_ends()]
+        if self._moved is None:
+            waiting, self.pending = self.pending, []
+        else:
+            self._passes_on = True
+            waiting, self._moved = self._moved, []
         self.close()
-        return before, waiting
+        return waiting, ends
 
     def submit_before(self, operations: list[Operation]) -> None:
         """Take operations in that came before all those which wait to be proposed."""
@@ -432,7 +411,7 @@ class Proposals:
         if queue.failed:
             return
         if self._moved is not None:
-            self._let_others_go(self._moved)
+            self._let_others_go()
             return
         if self._rows.full:
             # They wait here, and their clients with them; the flush that ends it calls again.
@@ -480,24 +459,30 @@ class Proposals:
         self._replica.go_on()
         queue.go_on()
 
-    def _let_others_go(self, moved: list[Operation]) -> None:
+    def _let_others_go(self) -> None:
         """
         While nothing is proposed, go on with what other regions wait for, which may be this one by now. What was to
         happen before it does by then, but for what waits here: that isn't done elsewhere any more, where it could be
         overtaken.
         """
-        waiting = [moved, *(some for _, some in self._before), self.pending]
-        found = [operation for operation in chain(*waiting) if type(operation[5]) is LetGo]
+        found = self._take_ends()
         if not found:
             return
-        for some in waiting:
-            some[:] = [operation for operation in some if type(operation[5]) is not LetGo]
         queue, elsewhere = self._queue, self.elsewhere
         if elsewhere is not None and (elsewhere.holds or not queue.ready):
             elsewhere.take(found)
         else:
             queue.take(Batch(self._group.last, False, found, 0, 0, self._group.term, self._clock.seconds()))
             queue.go_on()
+
+    def _take_ends(self) -> list[Operation]:
+        """Take out of what waits the ends of what other regions wait for."""
+        waiting = [self._moved or [], *(some for _, some in self._before), self.pending]
+        found = [operation for operation in chain(*waiting) if type(operation[5]) is LetGo]
+        if found:
+            for some in waiting:
+                some[:] = [operation for operation in some if type(operation[5]) is not LetGo]
+        return found
 
     def decide(self, arguments: list[bytes], *, ends_stop: bool = False) -> int:
         """
