@@ -55,3 +55,7 @@ class MergingTests(test_splits.SplittingTests):
     """Clients who count all keys, and delete them, in whichever order."""
 
     stores_type = MergingStores
+
+    def test_parts_that_are_about_nothing(self) -> None:
+        """There aren't ever more of them."""
+        self.play(Random(39))

@@ -31,6 +31,7 @@ from tinykv.redis.operations import (
     WAITING,
     Client,
     Operation,
+    slots_named,
     within_slots,
 )
 from tinykv.redis.ownership import NOT_HERE
@@ -251,7 +252,7 @@ class Router:
         else:
             to = spread(spec, arguments, self.region_of, len(self._hosts))
             if about_all:
-                to = self._within(to, whole)
+                to = self._within(to, whole, arguments)
         if isinstance(to, bytes):
             client.answer(number, to)
         elif isinstance(to, int) and spec is not None and spec.name in IN_STEPS or kind == READ and type(to) is Spread:
@@ -286,7 +287,8 @@ class Router:
                 client.answer(number, replies.OK)
             return
         limited = within_slots(arguments, whole)
-        to = Spread([Part(place, limited, ()) for place in self._places(whole)], EVERYWHERE[spec.name], spec.writes)
+        places = self._having(self._places(whole), limited)
+        to = Spread([Part(place, limited, ()) for place in places], EVERYWHERE[spec.name], spec.writes)
         if kind == READ:
             answered = partial(client.answer, number)
             self._read_parts(_InPlace(moved=True), client, number, db, spec, limited, to, answered)
@@ -315,12 +317,25 @@ class Router:
             one = _Part(client, partial(gathering.take, place))
             self._hosts[part.region].submit_moved((COMMANDS, one, number, db, spec, part.arguments, raw))
 
-    def _within(self, to: int | Spread | bytes, whole: tuple[int, int]) -> int | Spread | bytes:
+    def _having(self, places: list[int], arguments: list[bytes]) -> list[int]:
+        """
+        Choose of some regions those in which a command that is about all keys finds some to which it's limited: one if
+        there's none. Of parts that are about nothing there'd be ever more, where regions are merged and split again.
+        """
+        limits = slots_named(arguments)
+        if limits is None:
+            return places
+        having = self._places(limits)
+        return [place for place in places if place in having] or places[:1]
+
+    def _within(self, to: int | Spread | bytes, whole: tuple[int, int], arguments: list[bytes]) -> int | Spread | bytes:
         """Leave out what isn't about slots that an operation was meant for: the others have a part of their own."""
         if not isinstance(to, Spread):
             return to
         first, end = whole
-        return to._replace(parts=[part for part in to.parts if first <= self._firsts[part.region] < end])
+        inside = [part.region for part in to.parts if first <= self._firsts[part.region] < end]
+        having = self._having(inside, arguments)
+        return to._replace(parts=[part for part in to.parts if part.region in having])
 
     # What comes
 
