@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.testing import region_moves
 from tests.testing.cluster import Variant, World
 from tests.testing.region_cluster import Part, RegionStore
-from tests.testing.split_cluster import SplitCluster, SplitWorld
+from tests.testing.split_cluster import SplitCluster, SplitWorld, StraddledCluster
 from tinykv.raft.messages import CHANGE, Entry
 from tinykv.raft.refusals import Refused
 from tinykv.redis.operations import decode_records
@@ -166,6 +166,8 @@ class MergeWorld(SplitWorld):
             self._again(tries)
             return
         self.merges += 1
+        for straddler in self.straddlers:
+            straddler.hurry(host.descriptor.slots, target.descriptor.slots)
         # The target may be split, or be led by another store, before it hears of it.
         then = self.random.choice((None, self._split_target, self._hand_over, self._hand_over))
         if then is not None:
@@ -309,6 +311,13 @@ class MergeCluster(SplitCluster):
             "replicas replaced by a target's": world.replaced,
             "replicas destroyed by word": world.buried,
         }
+
+
+class StraddledMergeCluster(MergeCluster):
+    """The same, with clients whose keys lie in several regions, and hardly any others."""
+
+    name = "merge-straddlers"
+    _straddlers = StraddledCluster._straddlers
 
 
 class MergeMovingWorld(MergeWorld):

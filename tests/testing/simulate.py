@@ -18,7 +18,7 @@ from tests.testing.gateway_cluster import (
     GatewayRegionCluster,
     GatewaySplitCluster,
 )
-from tests.testing.merge_cluster import MergeCluster, MergeMovingCluster
+from tests.testing.merge_cluster import MergeCluster, MergeMovingCluster, StraddledMergeCluster
 from tests.testing.one_store import OneStore
 from tests.testing.region_cluster import MovingCluster, RegionCluster
 from tests.testing.scheduled_cluster import ScheduledCluster
@@ -29,7 +29,7 @@ from tinykv.testing.simulation.scenario import Scenario
 SCENARIOS: Final[list[Scenario]] = [
     OneStore(), Cluster(), RegionCluster(), MovingCluster(), GatewayCluster(), GatewayRegionCluster(),
     GatewayMovingCluster(), SplitCluster(), StraddledCluster(), SplitMovingCluster(), GatewaySplitCluster(),
-    ScheduledCluster(), MergeCluster(), MergeMovingCluster(),
+    ScheduledCluster(), MergeCluster(), StraddledMergeCluster(), MergeMovingCluster(),
 ]  # fmt: skip
 
 
