@@ -120,6 +120,16 @@ class ToldTests(PlacesCase):
         self.told(Route(1, 0, SLOTS, 1, 5, 1))
         self.assertEqual(self.slots(), [(0, MIDDLE), (MIDDLE, SLOTS)])
 
+    def test_what_was_merged(self) -> None:
+        """It's kept in mind no more, nor when a start has found it again, with what took its place in a flush."""
+        initial = self.store.regions.hosts[1].descriptor
+        for _ in range(2):
+            self.told(Route(9, 0, SLOTS, 4, 1, 1))
+            self.assertEqual(list(self.store.regions.hosts), [9])
+            places: Any = self.store.control._places
+            places._adopt(initial)
+            self.assertEqual(sorted(self.store.regions.hosts), [1, 9])
+
     def test_nonsense(self) -> None:
         self.told(text=b"region 1 0 0 1 1 1")
         self.told(outcome=Outcome.UNKNOWN)

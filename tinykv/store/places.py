@@ -125,15 +125,17 @@ class Places:
             for route in self._table.ranges
             if not any(first < route.end and route.first < end for first, end in at_work) and self._moves(route)
         ]
-        if not wanted:
-            return
-        narrowed: list[tuple[RegionHost, tuple[int, int]]] = []
+        # What has a place by now, with what is to get one: a start may find both that and what it took the place of.
+        placed = [route for route in self._table.ranges if route in wanted or self._lies(route)]
         named = {route.region for route in self._table.ranges}
         former = [
             host
             for host in regions.ordered
-            if not host.group.peer and host.descriptor.region not in named and any(_overlap(host, to) for to in wanted)
+            if not host.group.peer and host.descriptor.region not in named and any(_overlap(host, to) for to in placed)
         ]
+        if not (wanted or former):
+            return
+        narrowed: list[tuple[RegionHost, tuple[int, int]]] = []
         with regions.together():
             for one in former:
                 regions.remove(one.descriptor.region)
@@ -154,6 +156,11 @@ class Places:
         for one in former:
             one.merging.end(regions.having(one.descriptor.slots[0]))
             regions.gone(one)
+
+    def _lies(self, route: Route) -> bool:
+        """Say whether a region is here where it's told to be."""
+        host = self._regions.hosts.get(route.region)
+        return host is not None and host.descriptor.slots == (route.first, route.end)
 
     def _moves(self, route: Route) -> bool:
         """Say whether something is new in what is told of a region."""
