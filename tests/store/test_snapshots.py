@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tinykv.interfaces import ISnapshotMaker
+from tinykv.keys import slots_range
 from tinykv.raft.membership import Membership
 from tinykv.raft.messages import SNAPSHOT, Message, SnapshotMeta
 from tinykv.region.descriptor import Descriptor, descriptor_key
@@ -62,6 +63,7 @@ class SnapshotsCase(SynchronousTestCase):
         self.maker = Maker()
         self.sends = Sends()
         self.begins = 0
+        self.range = (b"", b"")
         self.told: list[tuple[int, bool]] = []
         self.progress: dict[int, tuple[int, int]] = {OTHER: (5, 5000)}
         self.version = 1
@@ -70,7 +72,7 @@ class SnapshotsCase(SynchronousTestCase):
             maker=self.maker,
             sends=self.sends,
             flush=lambda flushed: flushed(),
-            key_range=lambda: (b"", b""),
+            key_range=lambda: self.range,
             version=lambda: self.version,
             log_begins=lambda: self.begins,
             sent=lambda peer, arrived: self.told.append((peer, arrived)),
@@ -78,13 +80,17 @@ class SnapshotsCase(SynchronousTestCase):
             clock=self.clock,
         )
 
+    def made(self, index: int, start: bytes, end: bytes, version: int = 1) -> None:
+        """Let one have been made as of an index, of a region that had this range then."""
+        key = descriptor_key(REGION)
+        descriptor = Descriptor(REGION, start, end, 1, version, {11: 1, OTHER: 2}, Membership((11, OTHER)), 13)
+        state = index.to_bytes(8, "big") + (3).to_bytes(8, "big") + bytes(16)
+        self.maker.making.pop().callback(Made("/path", 100, state, {key: descriptor.encode()}))
+
     def make(self, index: int) -> SnapshotMeta:
         """Make one as of an index."""
         self.assertIsNone(self.snapshots.newest())
-        key = descriptor_key(REGION)
-        descriptor = Descriptor(REGION, b"", b"", 1, 1, {11: 1, OTHER: 2}, Membership((11, OTHER)), 13)
-        state = index.to_bytes(8, "big") + (3).to_bytes(8, "big") + bytes(16)
-        self.maker.making.pop().callback(Made("/path", 100, state, {key: descriptor.encode()}))
+        self.made(index, *self.range)
         meta = self.snapshots.newest()
         assert meta is not None
         return meta
@@ -93,6 +99,29 @@ class SnapshotsCase(SynchronousTestCase):
         """Begin to send one."""
         self.snapshots.send(2, Message(SNAPSHOT, OTHER, 11, 3, snapshot=meta))
         return self.sends.sending.pop()
+
+
+class RangeTests(SnapshotsCase):
+    """
+    A snapshot has all rows of the range that it says the region had.
+    """
+
+    def test_narrowed_while_it_was_flushed(self) -> None:
+        """The rows were looked for in the new range, and what says where the region lies was still the old one."""
+        self.range, self.version = slots_range((0, 100)), 2
+        self.assertIsNone(self.snapshots.newest())
+        self.made(11, *slots_range((0, 200)), version=1)
+        self.assertIsNone(self.snapshots.newest())
+        self.made(12, *self.range, version=2)
+        meta = self.snapshots.newest()
+        self.assertEqual(meta and meta.index, 12)
+
+    def test_narrowed_while_it_was_made(self) -> None:
+        self.range = slots_range((0, 200))
+        self.assertIsNone(self.snapshots.newest())
+        self.range, self.version = slots_range((0, 100)), 2
+        self.made(12, *self.range, version=2)
+        self.assertIsNone(self.snapshots.newest())
 
 
 class KeptLogTests(SnapshotsCase):
