@@ -12,9 +12,10 @@ STORES ?=
 # How many members its scheduler has, 0, 1 or 3; where it's empty, as many as the folder holds, and 1 in a new one.
 SCHEDULERS ?=
 
-# What `make test` runs: TESTS=tests.resp for a part, JOBS=1 for one process, TRIALFLAGS for trial's own options.
+# What `make test` runs: TESTS=tests.resp for a part, JOBS=1 for one process, TRIALFLAGS for trial's own options. One
+# process more than two cores: those of real daemons mostly wait for them.
 TESTS ?= tests
-JOBS ?= 2
+JOBS ?= 3
 TRIALFLAGS ?=
 
 # What `make sim` runs: RUNS seeds from SEED on; SIMFLAGS for its own options, --help lists them.
