@@ -278,6 +278,7 @@ REGION_MUTATIONS: Final = (
         _counted_splits,
         ("DBSIZE was answered with",),
         Settings((SPLIT,)),
+        short=False,
     ),
     RegionMutation(
         "a delete of a destroyed peer that outlives it",
@@ -336,6 +337,7 @@ REGION_MUTATIONS: Final = (
         ("out of order",),
         Settings((TRANSFER, faults.PAUSE, MERGE)),
         first=20,
+        short=False,
     ),
     RegionMutation(
         "ids from an old leader of the scheduler",
@@ -374,6 +376,7 @@ REGION_MUTATIONS: Final = (
         _placed,
         ("is offline, and is given a replica",),
         Settings((DRAIN,), clients=0),
+        short=False,
     ),
     RegionMutation(
         "a removed store that comes back",
