@@ -238,16 +238,7 @@ class SnapshotTests(DirectedCase):
     def test_one_that_keeps_the_source(self) -> None:
         """It's noticed: so the tests above say something."""
 
-        class Host(OtherwiseMerging):
-            merging_type = _Keeping
-
-        class Broken(MergeStore):
-            host_type = Host
-
-        class World(MergeWorld):
-            store_type = Broken
-
-        world, store = self.away(World)
+        world, store = self.away(_world_with(_Keeping))
         self.go_on()
         world.restart(store.name)
         world.run_while(lambda: not world.checker.problems, 20)
@@ -355,6 +346,21 @@ class _Deleting(RegionMerging):
             self._host.rows.delete_ranges("data", [slots_range(source.descriptor.slots)])
 
 
+def _world_with(merging: type[RegionMerging]) -> type[MergeWorld]:
+    """Give a world whose stores merge in another way."""
+
+    class Host(OtherwiseMerging):
+        merging_type = merging
+
+    class Broken(MergeStore):
+        host_type = Host
+
+    class World(MergeWorld):
+        store_type = Broken
+
+    return World
+
+
 class RangeTests(DirectedCase):
     """A range that is deleted when it's another region's."""
 
@@ -376,14 +382,5 @@ class RangeTests(DirectedCase):
         self.assertEqual(self.merged(MergeWorld), [])
 
     def test_a_range_delete_that_outlives_its_range(self) -> None:
-        class Host(OtherwiseMerging):
-            merging_type = _Deleting
-
-        class Broken(MergeStore):
-            host_type = Host
-
-        class World(MergeWorld):
-            store_type = Broken
-
-        self.assertNotEqual(self.merged(World), [])
+        self.assertNotEqual(self.merged(_world_with(_Deleting)), [])
         self.flushLoggedErrors()

@@ -22,14 +22,23 @@ from tinykv.testing.simulation.workload import Done, Request, Silence
 class PipelinerTests(SynchronousTestCase):
     """One with a store, and one that's told what happened."""
 
+    def begun(self, seconds: int) -> tuple[World, Pipeliner]:
+        """Give a store, and a client that has begun, and ends after so many seconds."""
+        world = World(1, Variant())
+        self.process = Process(world.events, NodeClock(world.events), "client")
+        client = Pipeliner(world.events, world.streams, self.process, [STORE], key=b"list", end_us=seconds * SECOND)
+        client.start()
+        return world, client
+
+    def read(self, world: World, client: Pipeliner) -> None:
+        """Let the client's list be read."""
+        client.read(RespPort(world.streams, self.process, [STORE], world.events.random("reader")))
+
     def test_all_goes_well(self) -> None:
         """All is there, in order."""
-        world = World(1, Variant())
-        process = Process(world.events, NodeClock(world.events), "client")
-        client = Pipeliner(world.events, world.streams, process, [STORE], key=b"list", end_us=5 * SECOND)
-        client.start()
+        world, client = self.begun(5)
         world.events.run_until(6 * SECOND)
-        client.read(RespPort(world.streams, process, [STORE], world.events.random("reader")))
+        self.read(world, client)
         world.events.run_until(8 * SECOND)
         assert client.found is not None
         self.assertEqual((client.problems(), len(client.found)), ([], client.sent))
@@ -37,15 +46,12 @@ class PipelinerTests(SynchronousTestCase):
 
     def test_a_store_that_goes_away(self) -> None:
         """It connects anew, and what it doesn't know of may be there or not."""
-        world = World(1, Variant())
-        process = Process(world.events, NodeClock(world.events), "client")
-        client = Pipeliner(world.events, world.streams, process, [STORE], key=b"list", end_us=10 * SECOND)
-        client.start()
+        world, client = self.begun(10)
         for second in range(1, 10):
             world.events.at(second * SECOND, "it ends", world.crash, STORE)
             world.events.at(second * SECOND + SECOND // 2, "it starts", world.restart, STORE)
         world.events.run_until(15 * SECOND)
-        client.read(RespPort(world.streams, process, [STORE], world.events.random("reader")))
+        self.read(world, client)
         world.events.run_until(17 * SECOND)
         assert client.found is not None
         self.assertEqual(client.problems(), [])
@@ -53,12 +59,9 @@ class PipelinerTests(SynchronousTestCase):
 
     def test_it_is_read_in_the_midst(self) -> None:
         """Then the client goes away, so that nothing is acknowledged which the list didn't hold when it was read."""
-        world = World(1, Variant())
-        process = Process(world.events, NodeClock(world.events), "client")
-        client = Pipeliner(world.events, world.streams, process, [STORE], key=b"list", end_us=5 * SECOND)
-        client.start()
+        world, client = self.begun(5)
         world.events.run_until(2 * SECOND)
-        client.read(RespPort(world.streams, process, [STORE], world.events.random("reader")))
+        self.read(world, client)
         world.events.run_until(8 * SECOND)
         assert client.found is not None
         self.assertEqual(client.problems(), [])
